@@ -1,1 +1,32 @@
-//! Placeholder.
+//! The configuration model: kinds, validation, snapshots, diffs and the types of the API.
+//!
+//! Pure: no I/O, no clock, no randomness; it also compiles to `wasm32-unknown-unknown` for the
+//! console. A document enters as text ([`parse`]), is checked whole, and leaves as validated
+//! [`Object`]s or as *all* of its errors at once, each with a path, the value and a remedy.
+//!
+//! **Invariants.** An [`Object`] cannot hold a value that `parse` would refuse; its canonical JSON
+//! ([`Object::to_canonical`]) parses back to an equal object, on every replica to the same bytes.
+
+pub mod ack;
+pub mod api;
+pub mod cluster;
+pub mod endpoint;
+pub mod error;
+pub mod key;
+pub mod listener;
+pub mod object;
+pub mod revision;
+pub mod route;
+pub mod service;
+pub mod snapshot;
+
+pub use ack::{AckState, Engine, EngineReport, Refusal};
+pub use endpoint::EndpointId;
+pub use error::{ConfigError, ConfigErrors};
+pub use key::{Kind, ObjectKey};
+pub use listener::Listener;
+pub use object::{Metadata, Object, Spec};
+pub use revision::Revision;
+pub use route::{HttpRoute, L4Route};
+pub use service::Service;
+pub use snapshot::{Change, Snapshot};

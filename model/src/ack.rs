@@ -1,0 +1,83 @@
+//! The acknowledgement ledger: which engine of which node runs which revision.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{cluster::NodeId, key::ObjectKey, revision::Revision};
+
+/// A packet engine of a data plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The Envoy process, by xDS.
+    Envoy,
+    /// The XDP program, by its maps.
+    Xdp,
+}
+
+impl std::fmt::Display for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Envoy => "envoy",
+            Self::Xdp => "xdp",
+        })
+    }
+}
+
+/// Something an engine would not take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The object that it came from, when it is known.
+    pub object: Option<ObjectKey>,
+    /// The field of that object, such as `spec.rules[0].matches[0].path.regex`; may be empty.
+    pub field: String,
+    /// The engine's own name for it, such as `RouteConfiguration http/shop.example`.
+    pub resource: String,
+    /// The engine's own words.
+    pub message: String,
+}
+
+/// How an engine stands to the newest revision it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "state")]
+pub enum AckState {
+    /// It runs all of it.
+    Applied,
+    /// It has not answered for all of it.
+    Pending,
+    /// It refused parts, and runs the last accepted version of those.
+    Refused {
+        /// What it refused, and why.
+        refusals: Vec<Refusal>,
+    },
+    /// The engine is not there; nothing it should carry is carried by it.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What one engine reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineReport {
+    /// Which engine.
+    pub engine: Engine,
+    /// The newest revision it was given and has answered for, applied or refused.
+    pub revision: Revision,
+    /// How it stands to that revision.
+    #[serde(flatten)]
+    pub ack: AckState,
+    /// Particulars for people: version, mode (native, generic), interfaces, all endpoints failing.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What one node's data plane reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Which node.
+    pub node: NodeId,
+    /// Whether its data plane is connected to it.
+    pub connected: bool,
+    /// The engines, at most one of each kind.
+    pub engines: Vec<EngineReport>,
+}

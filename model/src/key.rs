@@ -1,0 +1,130 @@
+//! Names of objects.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, de};
+
+/// The namespace of objects that name none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// The kinds of configuration objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A port on which traffic enters.
+    Listener,
+    /// Rules that choose a service for HTTP requests.
+    #[serde(rename = "HTTPRoute")]
+    HttpRoute,
+    /// Chooses the service for the TCP connections of a listener.
+    #[serde(rename = "TCPRoute")]
+    TcpRoute,
+    /// Chooses the service for the UDP flows of a listener.
+    #[serde(rename = "UDPRoute")]
+    UdpRoute,
+    /// A set of endpoints with load balancing and a health check.
+    Service,
+}
+
+impl Kind {
+    /// All kinds, in the order in which they are listed.
+    pub const ALL: [Self; 5] =
+        [Self::Listener, Self::HttpRoute, Self::TcpRoute, Self::UdpRoute, Self::Service];
+
+    /// Returns the name that documents use, such as `HTTPRoute`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listener => "Listener",
+            Self::HttpRoute => "HTTPRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::UdpRoute => "UDPRoute",
+            Self::Service => "Service",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Tells that a text names no kind or object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKey {
+    /// The kind is not one of [`Kind::ALL`].
+    #[error("unknown kind {0:?}; known are Listener, HTTPRoute, TCPRoute, UDPRoute and Service")]
+    Kind(String),
+    /// The text is not `kind/namespace/name`.
+    #[error("{0:?} is not of the form kind/namespace/name")]
+    Form(String),
+}
+
+impl FromStr for Kind {
+    type Err = InvalidKey;
+
+    /// Reads a kind; letter case and a plural `s` do not matter (`httproutes`).
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let lower = text.to_ascii_lowercase();
+        let singular = lower.strip_suffix('s').unwrap_or(&lower);
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str().to_ascii_lowercase() == singular)
+            .ok_or_else(|| InvalidKey::Kind(text.to_owned()))
+    }
+}
+
+/// Identifies one object: kind, namespace and name.
+///
+/// Displayed and serialized as `kind/namespace/name`; ordered by kind, namespace, name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// What the object is.
+    pub kind: Kind,
+    /// The namespace, `default` when the document names none.
+    pub namespace: String,
+    /// The name, unique for its kind and namespace.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// Makes a key of its parts.
+    pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+impl FromStr for ObjectKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let mut parts = text.split('/');
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(kind), Some(namespace), Some(name), None)
+                if !namespace.is_empty() && !name.is_empty() =>
+            {
+                Ok(Self::new(kind.parse()?, namespace, name))
+            }
+            _ => Err(InvalidKey::Form(text.to_owned())),
+        }
+    }
+}
+
+impl Serialize for ObjectKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,94 @@
+//! `Listener`: a port on which traffic enters.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/2 without TLS.
+    Http,
+    /// HTTP/1.1 and HTTP/2 behind TLS that ends here.
+    Https,
+    /// TCP connections.
+    Tcp,
+    /// UDP flows.
+    Udp,
+}
+
+impl Protocol {
+    /// Tells whether the port is a UDP port; TCP otherwise.
+    #[must_use]
+    pub fn is_udp(self) -> bool {
+        matches!(self, Self::Udp)
+    }
+
+    /// Tells whether HTTP routes may attach.
+    #[must_use]
+    pub fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+}
+
+/// Which data plane carries a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineChoice {
+    /// Envoy for HTTP and HTTPS; XDP for TCP and UDP, or Envoy where XDP is not to be had.
+    #[default]
+    Auto,
+    /// Envoy.
+    Envoy,
+    /// XDP; the listener reports an error where XDP is not to be had.
+    Xdp,
+}
+
+/// The address that a listener takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenAddress {
+    /// Every address of the node, IPv4 and IPv6; written `*`.
+    #[default]
+    Any,
+    /// One address.
+    Ip(IpAddr),
+}
+
+impl Serialize for ListenAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Any => serializer.serialize_str("*"),
+            Self::Ip(ip) => serializer.collect_str(ip),
+        }
+    }
+}
+
+/// The certificate of an HTTPS listener, by reference to files on each node.
+///
+/// Contents are read by the data plane, never stored in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerTls {
+    /// Absolute path of the PEM certificate chain.
+    pub certificate_file: String,
+    /// Absolute path of the PEM private key.
+    pub private_key_file: String,
+}
+
+/// A port on which traffic enters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listener {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The address, `*` by default.
+    pub address: ListenAddress,
+    /// The port, 1 to 65535.
+    pub port: u16,
+    /// The data plane, `auto` by default.
+    pub engine: EngineChoice,
+    /// The certificate; present exactly when the protocol is HTTPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
+}

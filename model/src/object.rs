@@ -1,0 +1,121 @@
+//! One configuration object and its canonical form.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    key::{Kind, ObjectKey},
+    listener::Listener,
+    route::{HttpRoute, L4Route},
+    service::Service,
+};
+
+/// The name of an object and what people attach to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Metadata {
+    /// The name: lower-case letters, digits, `-` and `.`, at most 253 characters.
+    pub name: String,
+    /// The namespace: lower-case letters, digits and `-`, at most 63 characters.
+    pub namespace: String,
+    /// Labels, free for people and tools.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What an object says, by kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "spec")]
+pub enum Spec {
+    /// A port on which traffic enters.
+    Listener(Listener),
+    /// Rules for HTTP requests.
+    #[serde(rename = "HTTPRoute")]
+    HttpRoute(HttpRoute),
+    /// The service for TCP connections.
+    #[serde(rename = "TCPRoute")]
+    TcpRoute(L4Route),
+    /// The service for UDP flows.
+    #[serde(rename = "UDPRoute")]
+    UdpRoute(L4Route),
+    /// Endpoints.
+    Service(Service),
+}
+
+impl Spec {
+    /// Returns the kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Listener(_) => Kind::Listener,
+            Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::TcpRoute(_) => Kind::TcpRoute,
+            Self::UdpRoute(_) => Kind::UdpRoute,
+            Self::Service(_) => Kind::Service,
+        }
+    }
+}
+
+/// A validated configuration object.
+///
+/// Serializes to the form of documents, with every default written out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Object {
+    /// Its name and labels.
+    pub metadata: Metadata,
+    /// What it says.
+    #[serde(flatten)]
+    pub spec: Spec,
+}
+
+impl Object {
+    /// Returns what identifies it.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::new(self.spec.kind(), &self.metadata.namespace, &self.metadata.name)
+    }
+
+    /// Returns the canonical JSON: the bytes that are stored, hashed and pushed.
+    ///
+    /// Keys are sorted and defaults written out, so equal objects have equal bytes.
+    #[must_use]
+    pub fn to_canonical(&self) -> Vec<u8> {
+        let value = self.to_value();
+        serde_json::to_vec(&value).expect("a JSON value always serializes")
+    }
+
+    /// Returns the canonical form as a JSON value (object keys sorted).
+    #[must_use]
+    pub fn to_value(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("objects have string keys and finite numbers only")
+    }
+}
+
+/// Formats a duration as documents write it: a whole number with `h`, `m`, `s`, `ms` or `us`.
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    let us = duration.as_micros();
+    for (unit, name) in [(3_600_000_000, "h"), (60_000_000, "m"), (1_000_000, "s"), (1_000, "ms")] {
+        if us != 0 && us.is_multiple_of(unit) {
+            return format!("{}{name}", us / unit);
+        }
+    }
+    format!("{us}us")
+}
+
+pub(crate) fn serialize_duration<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format_duration(*duration))
+}
+
+pub(crate) fn serialize_optional_duration<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serialize_duration(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}

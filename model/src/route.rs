@@ -1,0 +1,278 @@
+//! Routes: which service takes a request, connection or flow.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::object::{serialize_duration, serialize_optional_duration};
+
+/// Refers to an object by name; of another namespace when one is given.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Reference {
+    /// The namespace; the referring object's own when the document names none (filled in).
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// A service and its share of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WeightedBackend {
+    /// The service.
+    pub service: Reference,
+    /// The share, 0 (none) to 1,000,000; 1 by default. The sum of a rule is above 0.
+    pub weight: u32,
+}
+
+/// `TCPRoute` and `UDPRoute`: the service for a listener's connections or flows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct L4Route {
+    /// The listeners it attaches to, of the route's protocol; at least one.
+    pub listeners: Vec<Reference>,
+    /// The services; exactly one where XDP carries the listener.
+    pub backends: Vec<WeightedBackend>,
+}
+
+/// `HTTPRoute`: rules that choose a service for HTTP requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HttpRoute {
+    /// The listeners it attaches to, HTTP or HTTPS; at least one.
+    pub listeners: Vec<Reference>,
+    /// The hosts it serves, lower case: `shop.example`, `*.shop.example` or `*`; at least one.
+    pub hosts: Vec<String>,
+    /// The rules; the most specific match of all routes of a host wins.
+    pub rules: Vec<HttpRule>,
+}
+
+/// Requests that match, and what happens to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpRule {
+    /// What a request must be like; any one suffices. Every request when the document has none.
+    pub matches: Vec<HttpMatch>,
+    /// What happens to a request that matches.
+    #[serde(flatten)]
+    pub action: HttpAction,
+    /// Edits of the request's headers before it is forwarded.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
+    pub request_headers: HeaderEdits,
+    /// Edits of the response's headers.
+    #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
+    pub response_headers: HeaderEdits,
+    /// The time until the whole response has been received; unlimited when absent.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_optional_duration"
+    )]
+    pub timeout: Option<Duration>,
+    /// When and how often a failed request is tried again; never when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
+}
+
+/// What happens to a request. Exactly one of the keys stands in the document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HttpAction {
+    /// The client is told to go elsewhere.
+    Redirect(Redirect),
+    /// It is answered here.
+    DirectResponse(DirectResponse),
+    /// It goes to one of the services (key `backends`, with an optional `rewrite` beside it).
+    #[serde(untagged)]
+    Forward {
+        /// The services and their shares; at least one.
+        backends: Vec<WeightedBackend>,
+        /// Changes of path and host before it is forwarded.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rewrite: Option<Rewrite>,
+    },
+}
+
+/// A condition on a request; all parts must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HttpMatch {
+    /// The path, without the query; prefix `/` by default.
+    pub path: PathMatch,
+    /// The method, upper case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Headers, all of which must match.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<NamedMatch>,
+    /// Query parameters, all of which must match.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<NamedMatch>,
+}
+
+/// A condition on the path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// Whole leading segments: `/cart` matches `/cart` and `/cart/7`, not `/cartoon`.
+    Prefix(String),
+    /// A regular expression (RE2 syntax) for the whole path.
+    Regex(String),
+}
+
+/// A condition on a header or a query parameter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct NamedMatch {
+    /// The name; headers in lower case.
+    pub name: String,
+    /// The value.
+    #[serde(flatten)]
+    pub value: ValueMatch,
+}
+
+/// A condition on a value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ValueMatch {
+    /// The whole value.
+    Exact(String),
+    /// A regular expression (RE2 syntax) for the whole value.
+    Regex(String),
+    /// `present: true`: the name is there; `false`: it is not.
+    Present(bool),
+}
+
+/// Edits of headers; names in lower case, none of them twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HeaderEdits {
+    /// Headers set, replacing what is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<HeaderValue>,
+    /// Headers added to what is there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub add: Vec<HeaderValue>,
+    /// Headers removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
+}
+
+impl HeaderEdits {
+    /// Tells whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// A header.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeaderValue {
+    /// The name, lower case.
+    pub name: String,
+    /// The value, taken literally.
+    pub value: String,
+}
+
+/// Changes of a request before it is forwarded; at least one part is present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rewrite {
+    /// Replaces the matched prefix (prefix matches) or the whole path (exact matches).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Replaces the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+/// Sends the client elsewhere; at least one of scheme, host, port and path is present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Redirect {
+    /// `http` or `https`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+    /// The host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The whole path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// 301, 302 (default), 303, 307 or 308.
+    pub status: u16,
+}
+
+/// An answer given by the proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DirectResponse {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// The body, at most 4 KiB; empty by default.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub body: String,
+}
+
+/// When and how often a failed request is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retries {
+    /// Tries after the first, 1 to 10; 1 by default.
+    pub attempts: u32,
+    /// Conditions; `connect-failure`, `refused-stream` and `reset` by default.
+    pub on: Vec<RetryOn>,
+    /// The time that each try may take.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_optional_duration"
+    )]
+    pub per_try_timeout: Option<Duration>,
+    /// The first pause; doubled each time, with jitter. 25 ms by default.
+    #[serde(serialize_with = "serialize_duration")]
+    pub backoff: Duration,
+}
+
+/// A condition for another try; the words are Envoy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum RetryOn {
+    /// The connection did not open.
+    #[serde(rename = "connect-failure")]
+    ConnectFailure,
+    /// The endpoint refused the stream before it did anything.
+    #[serde(rename = "refused-stream")]
+    RefusedStream,
+    /// The connection ended without a response.
+    #[serde(rename = "reset")]
+    Reset,
+    /// Any 5xx answer, or none.
+    #[serde(rename = "5xx")]
+    ServerError,
+    /// 502, 503 or 504.
+    #[serde(rename = "gateway-error")]
+    GatewayError,
+    /// 409.
+    #[serde(rename = "retriable-4xx")]
+    Retriable4xx,
+}
+
+impl RetryOn {
+    /// All conditions.
+    pub const ALL: [Self; 6] = [
+        Self::ConnectFailure,
+        Self::RefusedStream,
+        Self::Reset,
+        Self::ServerError,
+        Self::GatewayError,
+        Self::Retriable4xx,
+    ];
+
+    /// Returns Envoy's word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectFailure => "connect-failure",
+            Self::RefusedStream => "refused-stream",
+            Self::Reset => "reset",
+            Self::ServerError => "5xx",
+            Self::GatewayError => "gateway-error",
+            Self::Retriable4xx => "retriable-4xx",
+        }
+    }
+}

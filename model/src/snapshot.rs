@@ -1,0 +1,171 @@
+//! A whole configuration at one revision, and the difference between two.
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, ordmap::DiffItem};
+
+use crate::{
+    key::{Kind, ObjectKey},
+    listener::Listener,
+    object::{Object, Spec},
+    revision::Revision,
+    route::{HttpRoute, L4Route},
+    service::Service,
+};
+
+/// All objects of a revision. Cloning costs O(1), a change O(log n).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    revision: Revision,
+    objects: OrdMap<ObjectKey, Arc<Object>>,
+}
+
+/// What happened to one object between two snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It came.
+    Added(Arc<Object>),
+    /// It changed.
+    Modified {
+        /// As it was.
+        old: Arc<Object>,
+        /// As it is.
+        new: Arc<Object>,
+    },
+    /// It went.
+    Removed(Arc<Object>),
+}
+
+impl Change {
+    /// Returns which object.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::Added(object) | Self::Removed(object) | Self::Modified { new: object, .. } => {
+                object.key()
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    /// Returns the revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Sets the revision.
+    pub fn set_revision(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    /// Returns how many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Tells whether there are no objects.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// Adds or replaces an object.
+    pub fn put(&mut self, object: Arc<Object>) {
+        self.objects.insert(object.key(), object);
+    }
+
+    /// Removes an object; tells whether it was there.
+    pub fn remove(&mut self, key: &ObjectKey) -> bool {
+        self.objects.remove(key).is_some()
+    }
+
+    /// Returns an object.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        self.objects.get(key)
+    }
+
+    /// Returns a service.
+    #[must_use]
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Service> {
+        match &self.get(&ObjectKey::new(Kind::Service, namespace, name))?.spec {
+            Spec::Service(service) => Some(service),
+            _ => None,
+        }
+    }
+
+    /// Returns a listener.
+    #[must_use]
+    pub fn listener(&self, namespace: &str, name: &str) -> Option<&Listener> {
+        match &self.get(&ObjectKey::new(Kind::Listener, namespace, name))?.spec {
+            Spec::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// Walks over all objects, ordered by key.
+    pub fn objects(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Object>)> {
+        self.objects.iter()
+    }
+
+    /// Walks over the objects of one kind, ordered by key.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&ObjectKey, &Arc<Object>)> {
+        self.objects
+            .range(ObjectKey::new(kind, "", "")..)
+            .take_while(move |(key, _)| key.kind == kind)
+    }
+
+    /// Walks over the listeners.
+    pub fn listeners(&self) -> impl Iterator<Item = (&ObjectKey, &Listener)> {
+        self.of_kind(Kind::Listener).filter_map(|(key, object)| match &object.spec {
+            Spec::Listener(listener) => Some((key, listener)),
+            _ => None,
+        })
+    }
+
+    /// Walks over the HTTP routes.
+    pub fn http_routes(&self) -> impl Iterator<Item = (&ObjectKey, &HttpRoute)> {
+        self.of_kind(Kind::HttpRoute).filter_map(|(key, object)| match &object.spec {
+            Spec::HttpRoute(route) => Some((key, route)),
+            _ => None,
+        })
+    }
+
+    /// Walks over the TCP and UDP routes.
+    pub fn l4_routes(&self) -> impl Iterator<Item = (&ObjectKey, &L4Route)> {
+        [Kind::TcpRoute, Kind::UdpRoute].into_iter().flat_map(|kind| self.of_kind(kind)).filter_map(
+            |(key, object)| match &object.spec {
+                Spec::TcpRoute(route) | Spec::UdpRoute(route) => Some((key, route)),
+                _ => None,
+            },
+        )
+    }
+
+    /// Walks over the services.
+    pub fn services(&self) -> impl Iterator<Item = (&ObjectKey, &Service)> {
+        self.of_kind(Kind::Service).filter_map(|(key, object)| match &object.spec {
+            Spec::Service(service) => Some((key, service)),
+            _ => None,
+        })
+    }
+
+    /// Lists what changed from `self` to `new`, ordered by key.
+    ///
+    /// Costs the number of changes, not of objects, when `new` was made from `self`.
+    #[must_use]
+    pub fn diff(&self, new: &Self) -> Vec<Change> {
+        self.objects
+            .diff(&new.objects)
+            .map(|item| match item {
+                DiffItem::Add(_, object) => Change::Added(object.clone()),
+                DiffItem::Remove(_, object) => Change::Removed(object.clone()),
+                DiffItem::Update { old: (_, old), new: (_, new) } => {
+                    Change::Modified { old: old.clone(), new: new.clone() }
+                }
+            })
+            .collect()
+    }
+}
