@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ack::NodeReport,
+    ack::{AckState, Engine, EngineReport, NodeReport},
     cluster::{NodeAddresses, NodeId},
     endpoint::EndpointHealth,
     error::ConfigErrors,
@@ -180,4 +180,234 @@ pub struct JoinResponse {
     pub authority: String,
     /// The present members.
     pub members: Vec<NodeInfo>,
+}
+
+/// One field that differs between two versions of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// The field, such as `spec.rules[2].timeout`; empty for the whole object.
+    pub path: String,
+    /// What stood there; absent when the field is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<serde_json::Value>,
+    /// What stands there; absent when the field is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<serde_json::Value>,
+}
+
+/// What differs in one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectDiff {
+    /// Which object.
+    pub object: ObjectKey,
+    /// What happens to it.
+    pub action: Action,
+    /// Its fields that differ, ordered by path.
+    pub fields: Vec<FieldChange>,
+}
+
+/// The answer to a diff: what an apply of the same documents would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffResponse {
+    /// The revision that was compared with.
+    pub revision: Revision,
+    /// The objects that differ.
+    pub objects: Vec<ObjectDiff>,
+}
+
+/// A revision of the history with everything that it changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionDetail {
+    /// When, who and why.
+    #[serde(flatten)]
+    pub entry: HistoryEntry,
+    /// What changed, field by field.
+    pub changes: Vec<ObjectDiff>,
+}
+
+/// The kept history, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryResponse {
+    /// The oldest revision that a rollback may name.
+    pub floor: Revision,
+    /// The revisions.
+    pub entries: Vec<HistoryEntry>,
+}
+
+/// The body of a rollback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The revision whose configuration is wanted again.
+    pub revision: Revision,
+}
+
+/// Objects of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectList {
+    /// The revision that was read.
+    pub revision: Revision,
+    /// The objects in the form of documents.
+    pub objects: Vec<serde_json::Value>,
+}
+
+/// What the server knows of an object; `status` beside `metadata` and `spec`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectStatus {
+    /// The revision that wrote the object last.
+    pub revision: Revision,
+    /// What holds for it.
+    pub conditions: Vec<Condition>,
+    /// How each engine of each node stands to the newest revision.
+    pub acks: Vec<NodeReport>,
+}
+
+/// Something that holds, or not, for an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What: `Programmed`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds; absent while it is not known.
+    pub status: Option<bool>,
+    /// A word for programs.
+    pub reason: String,
+    /// A sentence for people; may be empty.
+    pub message: String,
+}
+
+/// What the data planes answered to one revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcksResponse {
+    /// The revision.
+    pub revision: Revision,
+    /// The worst of the answers.
+    pub outcome: AckOutcome,
+    /// Every node's engines.
+    pub reports: Vec<NodeReport>,
+}
+
+/// How far a revision has come, over all engines of all connected data planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AckOutcome {
+    /// Every engine runs it.
+    Applied,
+    /// Some have not answered yet.
+    Pending,
+    /// At least one engine refused a part of it.
+    Refused,
+}
+
+impl AckOutcome {
+    /// Judges what the data planes report for a revision.
+    ///
+    /// A data plane that is not connected does not count, nor does an XDP engine that is not
+    /// there (Envoy stands in for it). An Envoy that is not there is waited for.
+    #[must_use]
+    pub fn of(revision: Revision, reports: &[NodeReport]) -> Self {
+        let mut outcome = Self::Applied;
+        for report in reports.iter().filter(|report| report.connected) {
+            if report.engines.is_empty() {
+                outcome = Self::Pending;
+            }
+            for EngineReport { engine, revision: answered, ack, .. } in &report.engines {
+                let answered = *answered >= revision;
+                match ack {
+                    AckState::Refused { .. } if answered => return Self::Refused,
+                    AckState::Applied if answered => {}
+                    AckState::Unavailable { .. } if *engine == Engine::Xdp => {}
+                    _ => outcome = Self::Pending,
+                }
+            }
+        }
+        outcome
+    }
+}
+
+/// What the holder of a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRole {
+    /// Everything.
+    Admin,
+    /// Read only.
+    Read,
+}
+
+/// A token as it is listed; its secret is known to its holder only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenInfo {
+    /// Its name, which the history shows as the actor.
+    pub name: String,
+    /// What its holder may do.
+    pub role: TokenRole,
+    /// When it was made, in milliseconds since 1970-01-01 UTC.
+    pub created_ms: u64,
+    /// When it ends, in milliseconds since 1970-01-01 UTC; never when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+}
+
+/// The tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenList {
+    /// Ordered by name.
+    pub tokens: Vec<TokenInfo>,
+}
+
+/// Asks for a new token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenRequest {
+    /// Its name: lower-case letters, digits and `-`, at most 63 characters.
+    pub name: String,
+    /// What its holder may do.
+    pub role: TokenRole,
+    /// How long it lives, in seconds; for ever when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A new token, with the only copy of its secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCreated {
+    /// As it will be listed.
+    pub token: TokenInfo,
+    /// What its holder sends as bearer token; never shown again.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for TokenCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenCreated").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// Asks for a new join line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinLineRequest {
+    /// How long it may be used, in seconds; an hour when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A new join line for one more node.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinLineResponse {
+    /// The line to give to `marchproxy join`; works once.
+    pub line: String,
+    /// When it ends, in milliseconds since 1970-01-01 UTC.
+    pub expires_ms: u64,
+}
+
+impl std::fmt::Debug for JoinLineResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinLineResponse")
+            .field("expires_ms", &self.expires_ms)
+            .finish_non_exhaustive()
+    }
 }
