@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ack::{AckState, Engine, EngineReport, NodeReport},
+    ack::NodeReport,
     cluster::{NodeAddresses, NodeId},
     endpoint::EndpointHealth,
     error::ConfigErrors,
@@ -281,13 +281,15 @@ pub struct Condition {
 pub struct AcksResponse {
     /// The revision.
     pub revision: Revision,
-    /// The worst of the answers.
+    /// What they come to.
     pub outcome: AckOutcome,
+    /// The nodes that have not answered, whole or in part.
+    pub missing: Vec<NodeId>,
     /// Every node's engines.
     pub reports: Vec<NodeReport>,
 }
 
-/// How far a revision has come, over all engines of all connected data planes.
+/// How far a revision has come, over all engines of all data planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AckOutcome {
@@ -297,32 +299,6 @@ pub enum AckOutcome {
     Pending,
     /// At least one engine refused a part of it.
     Refused,
-}
-
-impl AckOutcome {
-    /// Judges what the data planes report for a revision.
-    ///
-    /// A data plane that is not connected does not count, nor does an XDP engine that is not
-    /// there (Envoy stands in for it). An Envoy that is not there is waited for.
-    #[must_use]
-    pub fn of(revision: Revision, reports: &[NodeReport]) -> Self {
-        let mut outcome = Self::Applied;
-        for report in reports.iter().filter(|report| report.connected) {
-            if report.engines.is_empty() {
-                outcome = Self::Pending;
-            }
-            for EngineReport { engine, revision: answered, ack, .. } in &report.engines {
-                let answered = *answered >= revision;
-                match ack {
-                    AckState::Refused { .. } if answered => return Self::Refused,
-                    AckState::Applied if answered => {}
-                    AckState::Unavailable { .. } if *engine == Engine::Xdp => {}
-                    _ => outcome = Self::Pending,
-                }
-            }
-        }
-        outcome
-    }
 }
 
 /// What the holder of a token may do.
@@ -345,9 +321,8 @@ pub struct TokenInfo {
     pub role: TokenRole,
     /// When it was made, in milliseconds since 1970-01-01 UTC.
     pub created_ms: u64,
-    /// When it ends, in milliseconds since 1970-01-01 UTC; never when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_ms: Option<u64>,
+    /// Who made it: the name of another token.
+    pub created_by: String,
 }
 
 /// The tokens.
@@ -359,15 +334,12 @@ pub struct TokenList {
 
 /// Asks for a new token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// Its name: lower-case letters, digits and `-`, at most 63 characters.
     pub name: String,
     /// What its holder may do.
     pub role: TokenRole,
-    /// How long it lives, in seconds; for ever when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_seconds: Option<u64>,
 }
 
 /// A new token, with the only copy of its secret.
@@ -389,7 +361,7 @@ impl std::fmt::Debug for TokenCreated {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JoinLineRequest {
-    /// How long it may be used, in seconds; an hour when absent.
+    /// How long it may be used, in seconds, a minute to seven days; an hour when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
 }
