@@ -1,0 +1,338 @@
+//! What an operator sets for a node, kept in its data directory so that a restart needs no flags.
+//!
+//! A flag that is given wins over the kept value and is kept in turn. What is a secret, and what
+//! names the node in its cluster, is not here but in `identity/`.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use model::cluster::NodeAddresses;
+use runtime::durable::{self, DurableError};
+use serde::{Deserialize, Serialize};
+
+/// Default of `--data-dir`.
+pub const DATA_DIR: &str = "/var/lib/marchproxy";
+/// Default of `--run-dir`.
+pub const RUN_DIR: &str = "/run/marchproxy";
+/// Default of `--api-port`.
+pub const API_PORT: u16 = 7800;
+/// Default of `--raft-port`.
+pub const RAFT_PORT: u16 = 7801;
+/// Default of `--push-port`.
+pub const PUSH_PORT: u16 = 7802;
+
+const FILE: &str = "settings.json";
+
+/// The flags of `up` and `join`; what is absent keeps its stored value, or its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Flags {
+    /// Where the node keeps its identity, log and snapshots [default: /var/lib/marchproxy]
+    #[arg(long, value_name = "DIR", env = "MARCHPROXY_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where sockets and locks of running processes are [default: /run/marchproxy]
+    #[arg(long, value_name = "DIR", env = "MARCHPROXY_RUN_DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// This node's address, under which the others reach it [default: that of the default route]
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// Port of the API, TCP [default: 7800]
+    #[arg(long, value_name = "PORT")]
+    pub api_port: Option<u16>,
+    /// Port of Raft, TCP [default: 7801]
+    #[arg(long, value_name = "PORT")]
+    pub raft_port: Option<u16>,
+    /// Port of the configuration push, UDP [default: 7802]
+    #[arg(long, value_name = "PORT")]
+    pub push_port: Option<u16>,
+    /// The node's name for people [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The failure domain that the node stands in
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<String>,
+    /// Timers for voters in different regions (heartbeat 250 ms) in place of a few milliseconds
+    #[arg(long)]
+    pub wan: bool,
+    /// Starts no data plane beside this control process
+    #[arg(long)]
+    pub no_dataplane: bool,
+    /// The Envoy binary [default: the one on PATH, or that which setup fetched]
+    #[arg(long, value_name = "FILE", env = "MARCHPROXY_ENVOY")]
+    pub envoy: Option<PathBuf>,
+    /// Interfaces that carry L4 traffic by XDP; may be given more than once
+    #[arg(long = "xdp", value_name = "INTERFACE")]
+    pub xdp: Vec<String>,
+    /// The address that listeners on `*` take on this node
+    #[arg(long, value_name = "IP")]
+    pub listen_address: Option<IpAddr>,
+}
+
+/// Everything that is set for a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Where identity, log and snapshots are. Not kept: it is where the file lies.
+    #[serde(skip)]
+    pub data_dir: PathBuf,
+    /// Where sockets and locks are.
+    pub run_dir: PathBuf,
+    /// The node's address.
+    pub address: IpAddr,
+    /// Port of the API.
+    pub api_port: u16,
+    /// Port of Raft.
+    pub raft_port: u16,
+    /// Port of the push.
+    pub push_port: u16,
+    /// The node's name for people.
+    pub name: String,
+    /// The failure domain, may be empty.
+    pub zone: String,
+    /// Whether the timers are those for voters in different regions.
+    pub wan: bool,
+    /// Whether a data plane runs beside.
+    pub dataplane: bool,
+    /// The Envoy binary, when one was named.
+    pub envoy: Option<PathBuf>,
+    /// Interfaces for XDP.
+    pub xdp: Vec<String>,
+    /// What `*` means for this node's listeners.
+    pub listen_address: Option<IpAddr>,
+}
+
+/// Why the settings cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// The file is damaged.
+    #[error(
+        "{} is damaged: restore it, or remove it and give the flags of the first start again",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] DurableError),
+    /// This host's address is not known and was not given.
+    #[error("cannot tell which address the others reach this host under: give --address IP")]
+    NoAddress,
+    /// The address is not one that others can reach.
+    #[error("--address {address} is not an address of one host")]
+    Address {
+        /// What was given.
+        address: IpAddr,
+    },
+    /// Two ports are the same.
+    #[error("--api-port and --raft-port are both {port}; they must differ")]
+    Ports {
+        /// The port.
+        port: u16,
+    },
+}
+
+impl Settings {
+    /// Puts flags over the kept settings over the defaults.
+    ///
+    /// # Errors
+    /// The file is damaged, or a value cannot be.
+    pub fn resolve(flags: Flags) -> Result<Self, SettingsError> {
+        let data_dir = flags.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR));
+        let kept = Self::load(&data_dir)?;
+        Self::merge(data_dir, kept, flags)
+    }
+
+    /// Reads the kept settings; `None` where none were ever kept.
+    ///
+    /// # Errors
+    /// The file is unreadable or damaged.
+    pub fn load(data_dir: &Path) -> Result<Option<Self>, SettingsError> {
+        let path = data_dir.join(FILE);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(SettingsError::Read { path, source }),
+        };
+        let mut settings: Self = serde_json::from_slice(&text)
+            .map_err(|source| SettingsError::Damaged { path, source })?;
+        data_dir.clone_into(&mut settings.data_dir);
+        Ok(Some(settings))
+    }
+
+    /// Keeps the settings in the data directory.
+    ///
+    /// # Errors
+    /// The directory cannot be made or written.
+    pub fn save(&self) -> Result<(), SettingsError> {
+        durable::private_directory(&self.data_dir)?;
+        let text = serde_json::to_vec_pretty(self).expect("settings have string keys only");
+        Ok(durable::replace(&self.data_dir.join(FILE), &text, 0o600)?)
+    }
+
+    /// The addresses that the node is known by.
+    #[must_use]
+    pub fn addresses(&self) -> NodeAddresses {
+        let at = |port| SocketAddr::new(self.address, port);
+        NodeAddresses {
+            name: self.name.clone(),
+            api: at(self.api_port),
+            raft: at(self.raft_port),
+            push: at(self.push_port),
+            zone: self.zone.clone(),
+        }
+    }
+
+    /// Where the control process's key and certificate are.
+    #[must_use]
+    pub fn identity_dir(&self) -> PathBuf {
+        self.data_dir.join("identity")
+    }
+
+    /// Where the data plane keeps its own state.
+    #[must_use]
+    pub fn dataplane_dir(&self) -> PathBuf {
+        self.data_dir.join("dataplane")
+    }
+
+    fn merge(data_dir: PathBuf, kept: Option<Self>, flags: Flags) -> Result<Self, SettingsError> {
+        let base = match kept {
+            Some(kept) => kept,
+            None => Self::defaults(flags.address.map_or_else(default_address, Ok)?),
+        };
+        let merged = Self {
+            data_dir,
+            run_dir: flags.run_dir.unwrap_or(base.run_dir),
+            address: flags.address.unwrap_or(base.address),
+            api_port: flags.api_port.unwrap_or(base.api_port),
+            raft_port: flags.raft_port.unwrap_or(base.raft_port),
+            push_port: flags.push_port.unwrap_or(base.push_port),
+            name: flags.name.unwrap_or(base.name),
+            zone: flags.zone.unwrap_or(base.zone),
+            wan: flags.wan || base.wan,
+            dataplane: base.dataplane && !flags.no_dataplane,
+            envoy: flags.envoy.or(base.envoy),
+            xdp: if flags.xdp.is_empty() { base.xdp } else { flags.xdp },
+            listen_address: flags.listen_address.or(base.listen_address),
+        };
+        merged.check()
+    }
+
+    fn check(self) -> Result<Self, SettingsError> {
+        if self.address.is_unspecified() || self.address.is_multicast() {
+            return Err(SettingsError::Address { address: self.address });
+        }
+        if self.api_port == self.raft_port {
+            return Err(SettingsError::Ports { port: self.api_port });
+        }
+        Ok(self)
+    }
+
+    fn defaults(address: IpAddr) -> Self {
+        Self {
+            data_dir: PathBuf::from(DATA_DIR),
+            run_dir: PathBuf::from(RUN_DIR),
+            address,
+            api_port: API_PORT,
+            raft_port: RAFT_PORT,
+            push_port: PUSH_PORT,
+            name: host_name(),
+            zone: String::new(),
+            wan: false,
+            dataplane: true,
+            envoy: None,
+            xdp: Vec::new(),
+            listen_address: None,
+        }
+    }
+}
+
+fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// The source address of the default route: a UDP socket is connected, nothing is sent.
+fn default_address() -> Result<IpAddr, SettingsError> {
+    let probe = || {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        // TEST-NET-1 (RFC 5737): no host has it, so the default route is what answers.
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    };
+    match probe() {
+        Ok(address) if !address.ip().is_unspecified() => Ok(address.ip()),
+        _ => Err(SettingsError::NoAddress),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(data_dir: &Path) -> Flags {
+        Flags {
+            data_dir: Some(data_dir.to_owned()),
+            address: Some("127.0.0.11".parse().unwrap()),
+            ..Flags::default()
+        }
+    }
+
+    #[test]
+    fn a_restart_needs_no_flags_but_the_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let first =
+            Settings::resolve(Flags { api_port: Some(17800), wan: true, ..flags(dir.path()) })
+                .unwrap();
+        first.save().unwrap();
+        let again =
+            Settings::resolve(Flags { data_dir: Some(dir.path().into()), ..Flags::default() })
+                .unwrap();
+        assert_eq!(again, first);
+    }
+
+    #[test]
+    fn a_given_flag_wins_over_the_kept_value() {
+        let dir = tempfile::tempdir().unwrap();
+        Settings::resolve(flags(dir.path())).unwrap().save().unwrap();
+        let changed = Settings::resolve(Flags {
+            data_dir: Some(dir.path().into()),
+            push_port: Some(17802),
+            ..Flags::default()
+        })
+        .unwrap();
+        assert_eq!((changed.push_port, changed.api_port), (17802, API_PORT));
+        assert_eq!(changed.address, "127.0.0.11".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn damage_is_told_and_nothing_is_guessed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), b"{\"runDir\":").unwrap();
+        let error = Settings::resolve(flags(dir.path())).unwrap_err();
+        assert!(matches!(error, SettingsError::Damaged { .. }), "{error}");
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let any = Flags { address: Some("0.0.0.0".parse().unwrap()), ..flags(dir.path()) };
+        assert!(matches!(Settings::resolve(any), Err(SettingsError::Address { .. })));
+        let same = Flags { api_port: Some(7801), ..flags(dir.path()) };
+        assert!(matches!(Settings::resolve(same), Err(SettingsError::Ports { port: 7801 })));
+    }
+}
