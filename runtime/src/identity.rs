@@ -11,6 +11,7 @@ mod pin;
 
 pub use authority::{Authority, AuthorityError, CLOCK_TOLERANCE, Validity};
 pub use keys::{KeyError, KeyPair, SigningRequest};
-pub use name::{CLUSTER_ID_LENGTH, ClusterId, InvalidName, NodeId, PeerIdentity, Role};
+pub use model::cluster::NodeId;
+pub use name::{CLUSTER_ID_LENGTH, ClusterId, InvalidName, PeerIdentity, Role};
 pub use node::{CertifiedKey, IdentityError, NodeIdentity};
 pub use pin::{CaPin, InvalidPin};

@@ -5,4 +5,5 @@
 
 pub mod durable;
 pub mod identity;
+pub mod push;
 pub mod tls;

@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
+use model::cluster::NodeId;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -99,32 +100,6 @@ impl From<ClusterId> for String {
     }
 }
 
-/// The id of a node, unique within its cluster for ever; the first node is 1.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct NodeId(pub u64);
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for NodeId {
-    type Err = InvalidName;
-
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
-        let invalid = || InvalidName::Node { found: text.to_owned() };
-        let canonical = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
-        if !canonical {
-            return Err(invalid());
-        }
-        text.parse().map(Self).map_err(|_| invalid())
-    }
-}
-
 /// What a process of a node may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -207,8 +182,18 @@ impl FromStr for PeerIdentity {
         else {
             return Err(invalid());
         };
-        Ok(Self { cluster: cluster.parse()?, node: node.parse()?, role: role.parse()? })
+        Ok(Self { cluster: cluster.parse()?, node: node_id(node)?, role: role.parse()? })
     }
+}
+
+/// Reads the one decimal form of a node id, so that two texts never name one node.
+fn node_id(text: &str) -> Result<NodeId, InvalidName> {
+    let invalid = || InvalidName::Node { found: text.to_owned() };
+    let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    if !canonical {
+        return Err(invalid());
+    }
+    text.parse().map(NodeId).map_err(|_| invalid())
 }
 
 #[cfg(test)]

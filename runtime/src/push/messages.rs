@@ -1,0 +1,216 @@
+//! What is said on a push stream, as JSON (one message a frame, tagged by `type`).
+
+use model::{EndpointId, EngineReport, ObjectKey, Revision, ack::NodeReport};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::identity::{ClusterId, NodeId};
+
+/// Size of a snapshot chunk above which the next object begins another one: large enough that
+/// 10,000 objects take some forty frames, small enough that pings pass between them.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+
+/// What a data plane is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaneInfo {
+    /// Version of the program.
+    pub version: String,
+    /// The host's name.
+    pub host: String,
+    /// Process id on that host.
+    pub pid: u32,
+}
+
+/// The state that a client already has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The cluster that the state came from.
+    pub cluster: ClusterId,
+    /// The state's revision.
+    pub revision: Revision,
+}
+
+/// What a client sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromPlane {
+    /// First message of a data plane.
+    Hello {
+        /// Who asks.
+        plane: PlaneInfo,
+        /// What it has already; `None` asks for everything.
+        resume: Option<Resume>,
+    },
+    /// First message of another control node that wants this node's ledger.
+    PeerHello {
+        /// Who asks.
+        node: NodeId,
+    },
+    /// How engines stand; the newest report of an engine replaces its older ones.
+    Reports {
+        /// At most one for each engine.
+        reports: Vec<EngineReport>,
+    },
+    /// Answers a ping.
+    Pong,
+}
+
+/// What a server sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToPlane {
+    /// First message: who serves.
+    Welcome {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The serving node.
+        node: NodeId,
+    },
+    /// A whole state follows, and replaces what the client has.
+    SnapshotStart {
+        /// The state's revision.
+        revision: Revision,
+        /// How many objects the chunks hold together.
+        objects_total: usize,
+    },
+    /// A part of the state.
+    SnapshotChunk {
+        /// Objects in their canonical form.
+        objects: Vec<Value>,
+    },
+    /// The state is complete.
+    SnapshotEnd {
+        /// The same revision as at the start.
+        revision: Revision,
+    },
+    /// What changed between two revisions.
+    Delta {
+        /// The state this builds on.
+        from: Revision,
+        /// The state it leads to.
+        to: Revision,
+        /// Objects that came or changed, whole.
+        puts: Vec<Value>,
+        /// Objects that went.
+        deletes: Vec<ObjectKey>,
+    },
+    /// What the node's probes know; replaces the update before.
+    Health(HealthUpdate),
+    /// The node's ledger, to another control node; replaces the one before.
+    Ledger {
+        /// Reports of the data planes connected to this node.
+        reports: Vec<NodeReport>,
+    },
+    /// Asks for a [`FromPlane::Pong`].
+    Ping,
+    /// The server ends the session.
+    Goodbye {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The whole set of endpoints that should get no traffic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthUpdate {
+    /// Endpoints that fail their probes.
+    pub unhealthy: Vec<EndpointId>,
+    /// Services so many of whose endpoints fail that the failures are not acted upon.
+    #[serde(default)]
+    pub panicking: Vec<ObjectKey>,
+}
+
+/// Cuts a whole state into messages: start, chunks of about [`SNAPSHOT_CHUNK_BYTES`], end.
+///
+/// Each object comes with its length in bytes as JSON.
+#[must_use]
+pub fn snapshot_messages(revision: Revision, objects: Vec<(Value, usize)>) -> Vec<ToPlane> {
+    let mut messages = vec![ToPlane::SnapshotStart { revision, objects_total: objects.len() }];
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    for (object, length) in objects {
+        chunk.push(object);
+        bytes += length;
+        if bytes >= SNAPSHOT_CHUNK_BYTES {
+            messages.push(ToPlane::SnapshotChunk { objects: std::mem::take(&mut chunk) });
+            bytes = 0;
+        }
+    }
+    if !chunk.is_empty() {
+        messages.push(ToPlane::SnapshotChunk { objects: chunk });
+    }
+    messages.push(ToPlane::SnapshotEnd { revision });
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_wire_form_stays() {
+        let check = |message: ToPlane, wire: Value| {
+            assert_eq!(serde_json::to_value(&message).unwrap(), wire);
+            assert_eq!(serde_json::from_value::<ToPlane>(wire).unwrap(), message);
+        };
+        check(ToPlane::Ping, json!({"type": "ping"}));
+        check(
+            ToPlane::Welcome { cluster: "0123456789abcdef".parse().unwrap(), node: NodeId(3) },
+            json!({"type": "welcome", "cluster": "0123456789abcdef", "node": 3}),
+        );
+        check(
+            ToPlane::Delta {
+                from: Revision(1),
+                to: Revision(4),
+                puts: vec![json!({"kind": "Service"})],
+                deletes: vec!["Service/default/a".parse().unwrap()],
+            },
+            json!({"type": "delta", "from": 1, "to": 4, "puts": [{"kind": "Service"}],
+                   "deletes": ["Service/default/a"]}),
+        );
+        check(
+            ToPlane::Health(HealthUpdate {
+                unhealthy: vec![EndpointId {
+                    service: "Service/default/a".parse().unwrap(),
+                    address: "[::1]:80".parse().unwrap(),
+                }],
+                panicking: vec![],
+            }),
+            json!({"type": "health", "panicking": [],
+                   "unhealthy": [{"service": "Service/default/a", "address": "[::1]:80"}]}),
+        );
+        let hello = FromPlane::Hello {
+            plane: PlaneInfo { version: "0.1.0".into(), host: "a".into(), pid: 7 },
+            resume: Some(Resume {
+                cluster: "0123456789abcdef".parse().unwrap(),
+                revision: Revision(9),
+            }),
+        };
+        let wire = json!({"type": "hello", "plane": {"version": "0.1.0", "host": "a", "pid": 7},
+                          "resume": {"cluster": "0123456789abcdef", "revision": 9}});
+        assert_eq!(serde_json::to_value(&hello).unwrap(), wire);
+        assert_eq!(serde_json::from_value::<FromPlane>(wire).unwrap(), hello);
+    }
+
+    #[test]
+    fn chunks_hold_every_object_once_and_none_is_empty() {
+        let count = |objects: usize, length: usize| {
+            let objects = (0..objects).map(|n| (json!(n), length)).collect();
+            let messages = snapshot_messages(Revision(5), objects);
+            let mut seen = Vec::new();
+            for message in &messages[1..messages.len() - 1] {
+                let ToPlane::SnapshotChunk { objects } = message else { panic!("{message:?}") };
+                assert!(!objects.is_empty());
+                seen.extend(objects.iter().map(|n| n.as_u64().unwrap()));
+            }
+            let expected: Vec<u64> = (0..seen.len() as u64).collect();
+            assert_eq!(seen, expected);
+            (seen.len(), messages.len() - 2)
+        };
+        assert_eq!(count(0, 1), (0, 0));
+        assert_eq!(count(10_000, 1_000).0, 10_000);
+        assert_eq!(count(10, SNAPSHOT_CHUNK_BYTES), (10, 10));
+        assert_eq!(count(4, SNAPSHOT_CHUNK_BYTES / 2), (4, 2));
+    }
+}
