@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The laboratory: hosts made of network namespaces, real servers and load, and a driver for
+//! clusters of the `marchproxy` binary. Used by `cargo xtask` and by the fault tests.
+//!
+//! It knows the program by its command line and its API only, and imports no crate of it.
+
+pub mod http1;
+pub mod instance;
+pub mod latency;
+pub mod load;
+pub mod network;
+pub mod place;
+pub mod plan;
+pub mod process;
+pub mod serve;
+mod signals;
+pub mod tool;
+pub mod waiting;
+
+pub use instance::Instance;
+pub use network::Network;
+pub use place::Place;
+pub use plan::Plan;
+pub use process::{Launch, Output, Process};
