@@ -1,0 +1,347 @@
+//! Layout of the maps that the XDP program and the data plane share.
+//!
+//! Every map carries [`LAYOUT_VERSION`] in its name: maps of the same name have the same layout,
+//! so a restarted process takes over what is pinned, and a new layout starts with new maps.
+//! Invariants: all types are `repr(C)` without implicit padding; addresses are IPv6, with IPv4
+//! mapped (RFC 4291 section 2.5.5.2); fields that end in `_be` hold the bytes of the packet.
+//!
+//! A configuration is one array of 64-byte [`Record`]s in the single slot of [`CONFIG_MAP`]:
+//! record 0 is the [`Header`]; the lookup table, the backends and the Maglev tables follow.
+//! Replacing the slot replaces everything at once, so one packet sees one generation.
+
+/// Version of all layouts in this file; part of every map's name.
+pub const LAYOUT_VERSION: u32 = 1;
+/// Array of maps with one slot: the configuration in force.
+pub const CONFIG_MAP: &str = "mp_config_v1";
+/// LRU hash from [`Tuple`] to [`Connection`], two entries a connection.
+pub const CONNECTIONS_MAP: &str = "mp_conns_v1";
+/// Per-CPU array of [`COUNTER_WORDS`] words a service slot.
+pub const COUNTERS_MAP: &str = "mp_counters_v1";
+/// Per-CPU array with one entry of [`STATS_WORDS`] words.
+pub const STATS_MAP: &str = "mp_stats_v1";
+/// Name of the XDP program in the object.
+pub const PROGRAM: &str = "marchproxy_l4";
+
+/// Connection entries; each connection takes two.
+pub const CONNECTIONS_MAX: usize = 1 << 18;
+/// Service slots, that is, listeners that XDP carries or drains.
+pub const SERVICES_MAX: usize = 1 << 14;
+/// Records of the inner map's template; real ones are sized to their content.
+pub const CONFIG_TEMPLATE_RECORDS: usize = 1;
+/// `BPF_F_MMAPABLE | BPF_F_INNER_MAP` (include/uapi/linux/bpf.h): user space writes a
+/// configuration through one mapping, and inner maps may differ in length.
+pub const CONFIG_INNER_FLAGS: usize = (1 << 10) | (1 << 12);
+
+/// First port that connections to backends leave from; above Linux's default ephemeral range
+/// (32768 to 60999, Documentation/networking/ip-sysctl.rst).
+pub const SNAT_PORT_FIRST: u16 = 61_000;
+/// Last port that connections to backends leave from.
+pub const SNAT_PORT_LAST: u16 = 65_535;
+
+/// Value of [`Header::magic`].
+pub const MAGIC: u32 = u32::from_le_bytes(*b"MPL4");
+/// Maglev entries in one [`MaglevRecord`].
+pub const MAGLEV_PER_RECORD: u32 = 32;
+
+/// IP protocol number of TCP.
+pub const TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const UDP: u8 = 17;
+
+/// An IPv6 address, or an IPv4 one in mapped form, as four words of packet bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// The words in packet order.
+    pub words: [u32; 4],
+}
+
+impl Address {
+    /// Maps the four packet bytes of an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(word: u32) -> Self {
+        Self { words: [0, 0, u32::from_be(0xffff), word] }
+    }
+
+    /// Makes an address from its octets.
+    #[must_use]
+    pub const fn from_octets(octets: [u8; 16]) -> Self {
+        let mut words = [0; 4];
+        let mut i = 0;
+        while i < 4 {
+            words[i] = u32::from_ne_bytes([
+                octets[4 * i],
+                octets[4 * i + 1],
+                octets[4 * i + 2],
+                octets[4 * i + 3],
+            ]);
+            i += 1;
+        }
+        Self { words }
+    }
+
+    /// Compares word by word; a derived comparison would call `memcmp`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn same(&self, other: &Self) -> bool {
+        self.words[0] == other.words[0]
+            && self.words[1] == other.words[1]
+            && self.words[2] == other.words[2]
+            && self.words[3] == other.words[3]
+    }
+
+    /// Tells whether the address is an IPv4 one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        self.words[0] == 0 && self.words[1] == 0 && self.words[2] == u32::from_be(0xffff)
+    }
+}
+
+impl From<core::net::IpAddr> for Address {
+    fn from(ip: core::net::IpAddr) -> Self {
+        Self::from_octets(match ip {
+            core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            core::net::IpAddr::V6(v6) => v6.octets(),
+        })
+    }
+}
+
+/// A packet's flow: key of the connection table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuple {
+    /// Where the packet comes from.
+    pub source: Address,
+    /// Where it goes to.
+    pub destination: Address,
+    /// Source port.
+    pub source_port_be: u16,
+    /// Destination port.
+    pub destination_port_be: u16,
+    /// [`TCP`] or [`UDP`].
+    pub protocol: u8,
+    /// Zero.
+    pub padding: [u8; 3],
+}
+
+/// The next hop of a direction.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hop {
+    /// Interface that the frame leaves by.
+    pub ifindex: u32,
+    /// Largest IP packet that the route takes; 0 when not known.
+    pub mtu: u16,
+    /// Ethernet destination.
+    pub destination: [u8; 6],
+    /// Ethernet source.
+    pub source: [u8; 6],
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+/// One direction of a connection: what its packets become.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// Source that packets get.
+    pub source: Address,
+    /// Destination that packets get.
+    pub destination: Address,
+    /// Source port that packets get.
+    pub source_port_be: u16,
+    /// Destination port that packets get.
+    pub destination_port_be: u16,
+    /// One's-complement difference for the TCP or UDP checksum (RFC 1624).
+    pub transport_delta: u16,
+    /// One's-complement difference for the IPv4 header checksum, without the TTL.
+    pub header_delta: u16,
+    /// Where packets go.
+    pub hop: Hop,
+    /// Service slot for the counters.
+    pub slot: u32,
+    /// Coarse monotonic time, in seconds, of the last refresh of this or the other direction.
+    pub refreshed_s: u32,
+    /// Low half of the generation under which the backend was last seen to be in its service.
+    pub generation: u32,
+    /// [`crate::state`] flags that this direction set.
+    pub own: u8,
+    /// [`crate::state`] flags that the other direction set.
+    pub peer: u8,
+    /// 1 for packets from the backend, 0 for packets from the client.
+    pub reply: u8,
+    /// Zero.
+    pub padding: u8,
+}
+
+/// The smallest unit of a configuration.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Bytes of a [`Header`], [`Entry`], [`Backend`] or [`MaglevRecord`].
+    pub bytes: [u8; 64],
+}
+
+impl Record {
+    /// A record of zeros: an empty place of the lookup table.
+    pub const EMPTY: Self = Self { bytes: [0; 64] };
+}
+
+/// Record 0 of a configuration.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Counts the configurations that were put in force.
+    pub generation: u64,
+    /// Configuration revision that it was made from.
+    pub revision: u64,
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// Record at which the lookup table begins.
+    pub table_start: u32,
+    /// Places of the lookup table less one; the places are a power of two.
+    pub table_mask: u32,
+    /// The node's IPv4 address for connections to backends, zero when there is none.
+    pub source_v4: u32,
+    /// The node's IPv6 address for connections to backends, zero when there is none.
+    pub source_v6: Address,
+    /// Seed of the lookup table's hash.
+    pub seed: u32,
+    /// First source port.
+    pub port_first: u16,
+    /// Last source port.
+    pub port_last: u16,
+    /// Zero.
+    pub padding: [u32; 2],
+}
+
+/// What an [`Entry`] stands for.
+pub mod kind {
+    /// A service: any protocol, port and address (zero for any local address).
+    pub const SERVICE: u8 = 1;
+    /// An address of this node; port, protocol and owner are zero.
+    pub const LOCAL: u8 = 2;
+    /// A backend of the service in slot `owner - 1`.
+    pub const BACKEND: u8 = 3;
+}
+
+/// Key of the lookup table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryKey {
+    /// The address; zero for any local one.
+    pub address: Address,
+    /// Service slot plus one for backends, else zero.
+    pub owner: u32,
+    /// The port.
+    pub port_be: u16,
+    /// [`TCP`], [`UDP`] or zero.
+    pub protocol: u8,
+    /// One of [`kind`]; zero marks an empty place.
+    pub kind: u8,
+}
+
+/// The backends of a service of one address family.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// Record at which the Maglev table begins.
+    pub maglev_start: u32,
+    /// Maglev entries; 0 when the family has no backend.
+    pub maglev_size: u32,
+    /// Record of the first backend.
+    pub backends_start: u32,
+}
+
+impl EntryKey {
+    /// Compares word by word; a derived comparison would call `memcmp`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn same(&self, other: &Self) -> bool {
+        self.address.same(&other.address)
+            && self.owner == other.owner
+            && self.port_be == other.port_be
+            && self.protocol == other.protocol
+            && self.kind == other.kind
+    }
+}
+
+/// A place of the lookup table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is found by.
+    pub key: EntryKey,
+    /// Counter slot of a service.
+    pub slot: u32,
+    /// 1 when established connections go on and new ones do not begin.
+    pub draining: u32,
+    /// IPv4 backends of a service.
+    pub v4: Pool,
+    /// IPv6 backends of a service.
+    pub v6: Pool,
+    /// Zero.
+    pub padding: [u32; 2],
+}
+
+/// A backend.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// Its address.
+    pub address: Address,
+    /// Its port.
+    pub port_be: u16,
+    /// Zero.
+    pub padding: [u16; 23],
+}
+
+/// A piece of a Maglev table: numbers of backends within the pool.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaglevRecord {
+    /// The numbers.
+    pub backends: [u16; MAGLEV_PER_RECORD as usize],
+}
+
+/// Words of a service's counters.
+pub const COUNTER_WORDS: usize = 5;
+/// Indices into a service's counters.
+pub mod counter {
+    /// Packets from clients.
+    pub const PACKETS_IN: usize = 0;
+    /// IP bytes from clients.
+    pub const BYTES_IN: usize = 1;
+    /// Packets to clients.
+    pub const PACKETS_OUT: usize = 2;
+    /// IP bytes to clients.
+    pub const BYTES_OUT: usize = 3;
+    /// Connections begun.
+    pub const CONNECTIONS: usize = 4;
+}
+
+/// Words of the statistics: one a [`crate::verdict::Reason`], then those of [`stat`].
+pub const STATS_WORDS: usize = 32;
+/// Indices into the statistics, behind the reasons.
+pub mod stat {
+    /// Generation that the CPU last saw.
+    pub const GENERATION: usize = 31;
+    /// Packets sent out of the interface that they came in by.
+    pub const TRANSMITTED: usize = 30;
+    /// Packets sent out of another interface.
+    pub const REDIRECTED: usize = 29;
+    /// Connections that took the port of one that had ended.
+    pub const PORTS_REUSED: usize = 28;
+    /// UDP flows moved because their backend left the service.
+    pub const FLOWS_MOVED: usize = 27;
+}
+
+const _: () = {
+    assert!(size_of::<Record>() == 64 && size_of::<Header>() == 64);
+    assert!(size_of::<Entry>() == 64 && size_of::<Backend>() == 64);
+    assert!(size_of::<MaglevRecord>() == 64 && align_of::<Record>() == 8);
+    assert!(size_of::<Tuple>() == 40 && size_of::<Connection>() == 76);
+    assert!(size_of::<Hop>() == 20 && size_of::<EntryKey>() == 24);
+};

@@ -1,0 +1,181 @@
+//! From the client to a backend.
+//!
+//! A connection keeps the backend's address and port, so a change of the configuration moves no
+//! established flow; only a UDP flow whose backend has left the service is chosen anew.
+
+use aya_ebpf::programs::XdpContext;
+use ebpf_common::{
+    hash,
+    layout::{Address, Connection, Entry, TCP, Tuple, UDP, counter, stat},
+    parse::Packet,
+    rewrite::{reversed, translation},
+    state::{SEEN, closed, expired, flags_of, opens},
+    verdict::Reason,
+};
+
+use crate::{
+    config::Config,
+    connection::{self, Refresh},
+    maps, next_hop, send,
+};
+
+/// Source ports tried for a new connection. Each is free with the share of ports not in use, so
+/// at nine tenths in use 16 fail for one connection in five, and at half for one in 65,000.
+const PORT_TRIES: u32 = 16;
+/// Distance between ports tried: prime, so that all ports of the range are within reach.
+const PORT_STRIDE: u32 = 1_009;
+
+/// Forwards a packet for a service.
+///
+/// # Errors
+/// Returns why it cannot.
+#[inline(always)]
+pub fn handle(
+    context: &XdpContext,
+    packet: &Packet,
+    config: &Config,
+    service: &Entry,
+) -> Result<u32, Reason> {
+    if packet.hop_limit <= 1 {
+        return Err(Reason::HopLimit);
+    }
+    if packet.v6 && !packet.has_checksum {
+        return Err(Reason::NoChecksum);
+    }
+    let now = connection::now_s();
+    if let Some(connection) = connection::find(&packet.tuple) {
+        if !connection::is_due(connection, packet, now) && !opens(packet.tcp_flags) {
+            return send::send(context, packet, connection);
+        }
+        if goes_on(packet, config, service, connection, now)
+            && let Refresh::Done = connection::refresh(context.ctx, packet, connection, now)?
+        {
+            return send::send(context, packet, connection);
+        }
+        connection::remove(&connection::partner(connection, packet.tuple.protocol));
+        connection::remove(&packet.tuple);
+    }
+    if service.draining != 0 {
+        return Err(Reason::Draining);
+    }
+    begin(context, packet, config, service, now)
+}
+
+/// Tells whether the connection found is still the one that the packet belongs to.
+#[inline(always)]
+fn goes_on(
+    packet: &Packet,
+    config: &Config,
+    service: &Entry,
+    connection: &mut Connection,
+    now: u32,
+) -> bool {
+    if packet.tuple.protocol == TCP {
+        let over = closed(connection.own, connection.peer) || expired(connection, TCP, now);
+        return !(over && opens(packet.tcp_flags));
+    }
+    if expired(connection, UDP, now) {
+        return false;
+    }
+    let generation = config.header.generation as u32;
+    if connection.generation != generation && service.draining == 0 {
+        let (address, port) = (connection.destination, connection.destination_port_be);
+        if !config.has_backend(service.slot, address, port, UDP) {
+            maps::count(stat::FLOWS_MOVED, 1);
+            return false;
+        }
+        connection.generation = generation;
+    }
+    true
+}
+
+/// Begins a connection: chooses a backend, claims a source port, and sends the packet on.
+#[inline(always)]
+fn begin(
+    context: &XdpContext,
+    packet: &Packet,
+    config: &Config,
+    service: &Entry,
+    now: u32,
+) -> Result<u32, Reason> {
+    let scratch = maps::scratch().ok_or(Reason::TableRefused)?;
+    let header = config.header;
+    let flow = hash::flow(&packet.tuple);
+    let (pool, source) = if packet.v6 {
+        (&service.v6, header.source_v6)
+    } else {
+        (&service.v4, Address::v4(header.source_v4))
+    };
+    let backend = config.choose(pool, flow)?;
+    if source.same(&Address::default()) || source.same(&Address::v4(0)) {
+        return Err(Reason::NoSource);
+    }
+    let mut key = Tuple {
+        source: backend.address,
+        destination: source,
+        source_port_be: backend.port_be,
+        destination_port_be: 0,
+        protocol: packet.tuple.protocol,
+        padding: [0; 3],
+    };
+
+    let forward = &mut scratch.forward;
+    *forward = translation(&packet.tuple, &reversed(&key));
+    let hop = next_hop::find(context.ctx, forward, packet.tuple.protocol)?;
+
+    let span = u32::from(header.port_last - header.port_first) + 1;
+    let start = (flow as u32) % span;
+    let mut claimed = false;
+    for attempt in 0..PORT_TRIES {
+        let port = header.port_first + ((start + attempt * PORT_STRIDE) % span) as u16;
+        key.destination_port_be = port.to_be();
+        let reply = &mut scratch.reply;
+        *reply = translation(&key, &reversed(&packet.tuple));
+        reply.hop = connection::way_back(context.ctx).ok_or(Reason::Malformed)?;
+        reply.slot = service.slot;
+        reply.refreshed_s = now;
+        reply.peer = flags_of(packet.tcp_flags);
+        reply.reply = 1;
+        match connection::insert(&key, reply) {
+            Ok(()) => claimed = true,
+            Err(connection::EXISTS) => {
+                if connection::evict_ended(&key, now) && connection::insert(&key, reply).is_ok() {
+                    maps::count(stat::PORTS_REUSED, 1);
+                    claimed = true;
+                }
+            }
+            Err(_) => return Err(Reason::TableRefused),
+        }
+        if claimed {
+            break;
+        }
+    }
+    if !claimed {
+        return Err(Reason::PortsExhausted);
+    }
+
+    *forward = translation(&packet.tuple, &reversed(&key));
+    forward.hop = hop;
+    forward.slot = service.slot;
+    forward.refreshed_s = now;
+    forward.generation = header.generation as u32;
+    forward.own = flags_of(packet.tcp_flags) | SEEN;
+    match connection::insert(&packet.tuple, forward) {
+        Ok(()) => {
+            if let Some(counters) = maps::counters(service.slot) {
+                counters[counter::CONNECTIONS] += 1;
+            }
+            send::send(context, packet, forward)
+        }
+        Err(error) => {
+            // Another CPU was faster with a packet of the same flow: its entry holds.
+            connection::remove(&key);
+            match connection::find(&packet.tuple) {
+                Some(connection) if error == connection::EXISTS => {
+                    send::send(context, packet, connection)
+                }
+                _ => Err(Reason::TableRefused),
+            }
+        }
+    }
+}

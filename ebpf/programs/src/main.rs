@@ -1,0 +1,77 @@
+//! The XDP program: TCP and UDP load balancing by full NAT.
+//!
+//! ```text
+//! parse ─┬─ destination port in the SNAT range and connection known ─▶ reply    ─┐
+//!        ├─ service (address, port, protocol), or any local address  ─▶ forward  ─┼▶ TX / redirect
+//!        └─ anything else ─▶ the kernel                                           │
+//!                           Reason ◀──────────────────────────────────────────────┘
+//! ```
+//! One file per packet path ([`forward`], [`reply`]); they end in an action or in a [`Reason`],
+//! and the one `match` from a reason to an action stands below. The configuration is read once
+//! per packet ([`config`]), so a packet sees one generation.
+
+#![no_std]
+#![no_main]
+
+mod config;
+mod connection;
+mod forward;
+mod maps;
+mod next_hop;
+mod reply;
+mod send;
+
+use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use ebpf_common::{
+    layout::stat,
+    parse::parse,
+    verdict::{Action, Reason},
+};
+
+use crate::config::Config;
+
+#[expect(missing_docs, reason = "the macro makes a second item without the comment")]
+#[xdp]
+pub fn marchproxy_l4(context: XdpContext) -> u32 {
+    match balance(&context) {
+        Ok(action) => action,
+        Err(reason) => {
+            maps::count(reason as usize, 1);
+            match reason.action() {
+                Action::Pass => xdp_action::XDP_PASS,
+                Action::Drop => xdp_action::XDP_DROP,
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn balance(context: &XdpContext) -> Result<u32, Reason> {
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    let packet = unsafe { parse(context.data(), context.data_end()) }?;
+    let config = Config::current()?;
+    maps::set(stat::GENERATION, config.header.generation);
+    let port = u16::from_be(packet.tuple.destination_port_be);
+    if port >= config.header.port_first
+        && port <= config.header.port_last
+        && let Some(connection) = connection::find(&packet.tuple)
+    {
+        return reply::handle(context, &packet, connection);
+    }
+    match config.service(&packet.tuple) {
+        Some(service) => forward::handle(context, &packet, &config, service),
+        None => Err(Reason::NotService),
+    }
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// `bpf_fib_lookup` is offered to GPL-compatible programs only, so this object is under either
+/// Apache-2.0 or GPL-2.0 (see `Cargo.toml`), in the kernel's spelling.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,42 @@
+//! The end of both packet paths: rewrite, count, and send.
+
+use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect, programs::XdpContext};
+use ebpf_common::{
+    layout::{Connection, counter, stat},
+    parse::Packet,
+    rewrite::rewrite,
+    verdict::Reason,
+};
+
+use crate::maps;
+
+/// Rewrites the packet for its connection and sends it to the next hop.
+///
+/// # Errors
+/// Returns why it cannot.
+#[inline(always)]
+pub fn send(context: &XdpContext, packet: &Packet, connection: &Connection) -> Result<u32, Reason> {
+    let hop = &connection.hop;
+    if hop.mtu != 0 && packet.length > hop.mtu {
+        return Err(Reason::TooBig);
+    }
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    unsafe { rewrite(context.data(), context.data_end(), packet, connection) }?;
+    if let Some(counters) = maps::counters(connection.slot) {
+        let (packets, bytes) = if connection.reply == 1 {
+            (counter::PACKETS_OUT, counter::BYTES_OUT)
+        } else {
+            (counter::PACKETS_IN, counter::BYTES_IN)
+        };
+        counters[packets] += 1;
+        counters[bytes] += u64::from(packet.length);
+    }
+    if hop.ifindex == context.ingress_ifindex() as u32 {
+        maps::count(stat::TRANSMITTED, 1);
+        Ok(xdp_action::XDP_TX)
+    } else {
+        maps::count(stat::REDIRECTED, 1);
+        // SAFETY: the helper has no precondition.
+        Ok(unsafe { bpf_redirect(hop.ifindex, 0) } as u32)
+    }
+}
