@@ -1,0 +1,88 @@
+//! The bounds of a configuration: sizes, counts and durations, each with the reason for it.
+//!
+//! They keep one input from using up the memory of a node, and every object small enough for the
+//! frame in which it is pushed.
+
+use std::time::Duration;
+
+/// The bytes of one input: 10,000 routes and as many services take a quarter of it.
+pub const MAX_INPUT_BYTES: usize = 32 << 20;
+/// The objects of one input; one input is one Raft entry.
+pub const MAX_INPUT_OBJECTS: usize = 50_000;
+/// The nesting of a document; the deepest field of the model lies at 9.
+pub const MAX_DEPTH: usize = 32;
+/// The YAML aliases of one input; what they expand to is bounded by [`MAX_ALIAS_EVENTS`].
+pub const MAX_ALIASES: usize = 10_000;
+/// The YAML events that aliases may expand to, so that a few lines never become gigabytes.
+pub const MAX_ALIAS_EVENTS: usize = 200_000;
+/// The errors listed for one input; more help nobody, and the answer stays below a megabyte.
+pub const MAX_ERRORS: usize = 1_000;
+/// The characters of an offending value that an error repeats.
+pub const MAX_SHOWN_VALUE: usize = 80;
+/// The canonical bytes of one object, so that 16 fit into one frame of the push.
+pub const MAX_OBJECT_BYTES: usize = 1 << 20;
+
+/// The length of a name and of a host (RFC 1035, section 2.3.4).
+pub const MAX_NAME_BYTES: usize = 253;
+/// The length of a namespace and of a label of a host (RFC 1035, section 2.3.4).
+pub const MAX_LABEL_BYTES: usize = 63;
+/// The labels of one object.
+pub const MAX_LABELS: usize = 64;
+/// The length of the key of a label.
+pub const MAX_LABEL_KEY_BYTES: usize = 128;
+/// The length of the value of a label, and of a region or zone.
+pub const MAX_LABEL_VALUE_BYTES: usize = 256;
+
+/// The listeners that one route attaches to.
+pub const MAX_LISTENERS: usize = 64;
+/// The hosts of one route.
+pub const MAX_HOSTS: usize = 256;
+/// The rules of one route.
+pub const MAX_RULES: usize = 256;
+/// The matches of one rule.
+pub const MAX_MATCHES: usize = 64;
+/// The header matches or query matches of one match, and each list of a header edit.
+pub const MAX_CONDITIONS: usize = 32;
+/// The services of one rule.
+pub const MAX_BACKENDS: usize = 64;
+/// The endpoints of one service: what a Maglev table of 65,537 slots spreads within 7 %.
+pub const MAX_ENDPOINTS: usize = 4_096;
+/// The expected statuses of a probe.
+pub const MAX_STATUSES: usize = 32;
+
+/// The length of a path or file name.
+pub const MAX_PATH_BYTES: usize = 2_048;
+/// The length of a regular expression.
+pub const MAX_REGEX_BYTES: usize = 1_024;
+/// The compiled size of a regular expression; ordinary ones take a few kilobytes.
+pub const MAX_REGEX_COMPILED_BYTES: usize = 1 << 20;
+/// The greatest count in a repetition `{n,m}`; the limit of RE2.
+pub const MAX_REGEX_REPEAT: u32 = 1_000;
+/// The length of a header name, method or query parameter name.
+pub const MAX_TOKEN_BYTES: usize = 256;
+/// The length of a header value or of a value to be matched.
+pub const MAX_HEADER_VALUE_BYTES: usize = 4_096;
+/// The length of the body of a direct response; Envoy's own default limit.
+pub const MAX_BODY_BYTES: usize = 4_096;
+
+/// The weight of a service in a rule.
+pub const MAX_BACKEND_WEIGHT: u32 = 1_000_000;
+/// The weight of an endpoint.
+pub const MAX_ENDPOINT_WEIGHT: u32 = 1_000;
+/// The tries after the first.
+pub const MAX_ATTEMPTS: u32 = 10;
+/// The threshold of a health check.
+pub const MAX_THRESHOLD: u32 = 100;
+
+/// The shortest timeout; Envoy counts in milliseconds, and 0 would mean none.
+pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// The longest timeout of a request or of one try.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// The longest time to open a connection.
+pub const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
+/// The longest first pause before another try.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// The shortest time between probes; faster ones would load the endpoints.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest time between probes.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);

@@ -1,0 +1,154 @@
+//! Reads the spec of a `Service`.
+
+use std::{collections::HashSet, time::Duration};
+
+use super::{
+    backend::unique,
+    name::host,
+    pattern::target_path,
+    reader::{Fields, Node, Read},
+    scalar::{bounded, duration, port, status, unicast, whole, word},
+};
+use crate::{
+    limits::{
+        MAX_CONNECT_TIMEOUT, MAX_ENDPOINT_WEIGHT, MAX_ENDPOINTS, MAX_INTERVAL,
+        MAX_LABEL_VALUE_BYTES, MAX_STATUSES, MAX_THRESHOLD, MIN_INTERVAL, MIN_TIMEOUT,
+    },
+    object::format_duration,
+    service::{Endpoint, HealthCheck, LoadBalancing, Locality, Probe, Service},
+};
+
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
+const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+const DEFAULT_UNHEALTHY_THRESHOLD: u32 = 3;
+const DEFAULT_HEALTHY_THRESHOLD: u32 = 2;
+
+const LOAD_BALANCING: [(&str, LoadBalancing); 4] = [
+    ("RoundRobin", LoadBalancing::RoundRobin),
+    ("LeastRequest", LoadBalancing::LeastRequest),
+    ("Random", LoadBalancing::Random),
+    ("Maglev", LoadBalancing::Maglev),
+];
+
+pub(super) fn service(node: &Node<'_>) -> Read<Service> {
+    let fields = node.fields()?;
+    let endpoints = fields.required("endpoints", "a list of addresses and ports", endpoints);
+    let load_balancing =
+        fields.or("loadBalancing", LoadBalancing::default(), |node| word(node, &LOAD_BALANCING));
+    let connect_timeout = fields.or("connectTimeout", DEFAULT_CONNECT_TIMEOUT, |node| {
+        duration(node, MIN_TIMEOUT, MAX_CONNECT_TIMEOUT)
+    });
+    let health_check = fields.optional("healthCheck", health_check);
+    let known = fields.finish();
+    let service = Service {
+        endpoints: endpoints?,
+        load_balancing: load_balancing?,
+        connect_timeout: connect_timeout?,
+        health_check: health_check?,
+    };
+    known.map(|()| service)
+}
+
+fn endpoints(node: &Node<'_>) -> Read<Vec<Endpoint>> {
+    let items = node.items(0, MAX_ENDPOINTS, endpoint)?;
+    let mut seen = HashSet::with_capacity(items.len());
+    let mut distinct = Ok(());
+    for (index, item) in items.iter().enumerate() {
+        let Ok(endpoint) = item else { continue };
+        if !seen.insert((endpoint.address, endpoint.port)) {
+            distinct = Err(node.at_item(index, |node| {
+                node.error("has the address and port of another endpoint", "keep one of them")
+            }));
+        }
+    }
+    let endpoints: Vec<Endpoint> = items.into_iter().collect::<Read<_>>()?;
+    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.weight == 0) {
+        let remedy = "give one a weight above 0, or leave the list empty";
+        return Err(node.error("has no endpoint with a weight above 0", remedy));
+    }
+    distinct.map(|()| endpoints)
+}
+
+fn endpoint(node: &Node<'_>) -> Read<Endpoint> {
+    let fields = node.fields()?;
+    let address = fields.required("address", "an IP address", unicast);
+    let port = fields.required("port", "a number from 1 to 65535", port);
+    let weight = fields.or("weight", 1, |node| whole(node, 0..=MAX_ENDPOINT_WEIGHT));
+    let locality = fields.or("locality", Locality::default(), locality);
+    let known = fields.finish();
+    let endpoint =
+        Endpoint { address: address?, port: port?, weight: weight?, locality: locality? };
+    known.map(|()| endpoint)
+}
+
+fn locality(node: &Node<'_>) -> Read<Locality> {
+    let fields = node.fields()?;
+    let part = |node: &Node<'_>| bounded(node, 0, MAX_LABEL_VALUE_BYTES);
+    let region = fields.or("region", String::new(), part);
+    let zone = fields.or("zone", String::new(), part);
+    let known = fields.finish();
+    let locality = Locality { region: region?, zone: zone? };
+    known.map(|()| locality)
+}
+
+fn health_check(node: &Node<'_>) -> Read<HealthCheck> {
+    let fields = node.fields()?;
+    let probe = probe(&fields);
+    let port = fields.optional("port", port);
+    let interval =
+        fields.or("interval", DEFAULT_INTERVAL, |node| duration(node, MIN_INTERVAL, MAX_INTERVAL));
+    let timeout = fields.optional("timeout", |node| duration(node, MIN_TIMEOUT, MAX_INTERVAL));
+    let threshold = |node: &Node<'_>| whole(node, 1..=MAX_THRESHOLD);
+    let unhealthy = fields.or("unhealthyThreshold", DEFAULT_UNHEALTHY_THRESHOLD, threshold);
+    let healthy = fields.or("healthyThreshold", DEFAULT_HEALTHY_THRESHOLD, threshold);
+    let fits = match (interval, timeout) {
+        (Ok(interval), Ok(Some(timeout))) if timeout > interval => {
+            let message = format!("is longer than the interval of {}", format_duration(interval));
+            Err(fields.error("timeout", message, "write at most the interval"))
+        }
+        _ => Ok(()),
+    };
+    let known = fields.finish();
+    let interval = interval?;
+    let health_check = HealthCheck {
+        probe: probe?,
+        port: port?,
+        interval,
+        timeout: timeout?.unwrap_or(DEFAULT_PROBE_TIMEOUT.min(interval)),
+        unhealthy_threshold: unhealthy?,
+        healthy_threshold: healthy?,
+    };
+    fits.and(known).map(|()| health_check)
+}
+
+fn probe(fields: &Fields<'_>) -> Read<Probe> {
+    let http = fields.optional("http", http_probe);
+    let tcp = fields.optional("tcp", |node| node.fields()?.finish().map(|()| Probe::Tcp {}));
+    match (http?, tcp?) {
+        (Some(probe), None) | (None, Some(probe)) => Ok(probe),
+        (Some(_), Some(_)) => {
+            Err(fields.error("tcp", "stands beside http", "keep one of http and tcp"))
+        }
+        (None, None) => {
+            let remedy = "add http: {path: /healthz} or tcp: {}";
+            Err(fields.node().error("says not what to send", remedy))
+        }
+    }
+}
+
+fn http_probe(node: &Node<'_>) -> Read<Probe> {
+    let fields = node.fields()?;
+    let path = fields.required("path", "a path such as /healthz", target_path);
+    let host = fields.optional("host", host);
+    let expected_statuses = fields.or("expectedStatuses", vec![200], statuses);
+    let known = fields.finish();
+    let probe = Probe::Http { path: path?, host: host?, expected_statuses: expected_statuses? };
+    known.map(|()| probe)
+}
+
+fn statuses(node: &Node<'_>) -> Read<Vec<u16>> {
+    let items = node.items(1, MAX_STATUSES, status)?;
+    unique(node, &items, |status| status)?;
+    items.into_iter().collect()
+}
