@@ -6,4 +6,5 @@
 pub mod durable;
 pub mod identity;
 pub mod push;
+pub mod supervision;
 pub mod tls;
