@@ -106,6 +106,15 @@ impl Snapshot {
         }
     }
 
+    /// Returns an HTTP route; none when the key is of another kind.
+    #[must_use]
+    pub fn http_route(&self, key: &ObjectKey) -> Option<&HttpRoute> {
+        match &self.get(key)?.spec {
+            Spec::HttpRoute(route) => Some(route),
+            _ => None,
+        }
+    }
+
     /// Walks over all objects, ordered by key.
     pub fn objects(&self) -> impl Iterator<Item = (&ObjectKey, &Arc<Object>)> {
         self.objects.iter()

@@ -1,0 +1,40 @@
+//! What concerns several objects: references, conflicts of listeners, duplicate matches.
+//!
+//! Errors are about changed objects and about what a change breaks; what was there before and is
+//! untouched never stands in the way of a change. The work is one pass over the routes plus the
+//! change. The result depends on the set of objects only, not on the order of their arrival.
+
+mod fault;
+mod http_routes;
+mod l4_routes;
+mod listeners;
+mod references;
+
+use std::collections::BTreeSet;
+
+use crate::{error::ConfigErrors, key::ObjectKey, parse, snapshot::Snapshot};
+
+/// Checks a snapshot in which the objects `changed` have been added, replaced or removed.
+///
+/// [`ConfigError::document`](crate::ConfigError::document) is 0 in each error: a snapshot has no
+/// documents.
+///
+/// # Errors
+///
+/// All that the change makes wrong, ordered by object and path.
+pub fn validate_snapshot(
+    snapshot: &Snapshot,
+    changed: &BTreeSet<ObjectKey>,
+) -> Result<(), ConfigErrors> {
+    let mut errors = Vec::new();
+    references::check(snapshot, changed, &mut errors);
+    listeners::check(snapshot, changed, &mut errors);
+    l4_routes::check(snapshot, changed, &mut errors);
+    http_routes::check(snapshot, changed, &mut errors);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    errors.sort_by(|a, b| (&a.object, &a.path, &a.message).cmp(&(&b.object, &b.path, &b.message)));
+    errors.dedup();
+    Err(parse::bounded(errors))
+}

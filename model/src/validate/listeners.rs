@@ -1,0 +1,61 @@
+//! No two listeners take the same port of the same address.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::fault::fault;
+use crate::{
+    error::ConfigError,
+    key::{Kind, ObjectKey},
+    listener::{ListenAddress, Listener},
+    snapshot::Snapshot,
+};
+
+pub(super) fn check(
+    snapshot: &Snapshot,
+    changed: &BTreeSet<ObjectKey>,
+    errors: &mut Vec<ConfigError>,
+) {
+    if !changed.iter().any(|key| key.kind == Kind::Listener) {
+        return;
+    }
+    let mut taken: HashMap<(bool, u16), Vec<(&ObjectKey, &Listener)>> = HashMap::new();
+    for (key, listener) in snapshot.listeners() {
+        let socket = (listener.protocol.is_udp(), listener.port);
+        let others = taken.entry(socket).or_default();
+        for (other_key, other) in &*others {
+            let new = if changed.contains(key) {
+                Some((key, listener, other_key, other))
+            } else if changed.contains(*other_key) {
+                Some((*other_key, *other, &key, &listener))
+            } else {
+                None
+            };
+            if let Some((key, listener, other_key, other)) = new
+                && overlap(listener.address, other.address)
+            {
+                errors.push(conflict(key, listener, other_key, other));
+            }
+        }
+        others.push((key, listener));
+    }
+}
+
+fn overlap(a: ListenAddress, b: ListenAddress) -> bool {
+    a == b || a == ListenAddress::Any || b == ListenAddress::Any
+}
+
+fn conflict(
+    key: &ObjectKey,
+    listener: &Listener,
+    other_key: &ObjectKey,
+    other: &Listener,
+) -> ConfigError {
+    let transport = if listener.protocol.is_udp() { "UDP" } else { "TCP" };
+    let address = match other.address {
+        ListenAddress::Any => "every address".to_owned(),
+        ListenAddress::Ip(ip) => ip.to_string(),
+    };
+    let message = format!("is the {transport} port that {other_key} takes on {address}");
+    let remedy = "choose another port, or another address for each of them";
+    fault(key, "spec.port", listener.port, message, remedy)
+}

@@ -1,0 +1,180 @@
+//! Every reference resolves; what others refer to is neither removed nor made unfit for them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::fault::{fault, referred};
+use crate::{
+    error::ConfigError,
+    key::{Kind, ObjectKey},
+    listener::{Listener, Protocol},
+    object::{Object, Spec},
+    route::{HttpAction, Reference, WeightedBackend},
+    snapshot::Snapshot,
+};
+
+/// The referring objects that one error names; more make it longer, not clearer.
+const MAX_NAMED: usize = 5;
+
+/// Referring objects and the paths of their references, by what they refer to.
+type Referrers<'a> = BTreeMap<&'a ObjectKey, Vec<(&'a ObjectKey, String)>>;
+
+pub(super) fn check(
+    snapshot: &Snapshot,
+    changed: &BTreeSet<ObjectKey>,
+    errors: &mut Vec<ConfigError>,
+) {
+    for route in changed.iter().filter_map(|key| snapshot.get(key)) {
+        check_route(snapshot, route, errors);
+    }
+    check_referred(snapshot, changed, errors);
+}
+
+/// Checks the references of a changed route.
+fn check_route(snapshot: &Snapshot, route: &Object, errors: &mut Vec<ConfigError>) {
+    let key = route.key();
+    each_reference(&route.spec, &mut |kind, reference, path| {
+        let target = referred(kind, reference);
+        let name = reference.name.as_str();
+        match snapshot.get(&target).map(|object| &object.spec) {
+            None => {
+                let message = format!("refers to {target}, which does not exist");
+                let remedy = "apply it too, or correct the name or namespace";
+                errors.push(fault(&key, format!("{}.name", path()), name, message, remedy));
+            }
+            Some(Spec::Listener(listener)) if !fits(key.kind, listener) => {
+                let message = format!("refers to {target}, which speaks {}", spoken(listener));
+                let remedy = format!("name a listener that speaks {}", wanted(key.kind));
+                errors.push(fault(&key, format!("{}.name", path()), name, message, remedy));
+            }
+            Some(_) => {}
+        }
+    });
+}
+
+/// Checks what unchanged routes refer to among the changed objects.
+fn check_referred(
+    snapshot: &Snapshot,
+    changed: &BTreeSet<ObjectKey>,
+    errors: &mut Vec<ConfigError>,
+) {
+    let suspects: HashMap<(Kind, &str, &str), &ObjectKey> = changed
+        .iter()
+        .filter(|key| match key.kind {
+            Kind::Listener => true,
+            Kind::Service => snapshot.get(key).is_none(),
+            Kind::HttpRoute | Kind::TcpRoute | Kind::UdpRoute => false,
+        })
+        .map(|key| ((key.kind, key.namespace.as_str(), key.name.as_str()), key))
+        .collect();
+    if suspects.is_empty() {
+        return;
+    }
+    let mut broken = Referrers::new();
+    let routes = [Kind::HttpRoute, Kind::TcpRoute, Kind::UdpRoute];
+    for (key, route) in routes.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
+        if changed.contains(key) {
+            continue;
+        }
+        each_reference(&route.spec, &mut |kind, reference, path| {
+            let target = (kind, reference.namespace.as_str(), reference.name.as_str());
+            let Some(&target) = suspects.get(&target) else { return };
+            let fits = match snapshot.get(target).map(|object| &object.spec) {
+                Some(Spec::Listener(listener)) => fits(key.kind, listener),
+                Some(_) => true,
+                None => false,
+            };
+            if !fits {
+                broken.entry(target).or_default().push((key, path()));
+            }
+        });
+    }
+    errors.extend(broken.into_iter().map(|(target, by)| broken_reference(snapshot, target, &by)));
+}
+
+fn broken_reference(
+    snapshot: &Snapshot,
+    target: &ObjectKey,
+    by: &[(&ObjectKey, String)],
+) -> ConfigError {
+    let mut named: Vec<String> =
+        by.iter().take(MAX_NAMED).map(|(key, path)| format!("{key} ({path})")).collect();
+    if by.len() > MAX_NAMED {
+        named.push(format!("{} more", by.len() - MAX_NAMED));
+    }
+    let named = named.join(", ");
+    match snapshot.listener(&target.namespace, &target.name) {
+        Some(listener) if target.kind == Kind::Listener => {
+            let message = format!("does not fit the routes that attach to it: {named}");
+            let remedy = "change or remove those routes in the same apply";
+            fault(target, "spec.protocol", spoken(listener), message, remedy)
+        }
+        _ => {
+            let message = format!("is removed, and still referred to by {named}");
+            let remedy = "change or remove those first, or in the same apply";
+            fault(target, "", serde_json::Value::Null, message, remedy)
+        }
+    }
+}
+
+/// Takes a reference: the kind of its target, itself, and a function that makes its path.
+type Visit<'v> = &'v mut dyn FnMut(Kind, &Reference, &dyn Fn() -> String);
+
+/// Calls `visit` for each reference.
+fn each_reference(spec: &Spec, visit: Visit<'_>) {
+    match spec {
+        Spec::Listener(_) | Spec::Service(_) => {}
+        Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
+            each_listener(&route.listeners, visit);
+            each_backend(&route.backends, &|| "spec".to_owned(), visit);
+        }
+        Spec::HttpRoute(route) => {
+            each_listener(&route.listeners, visit);
+            for (index, rule) in route.rules.iter().enumerate() {
+                if let HttpAction::Forward { backends, .. } = &rule.action {
+                    each_backend(backends, &|| format!("spec.rules[{index}]"), visit);
+                }
+            }
+        }
+    }
+}
+
+fn each_listener(listeners: &[Reference], visit: Visit<'_>) {
+    for (index, listener) in listeners.iter().enumerate() {
+        visit(Kind::Listener, listener, &|| format!("spec.listeners[{index}]"));
+    }
+}
+
+fn each_backend(backends: &[WeightedBackend], parent: &dyn Fn() -> String, visit: Visit<'_>) {
+    for (index, backend) in backends.iter().enumerate() {
+        visit(Kind::Service, &backend.service, &|| {
+            format!("{}.backends[{index}].service", parent())
+        });
+    }
+}
+
+/// Tells whether routes of a kind may attach to a listener.
+fn fits(route: Kind, listener: &Listener) -> bool {
+    match route {
+        Kind::HttpRoute => listener.protocol.is_http(),
+        Kind::TcpRoute => listener.protocol == Protocol::Tcp,
+        Kind::UdpRoute => listener.protocol == Protocol::Udp,
+        Kind::Listener | Kind::Service => true,
+    }
+}
+
+fn wanted(route: Kind) -> &'static str {
+    match route {
+        Kind::TcpRoute => "TCP",
+        Kind::UdpRoute => "UDP",
+        Kind::HttpRoute | Kind::Listener | Kind::Service => "HTTP or HTTPS",
+    }
+}
+
+fn spoken(listener: &Listener) -> &'static str {
+    match listener.protocol {
+        Protocol::Http => "HTTP",
+        Protocol::Https => "HTTPS",
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+    }
+}
