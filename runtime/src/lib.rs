@@ -5,6 +5,8 @@
 
 pub mod durable;
 pub mod identity;
+pub mod process;
 pub mod push;
 pub mod supervision;
+pub mod telemetry;
 pub mod tls;

@@ -1,0 +1,17 @@
+//! Child processes: started, adopted after a restart of the parent, watched, stopped.
+//!
+//! A process that dies with its parent (`PR_SET_PDEATHSIG`) is started from one thread that lives
+//! as long as this program: the kernel sends the signal when the *thread* that forked ends, not the
+//! process (prctl(2)). A process that outlives its parent holds a [`PidLock`], by which the parent's
+//! next incarnation finds and adopts it.
+
+mod actor;
+mod lock;
+mod output;
+mod running;
+mod spawn;
+
+pub use actor::{ProcessActor, ProcessArguments, ProcessMessage};
+pub use lock::{LockError, PidLock};
+pub use running::{AdoptError, Exit, Process};
+pub use spawn::{Output, ProcessSpec, SpawnError, Tie};
