@@ -3,11 +3,16 @@
 //!
 //! It knows the program by its command line and its API only, and imports no crate of it.
 
+pub mod api;
+pub mod cluster;
+pub mod documents;
 pub mod http1;
 pub mod instance;
 pub mod latency;
 pub mod load;
+pub mod member;
 pub mod network;
+mod pinned;
 pub mod place;
 pub mod plan;
 pub mod process;
@@ -16,7 +21,9 @@ mod signals;
 pub mod tool;
 pub mod waiting;
 
+pub use cluster::{Cluster, Loopback, Programs};
 pub use instance::Instance;
+pub use member::Member;
 pub use network::Network;
 pub use place::Place;
 pub use plan::Plan;

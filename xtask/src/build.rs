@@ -1,0 +1,31 @@
+//! Builds the one program, for tests (dev profile) or measurements (release).
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::workspace::{cargo, run, target};
+
+/// How to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build.
+    Dev,
+    /// What users run.
+    Release,
+}
+
+/// Builds `marchproxy` and returns where it is.
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn marchproxy(profile: Profile) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package", "node", "--bin", "marchproxy"]);
+    if profile == Profile::Release {
+        command.arg("--release");
+    }
+    run(&mut command)?;
+    let folder = if profile == Profile::Release { "release" } else { "debug" };
+    Ok(target().join(folder).join("marchproxy"))
+}

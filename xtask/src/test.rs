@@ -1,0 +1,234 @@
+//! `cargo xtask test`: every test, by kinds, counted. Nothing is left out in silence: what cannot
+//! run here is named, and in CI that is a failure.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::junit::{self, Counts};
+use crate::workspace::{cargo, read, root, run, status, target};
+use crate::{build, setup};
+
+/// nextest ends with this when a test failed; anything else is a fault of the run itself.
+const NEXTEST_TESTS_FAILED: i32 = 100;
+
+/// What to test.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Runs one kind of test only
+    #[arg(long, value_name = "KIND")]
+    only: Option<Kind>,
+    /// Lists the tests of each kind and runs none
+    #[arg(long)]
+    list: bool,
+}
+
+/// Kinds of test, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Kind {
+    /// Unit and property tests: no privileges, no other program
+    Unit,
+    /// The examples in the documentation
+    Doc,
+    /// The model builds for wasm32
+    Wasm,
+    /// Tests against the real Envoy (`envoy_…`)
+    Envoy,
+    /// Tests that make network namespaces and load BPF programs (`root_…`); need root
+    Root,
+    /// Whole clusters of real processes (`cluster_…`)
+    Cluster,
+}
+
+impl Kind {
+    /// The nextest filter of the kinds that nextest runs.
+    fn filter(self) -> Option<&'static str> {
+        match self {
+            Self::Unit => Some("not test(/(^|::)(envoy|root|cluster)_/)"),
+            Self::Envoy => Some("test(/(^|::)envoy_/)"),
+            Self::Root => Some("test(/(^|::)root_/)"),
+            Self::Cluster => Some("test(/(^|::)cluster_/)"),
+            Self::Doc | Self::Wasm => None,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the tests cannot be built or run; a failing test is no error of the command.
+pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
+    let complete = setup::install(&setup::Arguments::default())?;
+    let in_ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+    if !complete && in_ci {
+        bail!("the set-up is not complete (see above)");
+    }
+    let binary = build::marchproxy(build::Profile::Dev)?;
+    let kinds: Vec<Kind> = Kind::value_variants()
+        .iter()
+        .copied()
+        .filter(|kind| arguments.only.is_none_or(|only| only == *kind))
+        .collect();
+    let mut table: BTreeMap<Kind, Counts> = BTreeMap::new();
+    let mut left_out = Vec::new();
+    for kind in kinds {
+        if kind == Kind::Root && !nix::unistd::geteuid().is_root() {
+            left_out.push(format!("{} {kind:?} tests: they need root", count_listed(kind)?));
+            continue;
+        }
+        eprintln!("\n== {kind:?} ==");
+        let counts = match kind {
+            Kind::Doc => doc()?,
+            Kind::Wasm => wasm()?,
+            _ => nextest(kind, &binary)?,
+        };
+        table.insert(kind, counts);
+    }
+    let mut total = Counts::default();
+    eprintln!();
+    for (kind, counts) in table {
+        eprintln!("{:<8} {:>5} passed {:>4} failed", format!("{kind:?}"), counts.passed, counts.failed);
+        total += counts;
+    }
+    for what in &left_out {
+        eprintln!("left out: {what}");
+    }
+    Ok((total, left_out.is_empty() || !in_ci))
+}
+
+/// Runs the command and prints the totals as the last line.
+///
+/// # Errors
+/// As [`run_kinds`].
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if arguments.list {
+        return list(arguments.only);
+    }
+    let (total, complete) = run_kinds(arguments)?;
+    if !complete {
+        eprintln!("CI=true and tests were left out: this run does not count as passed");
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
+    let good = complete && total.failed == 0 && total.passed > 0;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn list(only: Option<Kind>) -> Result<ExitCode> {
+    for kind in Kind::value_variants().iter().filter(|kind| only.is_none_or(|only| only == **kind)) {
+        println!("== {kind:?}");
+        if kind.filter().is_some() {
+            println!("{}", listed(*kind)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listed(kind: Kind) -> Result<String> {
+    let filter = kind.filter().context("not a kind that nextest runs")?;
+    read(cargo().args([
+        "nextest", "list", "--workspace", "--message-format", "oneline", "--filterset", filter,
+    ]))
+}
+
+fn count_listed(kind: Kind) -> Result<usize> {
+    Ok(listed(kind)?.lines().filter(|line| !line.trim().is_empty()).count())
+}
+
+fn nextest(kind: Kind, binary: &std::path::Path) -> Result<Counts> {
+    let filter = kind.filter().context("not a kind that nextest runs")?;
+    let report = target().join("nextest").join("default").join("junit.xml");
+    if report.exists() {
+        fs::remove_file(&report)?;
+    }
+    let status = status(
+        cargo()
+            .args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass"])
+            .args(["--config-file", "xtask/nextest.toml", "--filterset", filter])
+            .env("MARCHPROXY_BIN", binary)
+            .env("MARCHPROXY_ENVOY", setup::envoy_binary()),
+    )?;
+    if !status.success() && status.code() != Some(NEXTEST_TESTS_FAILED) {
+        bail!("the tests could not be run ({status})");
+    }
+    if status.success() && !report.exists() {
+        return Ok(Counts::default());
+    }
+    let text = fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
+    let counts = junit::counts(&text)?;
+    anyhow::ensure!(
+        status.success() || counts.failed > 0,
+        "nextest failed, but its report names no failed test"
+    );
+    Ok(counts)
+}
+
+fn doc() -> Result<Counts> {
+    let output = cargo().args(["test", "--doc", "--workspace", "--no-fail-fast"]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    eprint!("{text}");
+    let counts = doc_counts(&text);
+    if !output.status.success() && counts.failed == 0 {
+        bail!("the doc tests could not be run:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(counts)
+}
+
+/// Sums lines such as `test result: ok. 3 passed; 0 failed; …`.
+fn doc_counts(text: &str) -> Counts {
+    let mut counts = Counts::default();
+    for line in text.lines().filter_map(|line| line.strip_prefix("test result: ")) {
+        let number = |unit: &str| -> u64 {
+            let part = line.split([';', '.']).map(str::trim).find(|part| part.ends_with(unit));
+            part.and_then(|part| part.split(' ').next()?.parse().ok()).unwrap_or(0)
+        };
+        counts += Counts { passed: number(" passed"), failed: number(" failed") };
+    }
+    counts
+}
+
+/// The console runs the model in a browser: it must build without an operating system. Debian's
+/// second compiler brings the sources of the standard library.
+fn wasm() -> Result<Counts> {
+    let mut command = cargo();
+    command
+        .args(["check", "--package", "model", "--target", "wasm32-unknown-unknown"])
+        .arg("--target-dir")
+        .arg(target().join("wasm"));
+    if !has_wasm_target() {
+        command
+            .env("RUSTC", "/usr/bin/rustc")
+            .env("RUSTC_BOOTSTRAP", "1")
+            .arg("-Zbuild-std=std,panic_abort");
+    }
+    Ok(match run(&mut command) {
+        Ok(()) => Counts { passed: 1, failed: 0 },
+        Err(error) => {
+            eprintln!("{error:#}");
+            Counts { passed: 0, failed: 1 }
+        }
+    })
+}
+
+/// Whether the usual toolchain brings the target (a machine with full rustup).
+fn has_wasm_target() -> bool {
+    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).current_dir(root()).output();
+    sysroot.is_ok_and(|output| {
+        let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        std::path::Path::new(&sysroot).join("lib/rustlib/wasm32-unknown-unknown/lib").is_dir()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doc_test_results_are_summed() {
+        let text = "   Doc-tests model\ntest result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
+                    test result: FAILED. 1 passed; 2 failed; 0 ignored\n";
+        assert_eq!(doc_counts(text), Counts { passed: 4, failed: 2 });
+    }
+}
