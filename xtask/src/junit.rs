@@ -28,7 +28,8 @@ pub(crate) fn counts(report: &str) -> Result<Counts> {
     let (root, _) = rest.split_once('>').context("the report is cut")?;
     let attribute = |name: &str| -> Result<u64> {
         let marker = format!("{name}=\"");
-        let (_, rest) = root.split_once(&marker).with_context(|| format!("no {name} in the report"))?;
+        let (_, rest) =
+            root.split_once(&marker).with_context(|| format!("no {name} in the report"))?;
         let (value, _) = rest.split_once('"').context("the report is cut")?;
         value.parse().with_context(|| format!("{name}={value:?} in the report"))
     };

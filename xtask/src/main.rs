@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
-        Command::Check => check::run(),
+        Command::Check => check::run_command(),
         Command::Fix => check::fix(),
         Command::Bench(command) => bench::run(&command),
         Command::Lab(command) => lab_command::run(command),

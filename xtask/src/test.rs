@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::junit::{self, Counts};
-use crate::workspace::{cargo, read, root, run, status, target};
+use crate::workspace::{self, cargo, read, root, status, target};
 use crate::{build, setup};
 
 /// nextest ends with this when a test failed; anything else is a fault of the run itself.
@@ -90,7 +90,12 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
     let mut total = Counts::default();
     eprintln!();
     for (kind, counts) in table {
-        eprintln!("{:<8} {:>5} passed {:>4} failed", format!("{kind:?}"), counts.passed, counts.failed);
+        eprintln!(
+            "{:<8} {:>5} passed {:>4} failed",
+            format!("{kind:?}"),
+            counts.passed,
+            counts.failed
+        );
         total += counts;
     }
     for what in &left_out {
@@ -117,7 +122,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn list(only: Option<Kind>) -> Result<ExitCode> {
-    for kind in Kind::value_variants().iter().filter(|kind| only.is_none_or(|only| only == **kind)) {
+    for kind in Kind::value_variants().iter().filter(|kind| only.is_none_or(|only| only == **kind))
+    {
         println!("== {kind:?}");
         if kind.filter().is_some() {
             println!("{}", listed(*kind)?);
@@ -129,7 +135,13 @@ fn list(only: Option<Kind>) -> Result<ExitCode> {
 fn listed(kind: Kind) -> Result<String> {
     let filter = kind.filter().context("not a kind that nextest runs")?;
     read(cargo().args([
-        "nextest", "list", "--workspace", "--message-format", "oneline", "--filterset", filter,
+        "nextest",
+        "list",
+        "--workspace",
+        "--message-format",
+        "oneline",
+        "--filterset",
+        filter,
     ]))
 }
 
@@ -156,7 +168,8 @@ fn nextest(kind: Kind, binary: &std::path::Path) -> Result<Counts> {
     if status.success() && !report.exists() {
         return Ok(Counts::default());
     }
-    let text = fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
+    let text =
+        fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
     let counts = junit::counts(&text)?;
     anyhow::ensure!(
         status.success() || counts.failed > 0,
@@ -203,7 +216,7 @@ fn wasm() -> Result<Counts> {
             .env("RUSTC_BOOTSTRAP", "1")
             .arg("-Zbuild-std=std,panic_abort");
     }
-    Ok(match run(&mut command) {
+    Ok(match workspace::run(&mut command) {
         Ok(()) => Counts { passed: 1, failed: 0 },
         Err(error) => {
             eprintln!("{error:#}");

@@ -22,7 +22,10 @@ pub(crate) fn cargo() -> Command {
     command.current_dir(root());
     // Set by the cargo that runs us, for its own package; they would make others rebuild.
     for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR") {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR")
+        {
             command.env_remove(name);
         }
     }
@@ -64,7 +67,8 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
 /// The command line, for people.
 fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let mut line = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let mut line =
+        program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     for argument in command.get_args() {
         let argument = argument.to_string_lossy();
         if argument.contains([' ', '(', '|']) {

@@ -37,7 +37,8 @@ impl Context {
     /// # Errors
     /// When it is missing or has another form.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 }
@@ -78,10 +79,12 @@ impl Api {
     /// # Errors
     /// When no answer came. The request may have been carried out nevertheless.
     pub fn send(&mut self, method: &str, path: &str, body: &str) -> Result<Response> {
-        let content = if body.starts_with(['{', '[']) { "application/json" } else { "application/yaml" };
+        let content =
+            if body.starts_with(['{', '[']) { "application/json" } else { "application/yaml" };
         let headers = [("authorization", self.authorization.as_str()), ("content-type", content)];
         let host = self.server.to_string();
-        let request = Request { method, host: &host, path, headers: &headers, body: body.as_bytes() };
+        let request =
+            Request { method, host: &host, path, headers: &headers, body: body.as_bytes() };
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect()?,

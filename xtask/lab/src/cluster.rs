@@ -34,9 +34,11 @@ impl Programs {
     /// # Errors
     /// When one of them is not there.
     pub fn find() -> Result<Self> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+        let workspace =
+            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
         let named = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
-        let marchproxy = named("MARCHPROXY_BIN").unwrap_or_else(|| workspace.join("target/debug/marchproxy"));
+        let marchproxy =
+            named("MARCHPROXY_BIN").unwrap_or_else(|| workspace.join("target/debug/marchproxy"));
         let cache = named("XDG_CACHE_HOME")
             .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
             .unwrap_or_default();
@@ -145,7 +147,8 @@ impl Cluster {
     pub fn form(&mut self) -> Result<()> {
         self.members[0].up(&[])?;
         for index in 1..self.members.len() {
-            let line = if index == 1 { self.members[0].join_line()? } else { self.new_join_line()? };
+            let line =
+                if index == 1 { self.members[0].join_line()? } else { self.new_join_line()? };
             self.members[index].join(&line)?;
         }
         self.wait_voters(self.members.len(), VOTERS_MAX)
@@ -267,7 +270,8 @@ impl Cluster {
 /// When there is none.
 pub fn revision_in(text: &str) -> Result<u64> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    let value = values.next().and_then(Result::ok).with_context(|| format!("no JSON in {text:?}"))?;
+    let value =
+        values.next().and_then(Result::ok).with_context(|| format!("no JSON in {text:?}"))?;
     value["revision"].as_u64().with_context(|| format!("no revision in {text:?}"))
 }
 
@@ -311,9 +315,11 @@ impl Status {
     pub fn engines(&self) -> impl Iterator<Item = (u64, &str, &Value)> {
         self.0["reports"].as_array().into_iter().flatten().flat_map(|report| {
             let node = report["node"].as_u64().unwrap_or(0);
-            report["engines"].as_array().into_iter().flatten().map(move |engine| {
-                (node, engine["engine"].as_str().unwrap_or_default(), engine)
-            })
+            report["engines"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(move |engine| (node, engine["engine"].as_str().unwrap_or_default(), engine))
         })
     }
 

@@ -136,7 +136,11 @@ impl Member {
     /// When the process cannot be started.
     pub fn spawn(&mut self, words: &[&str], further: &[&str]) -> Result<()> {
         fs::create_dir_all(&self.directory)?;
-        let launch = self.launch().args(words.iter().copied()).args(self.flags()).args(further.iter().copied());
+        let launch = self
+            .launch()
+            .args(words.iter().copied())
+            .args(self.flags())
+            .args(further.iter().copied());
         self.control = Some(launch.start(&self.settings.name, &self.logs)?);
         Ok(())
     }
@@ -220,7 +224,8 @@ impl Member {
 
     /// Kills control, data plane and Envoy with -9, all at once.
     pub fn kill_all(&mut self) {
-        let pids: Vec<Pid> = self.dataplane_pid().ok().into_iter().chain(self.envoy_pid().ok()).collect();
+        let pids: Vec<Pid> =
+            self.dataplane_pid().ok().into_iter().chain(self.envoy_pid().ok()).collect();
         if let Some(control) = &self.control {
             let _ = kill(control.pid(), Signal::SIGKILL);
         }
@@ -239,9 +244,11 @@ impl Member {
     /// When none runs.
     pub fn dataplane_pid(&self) -> Result<Pid> {
         let path = self.run_directory().join("dataplane.lock");
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let word = text.split_whitespace().next().unwrap_or_default();
-        let pid = Pid::from_raw(word.parse().with_context(|| format!("no pid in {}", path.display()))?);
+        let pid =
+            Pid::from_raw(word.parse().with_context(|| format!("no pid in {}", path.display()))?);
         ensure!(process::alive(pid), "the data plane {pid} is dead");
         Ok(pid)
     }
@@ -251,7 +258,8 @@ impl Member {
     /// # Errors
     /// When none runs.
     pub fn envoy_pid(&self) -> Result<Pid> {
-        let name = self.settings.envoy.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            self.settings.envoy.file_name().unwrap_or_default().to_string_lossy().into_owned();
         process::children(self.dataplane_pid()?, &name)
             .first()
             .copied()

@@ -113,6 +113,17 @@ impl Launch {
         Ok(Output { line: self.line(), status, stdout: text(stdout), stderr: text(stderr) })
     }
 
+    /// Runs it with our own stdin, stdout and stderr, for people.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn interactive(&self) -> Result<ExitStatus> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).envs(self.environment.iter().cloned());
+        self.place.prepare(&mut command)?;
+        command.status().with_context(|| format!("starting {}", self.line()))
+    }
+
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(&self.program);
         // A group of its own: Ctrl-C at the terminal reaches the laboratory only, which then

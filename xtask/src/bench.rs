@@ -1,0 +1,28 @@
+//! `cargo xtask bench`: measurements that anyone can repeat.
+
+mod propagation;
+mod watch_http;
+mod watch_udp;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+pub(crate) use watch_http::HttpWatch;
+
+/// What to measure.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// From the API's answer to the first request that sees the new configuration, on three nodes
+    Propagation(propagation::Arguments),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the measurement cannot be made; a missed bar is no error but a failing exit status.
+pub(crate) fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Propagation(arguments) => propagation::run(arguments),
+    }
+}
