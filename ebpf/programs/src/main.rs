@@ -30,7 +30,7 @@ use ebpf_common::{
 
 use crate::config::Config;
 
-#[expect(missing_docs, reason = "the macro makes a second item without the comment")]
+/// Handles one frame.
 #[xdp]
 pub fn marchproxy_l4(context: XdpContext) -> u32 {
     match balance(&context) {

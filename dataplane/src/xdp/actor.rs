@@ -1,0 +1,222 @@
+//! Owns the XDP engine: one actor for all interfaces given to the data plane.
+//!
+//! Parent: the data plane's root supervisor. Restart rule: restart within the budget; a new actor
+//! takes over pinned maps and links. Its death means: packets are forwarded on by the last
+//! generation, and no change reaches XDP until the restart. Where XDP is not to be had the actor
+//! lives on, says why, and tries again.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use model::EngineReport;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    engine::{Engine, Settings},
+    judge,
+    placement::L4Placement,
+    statistics,
+};
+use crate::desired::{Desired, DesiredReceiver};
+
+/// Time between looks at counters, addresses and interfaces. Prometheus scrapes every 15 s by
+/// default, so each scrape sees new figures.
+const TICK: Duration = Duration::from_secs(5);
+
+/// What the actor is told.
+#[derive(Debug)]
+pub enum XdpMessage {
+    /// The desired state may have changed.
+    Reconcile,
+    /// Time has passed.
+    Tick,
+}
+
+/// What the actor is started with; the same again after a restart.
+#[derive(Clone, Debug)]
+pub struct XdpArguments {
+    /// Interfaces, pins and addresses.
+    pub settings: Settings,
+    /// The desired state.
+    pub desired: DesiredReceiver,
+    /// Where reports go; the newest is what counts, so one that finds no room is left out.
+    pub reports: mpsc::Sender<EngineReport>,
+    /// Where the placement is published.
+    pub placement: watch::Sender<Arc<L4Placement>>,
+}
+
+/// The actor.
+#[derive(Debug, Default)]
+pub struct XdpActor;
+
+/// The actor's state.
+#[derive(Debug)]
+pub struct XdpState {
+    arguments: XdpArguments,
+    engine: Arc<Mutex<Option<Engine>>>,
+    reported: Option<EngineReport>,
+    wakers: [JoinHandle<()>; 2],
+}
+
+impl Actor for XdpActor {
+    type Msg = XdpMessage;
+    type State = XdpState;
+    type Arguments = XdpArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<XdpMessage>,
+        arguments: XdpArguments,
+    ) -> Result<XdpState, ActorProcessingErr> {
+        let wakers = [
+            tokio::spawn(wake_on_change(arguments.desired.clone(), myself.clone())),
+            tokio::spawn(wake_in_time(myself)),
+        ];
+        Ok(XdpState { arguments, engine: Arc::default(), reported: None, wakers })
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<XdpMessage>,
+        message: XdpMessage,
+        state: &mut XdpState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            XdpMessage::Reconcile => state.reconcile().await,
+            XdpMessage::Tick => state.tick().await,
+        }
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<XdpMessage>,
+        state: &mut XdpState,
+    ) -> Result<(), ActorProcessingErr> {
+        for waker in &state.wakers {
+            waker.abort();
+        }
+        Ok(())
+    }
+}
+
+impl XdpState {
+    async fn reconcile(&mut self) -> Result<(), ActorProcessingErr> {
+        let desired = self.arguments.desired.borrow_and_update().clone();
+        if desired.changed == crate::desired::Changed::Nothing {
+            return Ok(());
+        }
+        let (settings, engine) = (self.arguments.settings.clone(), self.engine.clone());
+        let for_kernel = desired.clone();
+        let outcome =
+            tokio::task::spawn_blocking(move || follow(&settings, &engine, &for_kernel)).await?;
+        let placement = Arc::new(outcome.placement);
+        let report = judge::report(&desired.config, &placement, &outcome.notes, outcome.installed);
+        self.arguments.placement.send_if_modified(|current| {
+            let changed = **current != *placement;
+            *current = placement;
+            changed
+        });
+        if self.reported.as_ref() != Some(&report) {
+            // A full channel has a newer one coming: the next tick repeats this one.
+            if self.arguments.reports.try_send(report.clone()).is_ok() {
+                self.reported = Some(report);
+            }
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) -> Result<(), ActorProcessingErr> {
+        let engine = self.engine.clone();
+        let stale = tokio::task::spawn_blocking(move || look(&engine)).await?;
+        if stale || self.reported.is_none() { self.reconcile().await } else { Ok(()) }
+    }
+}
+
+/// What came of following a desired state.
+struct Outcome {
+    placement: L4Placement,
+    notes: Vec<String>,
+    installed: bool,
+}
+
+fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired) -> Outcome {
+    let failed = |reason: &dyn std::error::Error| Outcome {
+        placement: judge::unavailable(&desired.config, &chain(reason)),
+        notes: Vec::new(),
+        installed: false,
+    };
+    if settings.interfaces.is_empty() {
+        return Outcome {
+            placement: judge::unavailable(&desired.config, "no interface is given to XDP"),
+            notes: Vec::new(),
+            installed: false,
+        };
+    }
+    let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
+    if slot.is_none() {
+        match Engine::open(settings.clone()) {
+            Ok(opened) => *slot = Some(opened),
+            Err(error) => return failed(&error),
+        }
+    }
+    let engine = slot.as_mut().expect("opened above");
+    match engine.reconcile(desired) {
+        Ok(plan) => {
+            let placement = judge::placement(&desired.config, &plan, engine.attachments());
+            let installed = engine.attachments().values().all(Result::is_ok);
+            Outcome { placement, notes: plan.notes, installed }
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Publishes the counters, and tells whether a reconcile is called for.
+fn look(engine: &Mutex<Option<Engine>>) -> bool {
+    let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(engine) = slot.as_mut() else { return true };
+    engine.resolve_neighbours();
+    match engine.statistics() {
+        Ok(counted) => statistics::publish(&counted),
+        Err(error) => tracing::warn!(error = %chain(&error), "XDP counters were not read"),
+    }
+    engine.is_stale()
+}
+
+/// Writes an error with its sources.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+async fn wake_on_change(mut desired: DesiredReceiver, actor: ActorRef<XdpMessage>) {
+    desired.mark_changed();
+    while desired.changed().await.is_ok() {
+        desired.mark_unchanged();
+        if actor.cast(XdpMessage::Reconcile).is_err() {
+            return;
+        }
+    }
+}
+
+async fn wake_in_time(actor: ActorRef<XdpMessage>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if actor.cast(XdpMessage::Tick).is_err() {
+            return;
+        }
+    }
+}

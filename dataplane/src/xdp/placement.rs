@@ -1,0 +1,106 @@
+//! Which listeners the XDP program carries, and why the others are not carried.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use model::{ObjectKey, Revision};
+
+/// Why XDP does not carry a listener. Envoy does then, unless nobody can.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCarried {
+    /// The listener asks for Envoy.
+    #[error("the listener asks for Envoy")]
+    EnvoyChosen,
+    /// No route attaches to it.
+    #[error("no route attaches to the listener")]
+    NoRoute,
+    /// None of its services has an endpoint that traffic may go to.
+    #[error("its services have no endpoint with a weight")]
+    NoEndpoint,
+    /// The listener's address is of one family and all endpoints are of the other.
+    #[error("the listener's address {address} and its endpoints are of different IP versions")]
+    OtherFamily {
+        /// The listener's address.
+        address: IpAddr,
+    },
+    /// An endpoint is an address of this node, which XDP cannot deliver to.
+    #[error("endpoint {address} is an address of this node")]
+    EndpointOnNode {
+        /// The endpoint's address.
+        address: IpAddr,
+    },
+    /// The node has no address of the endpoints' family to send from.
+    #[error("the node has no {family} address to send from")]
+    NoSource {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
+    /// The port is one that connections to endpoints leave from.
+    #[error("port {port} is in the range that connections to endpoints leave from")]
+    ReservedPort {
+        /// The listener's port.
+        port: u16,
+    },
+    /// Another listener has the same address, port and protocol.
+    #[error("{other} has the same address, port and protocol")]
+    Taken {
+        /// The other listener.
+        other: ObjectKey,
+    },
+    /// There are more listeners than the maps hold.
+    #[error("XDP carries at most {max} listeners")]
+    TooManyListeners {
+        /// How many the maps hold.
+        max: usize,
+    },
+    /// There are more endpoints than a Maglev table holds.
+    #[error("XDP spreads a listener over at most {max} endpoints, and this one has {found}")]
+    TooManyEndpoints {
+        /// How many there are.
+        found: usize,
+        /// How many a table holds.
+        max: usize,
+    },
+    /// The program is not there at all.
+    #[error("{reason}")]
+    Unavailable {
+        /// What the kernel or the host refused.
+        reason: String,
+    },
+}
+
+/// Where a listener is carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// By XDP.
+    Carried,
+    /// Not by XDP.
+    NotCarried(NotCarried),
+}
+
+/// Where each TCP and UDP listener is carried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct L4Placement {
+    /// The revision that it was decided for; `None` before the first decision.
+    pub revision: Option<Revision>,
+    /// The listeners.
+    pub listeners: BTreeMap<ObjectKey, Placement>,
+    /// What holds for all of them: mode and interfaces, or why there is no XDP.
+    pub summary: String,
+}
+
+impl L4Placement {
+    /// Tells whether XDP carries a listener.
+    #[must_use]
+    pub fn carries(&self, listener: &ObjectKey) -> bool {
+        matches!(self.listeners.get(listener), Some(Placement::Carried))
+    }
+
+    /// Returns why XDP does not carry a listener that it was asked about.
+    #[must_use]
+    pub fn reason(&self, listener: &ObjectKey) -> Option<&NotCarried> {
+        match self.listeners.get(listener) {
+            Some(Placement::NotCarried(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+}

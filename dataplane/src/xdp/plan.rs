@@ -1,0 +1,214 @@
+//! The pure plan: from a configuration and what is known of health and of the node to the
+//! services that XDP carries, and a [`Placement`] for every TCP and UDP listener.
+//!
+//! Rules: endpoints of weight 0 and unhealthy ones get nothing; when all endpoints of a service
+//! are unhealthy, all are kept and a note says so (panic rule, as Envoy's); a listener is carried
+//! as a whole or not at all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+};
+
+use ebpf_common::layout::{SERVICES_MAX, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, UDP};
+use model::{
+    EndpointId, Kind, Listener, ObjectKey, Revision, Snapshot,
+    listener::{EngineChoice, ListenAddress},
+    route::WeightedBackend,
+};
+
+use super::{
+    maglev::{BACKENDS_MAX, Weighted},
+    placement::{NotCarried, Placement},
+};
+
+/// Fixed-point factor of shares, so that small weights of large services survive the division.
+const SHARE_SCALE: u128 = 1 << 20;
+
+/// What the plan must know of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeView {
+    /// All addresses of the node but loopback ones.
+    pub local: BTreeSet<IpAddr>,
+    /// The IPv4 address that connections to endpoints leave from.
+    pub source_v4: Option<IpAddr>,
+    /// The IPv6 address that connections to endpoints leave from.
+    pub source_v6: Option<IpAddr>,
+    /// The address that listeners on `*` take; any local one when absent.
+    pub listen: Option<IpAddr>,
+}
+
+/// What a packet must be for, to belong to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// The address; any local one when absent.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+    /// [`TCP`] or [`UDP`].
+    pub protocol: u8,
+}
+
+/// A listener that XDP carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Which listener.
+    pub listener: ObjectKey,
+    /// What its packets look like.
+    pub frontend: Frontend,
+    /// IPv4 endpoints, sorted.
+    pub v4: Vec<Weighted>,
+    /// IPv6 endpoints, sorted.
+    pub v6: Vec<Weighted>,
+}
+
+/// What XDP should do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct L4Plan {
+    /// The configuration's revision.
+    pub revision: Revision,
+    /// The listeners carried, ordered by key.
+    pub carried: Vec<Carried>,
+    /// Where each TCP and UDP listener is carried.
+    pub placements: BTreeMap<ObjectKey, Placement>,
+    /// Particulars for people.
+    pub notes: Vec<String>,
+}
+
+/// Makes the plan.
+#[must_use]
+pub fn plan(config: &Snapshot, unhealthy: &BTreeSet<EndpointId>, node: &NodeView) -> L4Plan {
+    let mut plan = L4Plan { revision: config.revision(), ..L4Plan::default() };
+    let mut routes: BTreeMap<(&str, &str), &[WeightedBackend]> = BTreeMap::new();
+    for (_, route) in config.l4_routes() {
+        for listener in &route.listeners {
+            routes.entry((&listener.namespace, &listener.name)).or_insert(&route.backends);
+        }
+    }
+    let mut taken: BTreeMap<Frontend, ObjectKey> = BTreeMap::new();
+    for (key, listener) in config.listeners() {
+        if listener.protocol.is_http() {
+            continue;
+        }
+        let backends = routes.get(&(key.namespace.as_str(), key.name.as_str())).copied();
+        let carried = carry(key, listener, backends, config, unhealthy, node, &mut plan.notes)
+            .and_then(|carried| {
+                if plan.carried.len() == SERVICES_MAX / 2 {
+                    // The other half holds what is being drained.
+                    return Err(NotCarried::TooManyListeners { max: SERVICES_MAX / 2 });
+                }
+                match taken.insert(carried.frontend, key.clone()) {
+                    Some(other) => Err(NotCarried::Taken { other }),
+                    None => Ok(carried),
+                }
+            });
+        let placement = match carried {
+            Ok(carried) => {
+                plan.carried.push(carried);
+                Placement::Carried
+            }
+            Err(reason) => Placement::NotCarried(reason),
+        };
+        plan.placements.insert(key.clone(), placement);
+    }
+    plan
+}
+
+fn carry(
+    key: &ObjectKey,
+    listener: &Listener,
+    backends: Option<&[WeightedBackend]>,
+    config: &Snapshot,
+    unhealthy: &BTreeSet<EndpointId>,
+    node: &NodeView,
+    notes: &mut Vec<String>,
+) -> Result<Carried, NotCarried> {
+    if listener.engine == EngineChoice::Envoy {
+        return Err(NotCarried::EnvoyChosen);
+    }
+    if (SNAT_PORT_FIRST..=SNAT_PORT_LAST).contains(&listener.port) {
+        return Err(NotCarried::ReservedPort { port: listener.port });
+    }
+    let endpoints = endpoints(backends.ok_or(NotCarried::NoRoute)?, config, unhealthy, notes);
+    if endpoints.is_empty() {
+        return Err(NotCarried::NoEndpoint);
+    }
+    if endpoints.len() > BACKENDS_MAX {
+        return Err(NotCarried::TooManyEndpoints { found: endpoints.len(), max: BACKENDS_MAX });
+    }
+    let on_node =
+        |ip: &IpAddr| ip.is_loopback() || ip.is_unspecified() || node.local.contains(ip);
+    if let Some(address) = endpoints.keys().map(SocketAddr::ip).find(on_node) {
+        return Err(NotCarried::EndpointOnNode { address });
+    }
+    let address = match listener.address {
+        ListenAddress::Ip(ip) => Some(ip),
+        ListenAddress::Any => node.listen,
+    };
+    let weighted =
+        |(address, weight): (&SocketAddr, &u64)| Weighted { address: *address, weight: *weight };
+    let mut v4: Vec<_> = endpoints.iter().filter(|(a, _)| a.is_ipv4()).map(weighted).collect();
+    let mut v6: Vec<_> = endpoints.iter().filter(|(a, _)| a.is_ipv6()).map(weighted).collect();
+    if let Some(address) = address {
+        // Full NAT stays within an IP version.
+        if address.is_ipv4() { v6.clear() } else { v4.clear() }
+        if v4.is_empty() && v6.is_empty() {
+            return Err(NotCarried::OtherFamily { address });
+        }
+    }
+    if !v4.is_empty() && node.source_v4.is_none() {
+        return Err(NotCarried::NoSource { family: "IPv4" });
+    }
+    if !v6.is_empty() && node.source_v6.is_none() {
+        return Err(NotCarried::NoSource { family: "IPv6" });
+    }
+    let protocol = if listener.protocol.is_udp() { UDP } else { TCP };
+    let frontend = Frontend { address, port: listener.port, protocol };
+    Ok(Carried { listener: key.clone(), frontend, v4, v6 })
+}
+
+/// Collects the endpoints that get traffic, with their share of the listener's.
+fn endpoints(
+    backends: &[WeightedBackend],
+    config: &Snapshot,
+    unhealthy: &BTreeSet<EndpointId>,
+    notes: &mut Vec<String>,
+) -> BTreeMap<SocketAddr, u64> {
+    let mut shares = BTreeMap::new();
+    for backend in backends.iter().filter(|backend| backend.weight > 0) {
+        let (namespace, name) = (&backend.service.namespace, &backend.service.name);
+        let Some(service) = config.service(namespace, name) else { continue };
+        let key = ObjectKey::new(Kind::Service, namespace, name);
+        let all: Vec<(SocketAddr, u32)> = service
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.weight > 0)
+            .map(|endpoint| (SocketAddr::new(endpoint.address, endpoint.port), endpoint.weight))
+            .collect();
+        let healthy: Vec<_> = all
+            .iter()
+            .copied()
+            .filter(|(address, _)| {
+                !unhealthy.contains(&EndpointId { service: key.clone(), address: *address })
+            })
+            .collect();
+        let used = if healthy.is_empty() && !all.is_empty() {
+            notes.push(format!("all endpoints of {key} are unhealthy: all are kept"));
+            all
+        } else {
+            healthy
+        };
+        let total: u128 = used.iter().map(|(_, weight)| u128::from(*weight)).sum();
+        for (address, weight) in used {
+            let share =
+                u128::from(backend.weight) * u128::from(weight) * SHARE_SCALE / total.max(1);
+            // Bounded by 10^6 * 2^20, far below u64.
+            *shares.entry(address).or_insert(0) += (share as u64).max(1);
+        }
+    }
+    shares
+}
+
+#[cfg(test)]
+#[path = "plan/tests.rs"]
+mod tests;

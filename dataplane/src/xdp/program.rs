@@ -1,0 +1,335 @@
+//! The XDP program in the kernel: loaded with pinned maps, attached by pinned links.
+//!
+//! Invariants: maps of the same layout version are taken over with all connections; a link that
+//! is there is updated in place (`BPF_LINK_UPDATE`), so no packet sees an interface without the
+//! program; dropping a [`Program`] detaches nothing.
+
+use std::{collections::BTreeMap, ffi::CString, fmt, fs, io};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{ArrayOfMaps, MapData, MapError, PerCpuArray},
+    programs::{
+        ProgramError, Xdp, XdpMode,
+        links::{FdLink, PinnedLink},
+        xdp::XdpLink,
+    },
+};
+use ebpf_common::layout::{
+    CONFIG_MAP, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP, Connection, PROGRAM,
+    SERVICES_MAX, STATS_MAP, STATS_WORDS, Tuple,
+};
+
+use super::pins::{MAPS, PinFolder, PinsError};
+
+/// The object, built by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-xdp"));
+
+/// Switches without which the kernel answers no route lookup of the program. Of the loopback
+/// interface only: no real interface becomes a router by it.
+const FORWARDING: [&str; 2] =
+    ["/proc/sys/net/ipv4/conf/lo/forwarding", "/proc/sys/net/ipv6/conf/lo/forwarding"];
+
+/// Tells why the program is not in the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The pins cannot be used.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// The object or a map was refused.
+    #[error("the XDP object was not loaded")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// The kernel refused the program.
+    #[error("the kernel refused the XDP program")]
+    Program(#[source] Box<ProgramError>),
+    /// A map cannot be used.
+    #[error("map {name}")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// Why not.
+        source: MapError,
+    },
+    /// Route lookups could not be switched on.
+    #[error("{path} could not be set to 1")]
+    Forwarding {
+        /// The switch.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Tells why an interface does not run the program.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// There is no such interface.
+    #[error("no such interface")]
+    NoInterface,
+    /// Another XDP program is there.
+    #[error("another XDP program is attached")]
+    Busy,
+    /// Neither mode was accepted.
+    #[error("native mode: {native}; generic mode: {generic}")]
+    Refused {
+        /// What was said of native mode.
+        native: String,
+        /// What was said of generic mode.
+        generic: String,
+    },
+    /// The kernel has no XDP links (before Linux 5.9), so nothing could be pinned.
+    #[error("the kernel has no XDP links, which came with Linux 5.9")]
+    NoLinks,
+    /// The link could not be pinned or taken over.
+    #[error("the link's pin: {0}")]
+    Pin(String),
+}
+
+/// How an interface runs the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver.
+    Native,
+    /// In the network stack, and why not in the driver; `None` when an earlier process knew.
+    Generic(Option<String>),
+}
+
+impl Mode {
+    /// Returns `native` or `generic`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic(_) => "generic",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Native | Self::Generic(None) => f.write_str(self.name()),
+            Self::Generic(Some(reason)) => write!(f, "generic ({reason})"),
+        }
+    }
+}
+
+/// The loaded program.
+#[derive(Debug)]
+pub struct Program {
+    ebpf: Ebpf,
+    pins: PinFolder,
+    links: BTreeMap<String, (u32, PinnedLink)>,
+}
+
+impl Program {
+    /// Loads the program, with the maps that an earlier process pinned or with new ones.
+    ///
+    /// # Errors
+    /// Returns what the host or the kernel refused.
+    pub fn load(pins: PinFolder) -> Result<Self, LoadError> {
+        pins.prepare()?;
+        for path in FORWARDING {
+            switch_on(path)?;
+        }
+        drop_unlike_maps(&pins)?;
+        let mut loader = EbpfLoader::new();
+        for name in MAPS {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        let mut ebpf =
+            loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+        xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;
+        Ok(Self { ebpf, pins, links: BTreeMap::new() })
+    }
+
+    /// Attaches the program to an interface, or puts it into the link that is there: in driver
+    /// mode, else in generic mode.
+    ///
+    /// # Errors
+    /// Returns why the interface does not run it.
+    pub fn attach(&mut self, interface: &str) -> Result<Mode, AttachError> {
+        let name = CString::new(interface).map_err(|_| AttachError::NoInterface)?;
+        // SAFETY: the string ends with a zero byte.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        if index == 0 {
+            return Err(AttachError::NoInterface);
+        }
+        for mode in [Mode::Native, Mode::Generic(None)] {
+            if self.take_over(interface, index, &mode)? {
+                return Ok(mode);
+            }
+        }
+        match self.attach_new(interface, index, &Mode::Native) {
+            Ok(()) => Ok(Mode::Native),
+            Err(Refusal::Final(error)) => Err(error),
+            Err(Refusal::Mode(native)) => {
+                match self.attach_new(interface, index, &Mode::Generic(None)) {
+                    Ok(()) => Ok(Mode::Generic(Some(native))),
+                    Err(Refusal::Final(error)) => Err(error),
+                    Err(Refusal::Mode(generic)) => Err(AttachError::Refused { native, generic }),
+                }
+            }
+        }
+    }
+
+    /// Tells whether an interface that was attached is still the same one.
+    #[must_use]
+    pub fn is_attached(&self, interface: &str) -> bool {
+        let Ok(name) = CString::new(interface) else { return false };
+        // SAFETY: the string ends with a zero byte.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        self.links.get(interface).is_some_and(|(attached, _)| index != 0 && *attached == index)
+    }
+
+    /// Puts the program into a pinned link, and tells whether there was one that lives.
+    fn take_over(
+        &mut self,
+        interface: &str,
+        index: u32,
+        mode: &Mode,
+    ) -> Result<bool, AttachError> {
+        let path = self.pins.link(interface, mode.name());
+        if !path.exists() {
+            return Ok(false);
+        }
+        let pin = |error: String| AttachError::Pin(error);
+        let pinned = PinnedLink::from_pin(&path).map_err(|error| pin(error.to_string()))?;
+        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(|e| pin(e.to_string()))?;
+        let xdp = xdp(&mut self.ebpf);
+        match xdp.attach_to_link(link) {
+            Ok(id) => {
+                // Held by its pin; kept out of aya's set, which would detach on drop.
+                let _taken = xdp.take_link(id).map_err(|error| pin(error.to_string()))?;
+                let pinned = PinnedLink::from_pin(&path).map_err(|e| pin(e.to_string()))?;
+                self.links.insert(interface.to_owned(), (index, pinned));
+                Ok(true)
+            }
+            // Its interface is gone (ENOLINK): one of the same name is another.
+            Err(error) if os_error(&error) == Some(libc::ENOLINK) => {
+                fs::remove_file(&path).map_err(|error| pin(error.to_string()))?;
+                Ok(false)
+            }
+            Err(error) => Err(pin(words(&error))),
+        }
+    }
+
+    fn attach_new(&mut self, interface: &str, index: u32, mode: &Mode) -> Result<(), Refusal> {
+        let xdp_mode = match mode {
+            Mode::Native => XdpMode::Driver,
+            Mode::Generic(_) => XdpMode::Skb,
+        };
+        let xdp = xdp(&mut self.ebpf);
+        let id = xdp.attach_to_if_index(index, xdp_mode).map_err(|error| {
+            match os_error(&error) {
+                Some(libc::EBUSY | libc::EEXIST) => Refusal::Final(AttachError::Busy),
+                Some(libc::ENODEV) => Refusal::Final(AttachError::NoInterface),
+                _ => Refusal::Mode(words(&error)),
+            }
+        })?;
+        let pin = |error: String| Refusal::Final(AttachError::Pin(error));
+        let link = xdp.take_link(id).map_err(|error| pin(error.to_string()))?;
+        // aya falls back to netlink on its own; such an attachment cannot be pinned. It ends
+        // with the failed conversion.
+        let link = FdLink::try_from(link).map_err(|_| Refusal::Final(AttachError::NoLinks))?;
+        let path = self.pins.link(interface, mode.name());
+        let pinned = link.pin(&path).map_err(|error| pin(error.to_string()))?;
+        self.links.insert(interface.to_owned(), (index, pinned));
+        Ok(())
+    }
+
+    /// Returns the configuration's outer map.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn config(&mut self) -> Result<ArrayOfMaps<&mut MapData, MapData>, LoadError> {
+        let map = self.ebpf.map_mut(CONFIG_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: CONFIG_MAP, source })
+    }
+
+    /// Returns the counters of the services.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn counters(
+        &mut self,
+    ) -> Result<PerCpuArray<&mut MapData, [u64; COUNTER_WORDS]>, LoadError> {
+        let map = self.ebpf.map_mut(COUNTERS_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: COUNTERS_MAP, source })
+    }
+
+    /// Returns the statistics.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn statistics(&self) -> Result<PerCpuArray<&MapData, [u64; STATS_WORDS]>, LoadError> {
+        let map = self.ebpf.map(STATS_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: STATS_MAP, source })
+    }
+
+    /// Returns the loaded program, for test runs.
+    pub fn xdp(&mut self) -> &mut Xdp {
+        xdp(&mut self.ebpf)
+    }
+}
+
+enum Refusal {
+    /// The mode is refused; another may be accepted.
+    Mode(String),
+    /// No mode will be.
+    Final(AttachError),
+}
+
+fn xdp(ebpf: &mut Ebpf) -> &mut Xdp {
+    ebpf.program_mut(PROGRAM)
+        .and_then(|program| program.try_into().ok())
+        .expect("the object has the program")
+}
+
+fn os_error(error: &ProgramError) -> Option<i32> {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+fn words(error: &ProgramError) -> String {
+    match error {
+        ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
+        other => other.to_string(),
+    }
+}
+
+fn switch_on(path: &'static str) -> Result<(), LoadError> {
+    match fs::read_to_string(path) {
+        Ok(value) if value.trim() == "1" => Ok(()),
+        // A kernel without IPv6 routes none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => fs::write(path, "1").map_err(|source| LoadError::Forwarding { path, source }),
+    }
+}
+
+/// Unpins maps whose shape is not what their name promises: a name is meant to stand for one
+/// layout, and a mistake in that must cost connections, not correctness.
+fn drop_unlike_maps(pins: &PinFolder) -> Result<(), LoadError> {
+    let sizes = |key: usize, value: usize, entries: usize| (key as u32, value as u32, entries as u32);
+    let shapes = [
+        (CONFIG_MAP, sizes(4, 4, 1)),
+        (CONNECTIONS_MAP, sizes(size_of::<Tuple>(), size_of::<Connection>(), CONNECTIONS_MAX)),
+        (COUNTERS_MAP, sizes(4, 8 * COUNTER_WORDS, SERVICES_MAX)),
+        (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
+    ];
+    for (name, shape) in shapes {
+        let path = pins.map(name);
+        if !path.exists() {
+            continue;
+        }
+        let info = MapData::from_pin(&path).and_then(|map| map.info());
+        let found = info.as_ref().ok().map(|i| (i.key_size(), i.value_size(), i.max_entries()));
+        if found != Some(shape) {
+            tracing::warn!(map = name, ?found, wanted = ?shape, "pinned map of another shape removed");
+            fs::remove_file(&path).map_err(|source| PinsError::File { path, source })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! The program's counters, read from the kernel and published as metrics.
+
+use std::sync::Once;
+
+use ebpf_common::{
+    layout::{COUNTER_WORDS, STATS_WORDS, counter, stat},
+    verdict::{Action, Reason},
+};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+
+/// Counters of one listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerCounters {
+    /// The listener, `kind/namespace/name`.
+    pub listener: String,
+    /// Its words, summed over the CPUs; indices are those of [`counter`].
+    pub words: [u64; COUNTER_WORDS],
+}
+
+/// What the program has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Generation in force.
+    pub generation: u64,
+    /// Configuration revision of that generation.
+    pub revision: u64,
+    /// Generation that each CPU last saw; 0 for a CPU that has seen no packet.
+    pub generations_seen: Vec<u64>,
+    /// The words of the statistics, summed over the CPUs.
+    pub words: [u64; STATS_WORDS],
+    /// The listeners that are carried.
+    pub listeners: Vec<ListenerCounters>,
+    /// Interfaces with the mode that they run the program in.
+    pub interfaces: Vec<(String, &'static str)>,
+}
+
+impl Statistics {
+    /// Returns how many packets were not forwarded for a reason.
+    #[must_use]
+    pub fn count(&self, reason: Reason) -> u64 {
+        self.words[reason as usize]
+    }
+
+    /// Returns how many packets were forwarded.
+    #[must_use]
+    pub fn forwarded(&self) -> u64 {
+        self.words[stat::TRANSMITTED] + self.words[stat::REDIRECTED]
+    }
+}
+
+/// Sums a word-wise array over the CPUs.
+#[must_use]
+pub fn sum<const N: usize>(cpus: &[[u64; N]]) -> [u64; N] {
+    let mut total = [0u64; N];
+    for cpu in cpus {
+        for (total, word) in total.iter_mut().zip(cpu) {
+            *total = total.wrapping_add(*word);
+        }
+    }
+    total
+}
+
+/// Publishes what was counted.
+pub fn publish(statistics: &Statistics) {
+    describe();
+    for reason in Reason::ALL {
+        let name = match reason.action() {
+            Action::Pass => "marchproxy_xdp_passed_packets_total",
+            Action::Drop => "marchproxy_xdp_dropped_packets_total",
+        };
+        counter!(name, "reason" => reason.name()).absolute(statistics.count(reason));
+    }
+    for (way, word) in [("transmit", stat::TRANSMITTED), ("redirect", stat::REDIRECTED)] {
+        counter!("marchproxy_xdp_forwarded_packets_total", "way" => way)
+            .absolute(statistics.words[word]);
+    }
+    counter!("marchproxy_xdp_ports_reused_total").absolute(statistics.words[stat::PORTS_REUSED]);
+    counter!("marchproxy_xdp_udp_flows_moved_total").absolute(statistics.words[stat::FLOWS_MOVED]);
+    for listener in &statistics.listeners {
+        let name = || listener.listener.clone();
+        for (direction, packets, bytes) in [
+            ("in", counter::PACKETS_IN, counter::BYTES_IN),
+            ("out", counter::PACKETS_OUT, counter::BYTES_OUT),
+        ] {
+            counter!("marchproxy_xdp_listener_packets_total",
+                "listener" => name(), "direction" => direction)
+            .absolute(listener.words[packets]);
+            counter!("marchproxy_xdp_listener_bytes_total",
+                "listener" => name(), "direction" => direction)
+            .absolute(listener.words[bytes]);
+        }
+        counter!("marchproxy_xdp_listener_connections_total", "listener" => name())
+            .absolute(listener.words[counter::CONNECTIONS]);
+    }
+    gauge!("marchproxy_xdp_generation").set(statistics.generation as f64);
+    gauge!("marchproxy_xdp_revision").set(statistics.revision as f64);
+    for (cpu, seen) in statistics.generations_seen.iter().enumerate() {
+        gauge!("marchproxy_xdp_generation_seen", "cpu" => cpu.to_string()).set(*seen as f64);
+    }
+    for (interface, current) in &statistics.interfaces {
+        for mode in ["native", "generic", "none"] {
+            gauge!("marchproxy_xdp_mode", "interface" => interface.clone(), "mode" => mode)
+                .set(if mode == *current { 1.0 } else { 0.0 });
+        }
+    }
+}
+
+fn describe() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let packets = Unit::Count;
+        describe_counter!(
+            "marchproxy_xdp_passed_packets_total",
+            packets,
+            "Packets that XDP left to the kernel, by reason"
+        );
+        describe_counter!(
+            "marchproxy_xdp_dropped_packets_total",
+            packets,
+            "Packets that XDP dropped, by reason"
+        );
+        describe_counter!(
+            "marchproxy_xdp_forwarded_packets_total",
+            packets,
+            "Packets that XDP sent on, by way: out of the same interface or another"
+        );
+        describe_counter!(
+            "marchproxy_xdp_ports_reused_total",
+            Unit::Count,
+            "Connections that took the source port of one that had ended"
+        );
+        describe_counter!(
+            "marchproxy_xdp_udp_flows_moved_total",
+            Unit::Count,
+            "UDP flows moved because their endpoint left the service"
+        );
+        describe_counter!(
+            "marchproxy_xdp_listener_packets_total",
+            packets,
+            "Packets from (in) and to (out) clients of a listener"
+        );
+        describe_counter!(
+            "marchproxy_xdp_listener_bytes_total",
+            Unit::Bytes,
+            "IP bytes from (in) and to (out) clients of a listener"
+        );
+        describe_counter!(
+            "marchproxy_xdp_listener_connections_total",
+            Unit::Count,
+            "Connections and UDP flows begun at a listener"
+        );
+        describe_gauge!(
+            "marchproxy_xdp_generation",
+            Unit::Count,
+            "Generation of the XDP maps in force"
+        );
+        describe_gauge!(
+            "marchproxy_xdp_revision",
+            Unit::Count,
+            "Configuration revision that the XDP maps were made from"
+        );
+        describe_gauge!(
+            "marchproxy_xdp_generation_seen",
+            Unit::Count,
+            "Generation that a CPU's last packet saw; 0 before its first"
+        );
+        describe_gauge!(
+            "marchproxy_xdp_mode",
+            Unit::Count,
+            "1 for the mode that an interface runs XDP in"
+        );
+    });
+}
