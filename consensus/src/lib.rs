@@ -9,16 +9,24 @@
 //! it is given, and who ought to be a member.
 
 mod consensus;
+mod directory;
 pub mod disk;
 mod errors;
+mod failure;
 mod history;
 mod ids;
 pub mod limits;
 mod options;
+mod pb;
+mod raft;
+mod snap;
 mod state;
 mod status;
+mod store;
+mod telemetry;
 mod transaction;
 mod view;
+mod wal;
 mod watch;
 
 pub use consensus::{Consensus, Consistency};

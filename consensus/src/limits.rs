@@ -26,3 +26,13 @@ pub const SESSIONS_MAX: usize = 100_000;
 
 /// How long a request is remembered, in log time; longer than any caller goes on retrying.
 pub const SESSION_TTL_MS: u64 = 15 * 60 * 1000;
+
+/// Requests that are remembered whatever their age, so that a leader whose clock is an hour ahead
+/// does not make every retry that is under way apply twice.
+pub const SESSIONS_MIN: usize = 10_000;
+
+/// Voters: five is the recommendation, and each more costs latency and buys little.
+pub const VOTERS_MAX: usize = 7;
+
+/// Entries that a learner may be behind when it becomes a voter.
+pub const PROMOTION_LAG_MAX: u64 = 1_000;

@@ -24,7 +24,7 @@ pub struct Versioned {
 pub struct View {
     pub(crate) revision: Revision,
     pub(crate) time_ms: u64,
-    pub(crate) objects: imbl::OrdMap<String, Versioned>,
+    pub(crate) objects: imbl::OrdMap<std::sync::Arc<str>, Versioned>,
 }
 
 impl View {
@@ -48,7 +48,7 @@ impl View {
         self.objects
             .range::<_, str>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
             .take_while(move |(key, _)| key.starts_with(prefix))
-            .map(|(key, value)| (key.as_str(), value))
+            .map(|(key, value)| (&**key, value))
     }
 
     /// The number of keys.

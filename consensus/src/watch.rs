@@ -53,24 +53,19 @@ impl Watcher {
 
     /// Returns the next batch if it is already there.
     fn take(&mut self) -> Result<Option<Batch>, WatchError> {
-        let (history, floor, revision) = {
-            let published = self.published.borrow_and_update();
-            (published.history.clone(), published.floor, published.view.revision())
-        };
+        let published = self.published.borrow_and_update().clone();
+        let floor = published.floor;
         if self.position < floor {
             return Err(WatchError::Lagged { last: self.position, floor });
         }
-        let start = match history.binary_search_by_key(&self.position, |b| b.revision) {
-            Ok(at) => at + 1,
-            Err(at) => at,
-        };
-        for batch in history.iter().skip(start) {
+        let start = published.position(self.position);
+        for batch in published.history.iter().skip(start) {
             self.position = batch.revision;
             if let Some(batch) = self.select(batch) {
                 return Ok(Some(batch));
             }
         }
-        self.position = self.position.max(revision);
+        self.position = self.position.max(published.view.revision());
         Ok(None)
     }
 
