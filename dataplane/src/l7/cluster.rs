@@ -1,0 +1,90 @@
+//! Clusters: how the endpoints of a service are reached. The endpoints themselves come by EDS, so
+//! that a change of them touches neither connections nor routes.
+
+use std::time::Duration;
+
+use model::{ObjectKey, Service, service::LoadBalancing};
+
+use super::{
+    ResourceType, names,
+    origin::Origin,
+    pb::{self, cluster},
+    resource::{Resource, ResourceId},
+    version::Version,
+};
+
+/// Envoy's own limits (1,024 connections and requests, 3 retries) are for a sidecar; at an edge
+/// they answer 503 under ordinary load. These only stop a runaway.
+const CONNECTIONS_MAX: u32 = 100_000;
+/// Retries in flight, in percent of the requests in flight, and how many are always allowed.
+const RETRIES_PERCENT: f64 = 20.0;
+const RETRIES_MIN: u32 = 10;
+/// How long a cluster waits for its endpoints before it counts as warm without any.
+const ENDPOINTS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Makes the cluster of a service.
+pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
+    use cluster::cluster::{
+        ClusterDiscoveryType, CommonLbConfig, DiscoveryType, EdsClusterConfig, LbPolicy,
+    };
+    let name = names::plain(key);
+    let policy = match service.load_balancing {
+        LoadBalancing::RoundRobin => LbPolicy::RoundRobin,
+        LoadBalancing::LeastRequest => LbPolicy::LeastRequest,
+        LoadBalancing::Random => LbPolicy::Random,
+        LoadBalancing::Maglev => LbPolicy::Maglev,
+    };
+    let message = cluster::Cluster {
+        name: name.clone(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds as i32)),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: Some(pb::ads(ENDPOINTS_TIMEOUT)),
+            ..Default::default()
+        }),
+        connect_timeout: Some(pb::duration(service.connect_timeout)),
+        lb_policy: policy as i32,
+        circuit_breakers: Some(limits()),
+        common_lb_config: Some(CommonLbConfig {
+            // Panic is decided where all probes are known; Envoy's own would begin at one half.
+            healthy_panic_threshold: Some(pb::kind::Percent { value: 0.0 }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    Resource {
+        version: Version::of(ResourceType::Cluster)
+            .part(&name)
+            .part(&service.load_balancing)
+            .part(&service.connect_timeout)
+            .finish(),
+        body: pb::any(&message),
+        clusters: Vec::new(),
+        wants: vec![ResourceId::new(ResourceType::Endpoints, name.as_str())],
+        name: name.into(),
+        object: key.clone(),
+        origins: vec![Origin {
+            object: key.clone(),
+            field: "spec.connectTimeout".into(),
+            text: "ConnectTimeout".into(),
+            route: None,
+        }],
+    }
+}
+
+fn limits() -> cluster::CircuitBreakers {
+    use cluster::circuit_breakers::{Thresholds, thresholds::RetryBudget};
+    cluster::CircuitBreakers {
+        thresholds: vec![Thresholds {
+            max_connections: Some(pb::uint32(CONNECTIONS_MAX)),
+            max_pending_requests: Some(pb::uint32(CONNECTIONS_MAX)),
+            max_requests: Some(pb::uint32(CONNECTIONS_MAX)),
+            retry_budget: Some(RetryBudget {
+                budget_percent: Some(pb::kind::Percent { value: RETRIES_PERCENT }),
+                min_retry_concurrency: Some(pb::uint32(RETRIES_MIN)),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}

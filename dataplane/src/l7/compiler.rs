@@ -1,0 +1,246 @@
+//! The translation as a whole, kept up to date by differences.
+//!
+//! One changed object costs the resources that it concerns, not the number of objects: routes are
+//! indexed by listener and host, and every other resource concerns one object.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use model::{
+    Change, EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec,
+    listener::EngineChoice,
+};
+
+use super::{
+    ResourceType, cluster, endpoints,
+    index::{Hosts, Index},
+    listener, names, secret, table,
+    resource::ResourceId,
+    world::{ResourceDelta, World},
+};
+
+/// What does not change while the data plane runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The address that listeners with `*` take: `::` (IPv4 too) where the node has IPv6.
+    pub any_address: IpAddr,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { any_address: Ipv6Addr::UNSPECIFIED.into() }
+    }
+}
+
+/// What is translated. Cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// The configuration.
+    pub config: Snapshot,
+    /// Endpoints that get nothing new.
+    pub unhealthy: Arc<BTreeSet<EndpointId>>,
+    /// TCP and UDP listeners that XDP carries, which are not Envoy's.
+    pub carried_by_xdp: Arc<BTreeSet<ObjectKey>>,
+}
+
+/// Translates configurations, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Compiler {
+    settings: Settings,
+    input: Input,
+    index: Index,
+    world: World,
+}
+
+/// What an update has to make again.
+#[derive(Default)]
+struct Affected {
+    clusters: BTreeSet<ObjectKey>,
+    endpoints: BTreeSet<ObjectKey>,
+    listeners: BTreeSet<ObjectKey>,
+    hosts: Hosts,
+}
+
+impl Compiler {
+    /// Makes a compiler whose world is empty.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Returns the resources of the last input.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Translates `input`; returns what differs from before.
+    pub fn update(&mut self, input: Input) -> ResourceDelta {
+        let affected = self.affected(&input);
+        self.input = input;
+        self.world.revision = self.input.config.revision();
+        let mut touched = BTreeSet::new();
+        self.services(&affected, &mut touched);
+        self.listeners(&affected.listeners, &mut touched);
+        self.scopes(&affected.hosts, &mut touched);
+        ResourceDelta { revision: self.world.revision, touched }
+    }
+
+    /// Finds what the differences concern, and brings the index up to date.
+    fn affected(&mut self, input: &Input) -> Affected {
+        let mut affected = Affected::default();
+        for change in self.input.config.diff(&input.config) {
+            let (old, new) = match &change {
+                Change::Added(object) => (None, Some(object)),
+                Change::Removed(object) => (Some(object), None),
+                Change::Modified { old, new } if old.spec == new.spec => continue,
+                Change::Modified { old, new } => (Some(old), Some(new)),
+            };
+            let key = change.key();
+            // The old one leaves the index before the new one enters it.
+            for (object, present) in [(old, false), (new, true)] {
+                let Some(object) = object else { continue };
+                match &object.spec {
+                    Spec::Service(_) => {
+                        affected.clusters.insert(key.clone());
+                    }
+                    Spec::HttpRoute(route) => {
+                        self.index.http(&key, route, present, &mut affected.hosts);
+                    }
+                    Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
+                        self.index.l4(&key, route, present, &mut affected.listeners);
+                    }
+                    Spec::Listener(_) => {
+                        affected.listeners.insert(key.clone());
+                    }
+                }
+            }
+            if key.kind == Kind::Listener && is_http(old) != is_http(new) {
+                let hosts = self.index.hosts(&key);
+                let hosts: Vec<_> = hosts.map(|(host, _)| (key.clone(), host.to_owned())).collect();
+                affected.hosts.extend(hosts);
+                affected.hosts.insert((key.clone(), "*".to_owned()));
+            }
+        }
+        if !Arc::ptr_eq(&self.input.unhealthy, &input.unhealthy) {
+            let flapped = self.input.unhealthy.symmetric_difference(&input.unhealthy);
+            affected.endpoints.extend(flapped.map(|endpoint| endpoint.service.clone()));
+        }
+        if !Arc::ptr_eq(&self.input.carried_by_xdp, &input.carried_by_xdp) {
+            let moved = self.input.carried_by_xdp.symmetric_difference(&input.carried_by_xdp);
+            affected.listeners.extend(moved.cloned());
+        }
+        affected
+    }
+
+    fn services(&mut self, affected: &Affected, touched: &mut BTreeSet<ResourceId>) {
+        let Input { config, unhealthy, .. } = &self.input;
+        for key in affected.clusters.union(&affected.endpoints) {
+            let service = config.service(&key.namespace, &key.name);
+            let name = names::plain(key);
+            let assignment = service.map(|service| endpoints::assignment(key, service, unhealthy));
+            if self.world.set(ResourceType::Endpoints, &name, assignment) {
+                touched.insert(ResourceId::new(ResourceType::Endpoints, name.as_str()));
+            }
+            if affected.clusters.contains(key) {
+                let cluster = service.map(|service| cluster::cluster(key, service));
+                if self.world.set(ResourceType::Cluster, &name, cluster) {
+                    touched.insert(ResourceId::new(ResourceType::Cluster, name.as_str()));
+                }
+            }
+        }
+    }
+
+    fn listeners(&mut self, keys: &BTreeSet<ObjectKey>, touched: &mut BTreeSet<ResourceId>) {
+        for key in keys {
+            let spec = self.input.config.listener(&key.namespace, &key.name);
+            let spec = spec.filter(|spec| self.is_ours(key, spec));
+            let route = self.index.l4_route(key).and_then(|key| self.input.config.get(key));
+            let route = route.and_then(|object| match &object.spec {
+                Spec::TcpRoute(route) | Spec::UdpRoute(route) => Some(route),
+                _ => None,
+            });
+            let any = self.settings.any_address;
+            let listener = spec.and_then(|spec| listener::listener(key, spec, any, route));
+            let secret = spec.and_then(|spec| Some(secret::secret(key, spec.tls.as_ref()?)));
+            let name = names::plain(key);
+            for (kind, resource) in
+                [(ResourceType::Listener, listener), (ResourceType::Secret, secret)]
+            {
+                if self.world.set(kind, &name, resource) {
+                    touched.insert(ResourceId::new(kind, name.as_str()));
+                }
+            }
+        }
+    }
+
+    fn scopes(&mut self, hosts: &Hosts, touched: &mut BTreeSet<ResourceId>) {
+        let mut with_wildcards = BTreeSet::new();
+        for (listener, host) in hosts {
+            if names::is_wildcard(host) {
+                with_wildcards.insert(listener);
+                continue;
+            }
+            let scope = self.serves_http(listener).then(|| {
+                let routes = self.attached(self.index.routes(listener, host));
+                table::scope(listener, host, &routes)
+            });
+            let name = names::scope(listener, host);
+            if self.world.set(ResourceType::ScopedRoute, &name, scope.flatten()) {
+                touched.insert(ResourceId::new(ResourceType::ScopedRoute, name));
+            }
+        }
+        for listener in with_wildcards {
+            let scope = self.serves_http(listener).then(|| {
+                let hosts: Vec<_> = self
+                    .index
+                    .wildcards(listener)
+                    .map(|(host, keys)| (host, self.attached(keys)))
+                    .collect();
+                table::wildcards(listener, &hosts)
+            });
+            let name = names::wildcards(listener);
+            if self.world.set(ResourceType::ScopedRoute, &name, scope) {
+                touched.insert(ResourceId::new(ResourceType::ScopedRoute, name));
+            }
+        }
+    }
+
+    fn attached<'a>(
+        &'a self,
+        keys: impl IntoIterator<Item = &'a ObjectKey>,
+    ) -> Vec<table::Attached<'a>> {
+        keys.into_iter()
+            .filter_map(|key| match &self.input.config.get(key)?.spec {
+                Spec::HttpRoute(route) => Some((key, route)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn serves_http(&self, listener: &ObjectKey) -> bool {
+        self.input
+            .config
+            .listener(&listener.namespace, &listener.name)
+            .is_some_and(|spec| spec.protocol.is_http())
+    }
+
+    fn is_ours(&self, key: &ObjectKey, spec: &Listener) -> bool {
+        spec.protocol.is_http()
+            || match spec.engine {
+                EngineChoice::Envoy => true,
+                EngineChoice::Xdp => false,
+                EngineChoice::Auto => !self.input.carried_by_xdp.contains(key),
+            }
+    }
+}
+
+fn is_http(object: Option<&Arc<model::Object>>) -> bool {
+    object.is_some_and(|object| match &object.spec {
+        Spec::Listener(listener) => listener.protocol.is_http(),
+        _ => false,
+    })
+}

@@ -1,0 +1,119 @@
+//! The connection manager of HTTP and HTTPS listeners.
+
+use std::time::Duration;
+
+use model::ObjectKey;
+
+use super::{
+    http_filters, names,
+    pb::{self, core, hcm, listener, tls},
+};
+
+/// How long a stream may be silent in both directions. Websockets and event streams are silent
+/// for minutes, so Envoy's 5 minutes are too short; none at all keeps dead peers for ever.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
+/// How long a client may take to send its headers: long enough for the slowest network, short
+/// enough against clients that open connections and say nothing.
+const REQUEST_HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a listener waits for its routes before it opens without them. Routes are held until
+/// their clusters are warm, which takes milliseconds unless the control plane hangs.
+const ROUTES_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a listener waits for its certificate before it opens without one, refusing
+/// handshakes.
+const SECRET_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams that one HTTP/2 connection may have open; Envoy's advice for edges.
+const HTTP2_STREAMS: u32 = 100;
+/// Windows of HTTP/2 streams and connections; Envoy's advice for edges.
+const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Makes the filter chain of an HTTP listener; with TLS when `secure`.
+pub(super) fn chain(key: &ObjectKey, secure: bool) -> listener::FilterChain {
+    listener::FilterChain {
+        filters: vec![listener::Filter {
+            name: "envoy.filters.network.http_connection_manager".into(),
+            config_type: Some(listener::filter::ConfigType::TypedConfig(pb::any(&manager(key)))),
+        }],
+        transport_socket: secure.then(|| core::TransportSocket {
+            name: "envoy.transport_sockets.tls".into(),
+            config_type: Some(core::transport_socket::ConfigType::TypedConfig(pb::any(
+                &downstream_tls(key),
+            ))),
+        }),
+        ..Default::default()
+    }
+}
+
+fn manager(key: &ObjectKey) -> hcm::HttpConnectionManager {
+    use hcm::http_connection_manager::{
+        CodecType, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
+    };
+    hcm::HttpConnectionManager {
+        codec_type: CodecType::Auto as i32,
+        stat_prefix: names::plain(key),
+        http_filters: http_filters::filters(),
+        http2_protocol_options: Some(core::Http2ProtocolOptions {
+            max_concurrent_streams: Some(pb::uint32(HTTP2_STREAMS)),
+            initial_stream_window_size: Some(pb::uint32(HTTP2_STREAM_WINDOW)),
+            initial_connection_window_size: Some(pb::uint32(HTTP2_CONNECTION_WINDOW)),
+            ..Default::default()
+        }),
+        server_header_transformation: ServerHeaderTransformation::PassThrough as i32,
+        stream_idle_timeout: Some(pb::duration(STREAM_IDLE_TIMEOUT)),
+        request_headers_timeout: Some(pb::duration(REQUEST_HEADERS_TIMEOUT)),
+        use_remote_address: Some(pb::boolean(true)),
+        normalize_path: Some(pb::boolean(true)),
+        strip_trailing_host_dot: true,
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: "websocket".into(),
+            ..Default::default()
+        }],
+        route_specifier: Some(RouteSpecifier::ScopedRoutes(scoped_routes(key))),
+        ..Default::default()
+    }
+}
+
+/// Says that the scope is the `:authority` up to its colon, among the scopes of this listener.
+fn scoped_routes(key: &ObjectKey) -> hcm::ScopedRoutes {
+    use hcm::scoped_routes::{
+        ConfigSpecifier, ScopeKeyBuilder,
+        scope_key_builder::{
+            FragmentBuilder,
+            fragment_builder::{
+                HeaderValueExtractor, Type, header_value_extractor::ExtractType,
+            },
+        },
+    };
+    hcm::ScopedRoutes {
+        name: names::plain(key),
+        scope_key_builder: Some(ScopeKeyBuilder {
+            fragments: vec![FragmentBuilder {
+                r#type: Some(Type::HeaderValueExtractor(HeaderValueExtractor {
+                    name: ":authority".into(),
+                    element_separator: ":".into(),
+                    extract_type: Some(ExtractType::Index(0)),
+                })),
+            }],
+        }),
+        // Tables come inside their scopes, but Envoy insists on a source for those that do not.
+        rds_config_source: Some(pb::ads(ROUTES_TIMEOUT)),
+        config_specifier: Some(ConfigSpecifier::ScopedRds(hcm::ScopedRds {
+            scoped_rds_config_source: Some(pb::ads(ROUTES_TIMEOUT)),
+            srds_resources_locator: names::scopes(key),
+        })),
+    }
+}
+
+fn downstream_tls(key: &ObjectKey) -> tls::DownstreamTlsContext {
+    tls::DownstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext {
+            alpn_protocols: vec!["h2".into(), "http/1.1".into()],
+            tls_certificate_sds_secret_configs: vec![tls::SdsSecretConfig {
+                name: names::plain(key),
+                sds_config: Some(pb::ads(SECRET_TIMEOUT)),
+            }],
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}

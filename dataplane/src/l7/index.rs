@@ -1,0 +1,112 @@
+//! Which routes attach where, so that a change touches only what it concerns.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{
+    Kind, ObjectKey,
+    route::{HttpRoute, L4Route, Reference},
+};
+
+/// A listener's key by a route's reference.
+pub(super) fn listener_key(reference: &Reference) -> ObjectKey {
+    ObjectKey::new(Kind::Listener, reference.namespace.as_str(), reference.name.as_str())
+}
+
+/// A set of (listener, host).
+pub(super) type Hosts = BTreeSet<(ObjectKey, String)>;
+
+/// The routes by listener and host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    http: BTreeMap<ObjectKey, BTreeMap<String, BTreeSet<ObjectKey>>>,
+    l4: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+}
+
+impl Index {
+    /// Adds (`present`) or removes an HTTP route; notes the hosts that it concerns.
+    pub(super) fn http(
+        &mut self,
+        key: &ObjectKey,
+        route: &HttpRoute,
+        present: bool,
+        touched: &mut Hosts,
+    ) {
+        for reference in &route.listeners {
+            let listener = listener_key(reference);
+            for host in &route.hosts {
+                let hosts = self.http.entry(listener.clone()).or_default();
+                let routes = hosts.entry(host.clone()).or_default();
+                if present {
+                    routes.insert(key.clone());
+                } else {
+                    routes.remove(key);
+                }
+                if routes.is_empty() {
+                    hosts.remove(host);
+                }
+                touched.insert((listener.clone(), host.clone()));
+            }
+            if self.http.get(&listener).is_some_and(BTreeMap::is_empty) {
+                self.http.remove(&listener);
+            }
+        }
+    }
+
+    /// Adds (`present`) or removes a TCP or UDP route; notes the listeners that it concerns.
+    pub(super) fn l4(
+        &mut self,
+        key: &ObjectKey,
+        route: &L4Route,
+        present: bool,
+        touched: &mut BTreeSet<ObjectKey>,
+    ) {
+        for reference in &route.listeners {
+            let listener = listener_key(reference);
+            let routes = self.l4.entry(listener.clone()).or_default();
+            if present {
+                routes.insert(key.clone());
+            } else {
+                routes.remove(key);
+            }
+            if routes.is_empty() {
+                self.l4.remove(&listener);
+            }
+            touched.insert(listener);
+        }
+    }
+
+    /// Walks over the hosts of a listener.
+    pub(super) fn hosts(
+        &self,
+        listener: &ObjectKey,
+    ) -> impl Iterator<Item = (&str, &BTreeSet<ObjectKey>)> {
+        self.http.get(listener).into_iter().flatten().map(|(host, keys)| (host.as_str(), keys))
+    }
+
+    /// Walks over the wildcard hosts of a listener: they sort together, before all letters.
+    pub(super) fn wildcards(
+        &self,
+        listener: &ObjectKey,
+    ) -> impl Iterator<Item = (&str, &BTreeSet<ObjectKey>)> {
+        self.http
+            .get(listener)
+            .into_iter()
+            .flat_map(|hosts| hosts.range("*".to_owned()..))
+            .map(|(host, keys)| (host.as_str(), keys))
+            .take_while(|(host, _)| super::names::is_wildcard(host))
+    }
+
+    /// Walks over the routes of a host.
+    pub(super) fn routes(
+        &self,
+        listener: &ObjectKey,
+        host: &str,
+    ) -> impl Iterator<Item = &ObjectKey> {
+        self.http.get(listener).and_then(|hosts| hosts.get(host)).into_iter().flatten()
+    }
+
+    /// Returns the first TCP or UDP route of a listener.
+    pub(super) fn l4_route(&self, listener: &ObjectKey) -> Option<&ObjectKey> {
+        self.l4.get(listener)?.first()
+    }
+}

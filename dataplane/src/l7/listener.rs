@@ -1,0 +1,97 @@
+//! Listeners: an address, and what speaks there.
+
+use std::net::IpAddr;
+
+use model::{
+    Listener, ObjectKey,
+    listener::{ListenAddress, Protocol},
+    route::L4Route,
+};
+
+use super::{
+    ResourceType, http_listener, l4_listener, names,
+    origin::Origin,
+    pb::{self, listener as lds},
+    resource::{Resource, ResourceId},
+    version::Version,
+};
+
+/// How much one connection may have buffered before the sender is slowed down; a quarter of
+/// Envoy's own megabyte, since many connections wait at once.
+const CONNECTION_BUFFER: u32 = 256 * 1024;
+
+/// Makes the resource of a listener; nothing for TCP and UDP listeners without a route, whose port
+/// stays closed.
+///
+/// `any` is the address that `*` means; `route` the first of the attached TCP or UDP routes.
+pub(super) fn listener(
+    key: &ObjectKey,
+    spec: &Listener,
+    any: IpAddr,
+    route: Option<&L4Route>,
+) -> Option<Resource> {
+    let name = names::plain(key);
+    let address = match spec.address {
+        ListenAddress::Any => any,
+        ListenAddress::Ip(address) => address,
+    };
+    let mut message = lds::Listener {
+        name: name.clone(),
+        address: Some(pb::socket_address(address, spec.port, spec.protocol.is_udp())),
+        stat_prefix: name.clone(),
+        per_connection_buffer_limit_bytes: Some(pb::uint32(CONNECTION_BUFFER)),
+        ..Default::default()
+    };
+    let mut clusters = Vec::new();
+    let mut wants = Vec::new();
+    match spec.protocol {
+        Protocol::Http | Protocol::Https => {
+            let secure = spec.protocol == Protocol::Https;
+            message.filter_chains = vec![http_listener::chain(key, secure)];
+            wants.push(ResourceId::new(ResourceType::ScopedRoute, names::wildcards(key)));
+            if secure {
+                wants.push(ResourceId::new(ResourceType::Secret, name.as_str()));
+            }
+        }
+        Protocol::Tcp => {
+            let used = l4_listener::used(&route?.backends);
+            message.filter_chains = vec![l4_listener::tcp_chain(&name, &used)];
+            clusters = used.into_iter().map(|(cluster, _)| cluster).collect();
+        }
+        Protocol::Udp => {
+            // Envoy's UDP proxy knows no shares: the largest gets all.
+            let used = l4_listener::used(&route?.backends);
+            let (cluster, _) = used.into_iter().rev().max_by_key(|(_, weight)| *weight)?;
+            message.listener_filters = vec![l4_listener::udp_filter(&name, &cluster)];
+            clusters = vec![cluster];
+        }
+    }
+    clusters.sort();
+    clusters.dedup();
+    // The certificate's files are the secret's business: another path must not drain connections.
+    let bare = Listener { tls: None, ..spec.clone() };
+    let origin = |field: &str, text: String| Origin {
+        object: key.clone(),
+        field: field.to_owned(),
+        text,
+        route: None,
+    };
+    Some(Resource {
+        version: Version::of(ResourceType::Listener)
+            .part(&name)
+            .part(&bare)
+            .part(&address)
+            .part(&route.map(|route| &route.backends))
+            .finish(),
+        name: name.into(),
+        body: pb::any(&message),
+        clusters,
+        wants,
+        object: key.clone(),
+        origins: vec![
+            origin("spec.port", format!("{address}:{}", spec.port)),
+            origin("spec.port", format!("[{address}]:{}", spec.port)),
+            origin("spec.address", address.to_string()),
+        ],
+    })
+}

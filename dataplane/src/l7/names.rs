@@ -1,0 +1,40 @@
+//! Names of resources, made of names of objects.
+
+use std::sync::Arc;
+
+use model::ObjectKey;
+
+/// The authority of names that Envoy asks for by collection.
+const AUTHORITY: &str = "xdstp://marchproxy/envoy.config.route.v3.ScopedRouteConfiguration";
+/// The last part of the name of a listener's table of wildcard hosts; no host looks like it.
+const WILDCARDS: &str = "-wildcards";
+
+/// Names the resource of a service or listener: `namespace/name`.
+pub(super) fn plain(key: &ObjectKey) -> String {
+    format!("{}/{}", key.namespace, key.name)
+}
+
+/// Names the resource of a referenced service or listener: `namespace/name`.
+pub(super) fn reference(reference: &model::route::Reference) -> Arc<str> {
+    format!("{}/{}", reference.namespace, reference.name).into()
+}
+
+/// Names the collection of a listener's scopes.
+pub(super) fn scopes(listener: &ObjectKey) -> String {
+    format!("{AUTHORITY}/{}/{}/*", listener.namespace, listener.name)
+}
+
+/// Names the scope of an exact host.
+pub(super) fn scope(listener: &ObjectKey, host: &str) -> String {
+    format!("{AUTHORITY}/{}/{}/{host}", listener.namespace, listener.name)
+}
+
+/// Names the scope with a listener's wildcard hosts.
+pub(super) fn wildcards(listener: &ObjectKey) -> String {
+    scope(listener, WILDCARDS)
+}
+
+/// Tells whether a host goes to the table of wildcard hosts.
+pub(super) fn is_wildcard(host: &str) -> bool {
+    host.starts_with('*')
+}

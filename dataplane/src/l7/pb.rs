@@ -1,0 +1,80 @@
+//! Short names for Envoy's messages, and the few constructors that everything needs.
+
+use std::time::Duration;
+
+pub(crate) use envoy_types::pb::{
+    envoy::{
+        config::{
+            cluster::v3 as cluster,
+            core::v3 as core,
+            endpoint::v3 as endpoint,
+            listener::v3 as listener,
+            route::v3 as route,
+        },
+        extensions::{
+            filters::{
+                http::{lua::v3 as lua, router::v3 as router},
+                network::{http_connection_manager::v3 as hcm, tcp_proxy::v3 as tcp_proxy},
+                udp::udp_proxy::v3 as udp_proxy,
+            },
+            retry::host::previous_hosts::v3 as previous_hosts,
+            transport_sockets::tls::v3 as tls,
+        },
+        r#type::{matcher::v3 as matcher, v3 as kind},
+    },
+    google::protobuf::{Any, BoolValue, Duration as PbDuration, UInt32Value},
+    xds::{core::v3 as xds_core, r#type::matcher::v3 as xds_matcher},
+};
+use prost::{Message, Name};
+
+pub(crate) fn any<M: Message + Name>(message: &M) -> Any {
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
+
+pub(crate) fn duration(duration: Duration) -> PbDuration {
+    PbDuration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).expect("below 10^9"),
+    }
+}
+
+pub(crate) fn uint32(value: u32) -> UInt32Value {
+    UInt32Value { value }
+}
+
+pub(crate) fn boolean(value: bool) -> BoolValue {
+    BoolValue { value }
+}
+
+/// Says that a resource comes by the aggregated stream.
+///
+/// `fetch_timeout` is how long Envoy holds what waits for the resource.
+pub(crate) fn ads(fetch_timeout: Duration) -> core::ConfigSource {
+    core::ConfigSource {
+        initial_fetch_timeout: Some(duration(fetch_timeout)),
+        resource_api_version: core::ApiVersion::V3 as i32,
+        config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
+            core::AggregatedConfigSource {},
+        )),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn socket_address(address: std::net::IpAddr, port: u16, udp: bool) -> core::Address {
+    use core::socket_address::{PortSpecifier, Protocol};
+    let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
+    core::Address {
+        address: Some(core::address::Address::SocketAddress(core::SocketAddress {
+            protocol: protocol as i32,
+            address: address.to_string(),
+            // The unspecified IPv6 address takes IPv4 too.
+            ipv4_compat: address.is_ipv6() && address.is_unspecified(),
+            port_specifier: Some(PortSpecifier::PortValue(u32::from(port))),
+            ..Default::default()
+        })),
+    }
+}
+
+pub(crate) fn regex(pattern: &str) -> matcher::RegexMatcher {
+    matcher::RegexMatcher { regex: pattern.to_owned(), ..Default::default() }
+}

@@ -1,0 +1,216 @@
+//! Route tables: the rules of all routes of a host, most specific first, as a scope.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use model::{
+    ObjectKey,
+    route::{HttpMatch, HttpRoute, HttpRule},
+};
+
+use super::{
+    ResourceType, action, edits, http_filters, matching, names,
+    origin::Origin,
+    pb::{self, route},
+    precedence::Rank,
+    resource::Resource,
+    version::Version,
+};
+
+/// A route object and what it says.
+pub(super) type Attached<'a> = (&'a ObjectKey, &'a HttpRoute);
+
+/// Collects what the translation of a table finds on its way.
+pub(super) struct Sink<'a> {
+    object: &'a ObjectKey,
+    route: usize,
+    origins: &'a mut Vec<Origin>,
+    clusters: &'a mut BTreeSet<Arc<str>>,
+}
+
+impl Sink<'_> {
+    /// Notes a text that Envoy might refuse.
+    pub(super) fn origin(&mut self, field: String, text: &str) {
+        self.origins.push(Origin {
+            object: self.object.clone(),
+            field,
+            text: text.to_owned(),
+            route: Some(self.route),
+        });
+    }
+
+    /// Notes a cluster that gets traffic.
+    pub(super) fn cluster(&mut self, name: Arc<str>) {
+        self.clusters.insert(name);
+    }
+}
+
+/// Makes the scope of an exact host; nothing when no route serves it.
+pub(super) fn scope(listener: &ObjectKey, host: &str, routes: &[Attached<'_>]) -> Option<Resource> {
+    if routes.is_empty() {
+        return None;
+    }
+    let mut table = Table::default();
+    table.host(host, "*", routes);
+    Some(table.finish(names::scope(listener, host), host, listener, ""))
+}
+
+/// Makes the scope with all wildcard hosts of a listener; there also when it has none, so that
+/// every listener has a scope and Envoy need not wait for one.
+pub(super) fn wildcards(listener: &ObjectKey, hosts: &[(&str, Vec<Attached<'_>>)]) -> Resource {
+    let mut table = Table::default();
+    for (host, routes) in hosts {
+        table.host(host, host, routes);
+    }
+    table.finish(
+        names::wildcards(listener),
+        http_filters::WILDCARDS_KEY,
+        listener,
+        http_filters::HOST_HEADER,
+    )
+}
+
+#[derive(Default)]
+struct Table {
+    hosts: Vec<route::VirtualHost>,
+    parts: Vec<Part>,
+    origins: Vec<Origin>,
+    clusters: BTreeSet<Arc<str>>,
+}
+
+/// What a version is made of: a host, and its matches and rules as they stand in the table.
+#[derive(serde::Serialize)]
+struct Part(String, Vec<(HttpMatch, HttpRule)>);
+
+impl Table {
+    /// Adds a host whose virtual host answers for `domain`.
+    fn host(&mut self, host: &str, domain: &str, routes: &[Attached<'_>]) {
+        let mut entries: Vec<(Rank, &HttpRule, &HttpMatch, &ObjectKey, usize, usize)> = Vec::new();
+        for (key, http_route) in routes {
+            for (rule_index, rule) in http_route.rules.iter().enumerate() {
+                for (position, m) in rule.matches.iter().enumerate() {
+                    let rank = Rank::of(m, key, rule_index, position);
+                    entries.push((rank, rule, m, key, rule_index, position));
+                }
+            }
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut translated = Vec::with_capacity(entries.len() + 1);
+        let mut part = Part(host.to_owned(), Vec::with_capacity(entries.len()));
+        for (index, (_, rule, m, key, rule_index, position)) in entries.into_iter().enumerate() {
+            let mut sink = Sink {
+                object: key,
+                route: index,
+                origins: &mut self.origins,
+                clusters: &mut self.clusters,
+            };
+            translated.push(one(rule, m, rule_index, position, &mut sink));
+            let bare = HttpRule { matches: Vec::new(), ..rule.clone() };
+            part.1.push((m.clone(), bare));
+        }
+        if !translated.last().is_some_and(takes_everything) {
+            translated.push(not_found());
+        }
+        self.parts.push(part);
+        self.hosts.push(route::VirtualHost {
+            name: host.to_owned(),
+            domains: vec![domain.to_owned()],
+            routes: translated,
+            ..Default::default()
+        });
+    }
+
+    fn finish(self, name: String, key: &str, listener: &ObjectKey, host_header: &str) -> Resource {
+        use route::scoped_route_configuration::{
+            Key,
+            key::{Fragment, fragment::Type},
+        };
+        let name: Arc<str> = name.into();
+        let version = Version::of(ResourceType::ScopedRoute)
+            .part(&name.as_ref())
+            .part(&self.parts)
+            .finish();
+        let configuration = route::RouteConfiguration {
+            name: name.to_string(),
+            virtual_hosts: self.hosts,
+            vhost_header: host_header.to_owned(),
+            ignore_port_in_host_matching: true,
+            // A route may precede its cluster (it then answers 500): refusing it helps nobody.
+            validate_clusters: Some(pb::boolean(false)),
+            typed_per_filter_config: HashMap::from([(
+                http_filters::MISS_FILTER.to_owned(),
+                pb::any(&route::FilterConfig { disabled: true, ..Default::default() }),
+            )]),
+            ..Default::default()
+        };
+        let scope = route::ScopedRouteConfiguration {
+            name: name.to_string(),
+            route_configuration: Some(configuration),
+            key: Some(Key {
+                fragments: vec![Fragment { r#type: Some(Type::StringKey(key.to_owned())) }],
+            }),
+            ..Default::default()
+        };
+        // Several objects may share a host; refusals that quote nothing are put down to the first.
+        let object =
+            self.origins.first().map_or_else(|| listener.clone(), |origin| origin.object.clone());
+        Resource {
+            name,
+            version,
+            body: pb::any(&scope),
+            clusters: self.clusters.into_iter().collect(),
+            wants: Vec::new(),
+            object,
+            origins: self.origins,
+        }
+    }
+}
+
+fn one(
+    rule: &HttpRule,
+    m: &HttpMatch,
+    rule_index: usize,
+    position: usize,
+    sink: &mut Sink<'_>,
+) -> route::Route {
+    let field = format!("spec.rules[{rule_index}]");
+    let requests = format!("{field}.requestHeaders");
+    let responses = format!("{field}.responseHeaders");
+    route::Route {
+        // Named, because the script for hosts without a scope asks whether there is a name.
+        name: format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name),
+        r#match: Some(matching::route_match(m, &format!("{field}.matches[{position}]"), sink)),
+        action: Some(action::action(rule, &m.path, &field, sink)),
+        request_headers_to_add: edits::options(&rule.request_headers, &requests, sink),
+        request_headers_to_remove: edits::removed(&rule.request_headers, &requests, sink),
+        response_headers_to_add: edits::options(&rule.response_headers, &responses, sink),
+        response_headers_to_remove: edits::removed(&rule.response_headers, &responses, sink),
+        ..Default::default()
+    }
+}
+
+/// The last route of every table: a host that has a table never falls through to a wildcard.
+fn not_found() -> route::Route {
+    route::Route {
+        name: "-".into(),
+        r#match: Some(route::RouteMatch {
+            path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),
+            ..Default::default()
+        }),
+        action: Some(route::route::Action::DirectResponse(route::DirectResponseAction {
+            status: 404,
+            ..Default::default()
+        })),
+        ..Default::default()
+    }
+}
+
+fn takes_everything(route: &route::Route) -> bool {
+    route.r#match.as_ref().is_some_and(|m| {
+        m.headers.is_empty()
+            && m.query_parameters.is_empty()
+            && m.path_specifier == Some(route::route_match::PathSpecifier::Prefix("/".into()))
+    })
+}

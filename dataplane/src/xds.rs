@@ -1,0 +1,18 @@
+//! The configuration server of Envoy: delta ADS over a Unix socket.
+//!
+//! `sm` is the protocol as a pure state machine, one per stream; `service` drives it with tonic;
+//! `actor` owns the socket, the compiler and the ledger of what Envoy has accepted. What the
+//! resources say is not decided here (see `l7`).
+
+mod actor;
+mod answer;
+mod cluster_use;
+mod ledger;
+mod service;
+mod sm;
+mod socket;
+mod subscription;
+
+pub use actor::{XdsActor, XdsArguments, XdsMessage};
+pub use ledger::Ledger;
+pub use service::Transferred;

@@ -1,0 +1,235 @@
+//! Owns the xDS server: its socket, the compiler, the ledger. Child of the data plane's root.
+//!
+//! It is restarted at once: Envoy connects again by itself and, with equal versions, is sent
+//! nothing again. Its death harms no traffic; configuration stands still until it is back.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use model::{AckState, Engine, EngineReport, ObjectKey, Revision};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    ledger::Ledger,
+    service::{self, Shared, StreamEvent, Transferred},
+    sm::Answer,
+    socket,
+};
+use crate::{
+    desired::{Changed, DesiredReceiver},
+    l7::{Compiler, Input, Settings, World},
+};
+
+/// Events of streams on their way to the actor; each stream has few at a time.
+const EVENTS_QUEUED_MAX: usize = 64;
+
+/// What the server is told.
+#[derive(Debug)]
+pub enum XdsMessage {
+    /// A stream opened; there may be two for a moment when Envoy restarts.
+    StreamOpened,
+    /// Envoy answered for a revision.
+    RevisionAnswered(Box<EngineReport>),
+    /// A stream ended.
+    StreamClosed,
+    /// The server or the compiler ended, which neither should.
+    TaskEnded(String),
+}
+
+/// What the server needs.
+#[derive(Debug)]
+pub struct XdsArguments {
+    /// What Envoy should run.
+    pub desired: DesiredReceiver,
+    /// The TCP and UDP listeners that XDP carries; the others are Envoy's.
+    pub carried_by_xdp: watch::Receiver<Arc<BTreeSet<ObjectKey>>>,
+    /// Where answers go.
+    pub reports: mpsc::Sender<EngineReport>,
+    /// The path of the Unix socket; its directory exists.
+    pub socket: PathBuf,
+    /// Node settings of the translation.
+    pub settings: Settings,
+    /// What Envoy has accepted; kept by the parent, so that it outlives a restart of the actor.
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// Counts what is sent.
+    pub transferred: Arc<Transferred>,
+}
+
+/// The actor.
+pub struct XdsActor;
+
+/// Its state.
+pub struct XdsState {
+    desired: DesiredReceiver,
+    reports: mpsc::Sender<EngineReport>,
+    streams: usize,
+    last: Option<EngineReport>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for XdsState {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Actor for XdsActor {
+    type Msg = XdsMessage;
+    type State = XdsState;
+    type Arguments = XdsArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<XdsMessage>,
+        arguments: XdsArguments,
+    ) -> Result<XdsState, ActorProcessingErr> {
+        let listener = socket::bind(&arguments.socket)?;
+        let (worlds, receiver) = watch::channel(None);
+        let (events, event_receiver) = mpsc::channel(EVENTS_QUEUED_MAX);
+        let shared = Shared {
+            worlds: receiver,
+            ledger: arguments.ledger,
+            events,
+            transferred: arguments.transferred,
+        };
+        let mut state = XdsState {
+            desired: arguments.desired.clone(),
+            reports: arguments.reports,
+            streams: 0,
+            last: None,
+            tasks: Vec::new(),
+        };
+        let compiler =
+            compile(arguments.desired, arguments.carried_by_xdp, worlds, arguments.settings);
+        let myself_too = myself.clone();
+        state.tasks.push(tokio::spawn(async move {
+            compiler.await;
+            let _ = myself_too.cast(XdsMessage::TaskEnded("the compiler".into()));
+        }));
+        let myself_too = myself.clone();
+        state.tasks.push(tokio::spawn(async move {
+            let reason = match service::serve(listener, shared).await {
+                Ok(()) => "the server".to_owned(),
+                Err(error) => format!("the server: {error}"),
+            };
+            let _ = myself_too.cast(XdsMessage::TaskEnded(reason));
+        }));
+        state.tasks.push(tokio::spawn(forward(event_receiver, myself)));
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<XdsMessage>,
+        message: XdsMessage,
+        state: &mut XdsState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            XdsMessage::StreamOpened => state.streams += 1,
+            XdsMessage::RevisionAnswered(report) => state.report(*report).await,
+            XdsMessage::StreamClosed => state.closed().await,
+            XdsMessage::TaskEnded(what) => myself.stop(Some(format!("ended: {what}"))),
+        }
+        Ok(())
+    }
+}
+
+impl XdsState {
+    async fn report(&mut self, mut report: EngineReport) {
+        report.notes = self.desired.borrow().panicking.iter().map(panic_note).collect();
+        if self.last.as_ref() != Some(&report) {
+            self.last = Some(report.clone());
+            // A closed channel means that the data plane stops.
+            let _ = self.reports.send(report).await;
+        }
+    }
+
+    async fn closed(&mut self) {
+        self.streams = self.streams.saturating_sub(1);
+        if self.streams == 0 {
+            let revision = self.last.as_ref().map_or(Revision::ZERO, |report| report.revision);
+            let ack = AckState::Unavailable { reason: "Envoy is not connected".into() };
+            let report = EngineReport { engine: Engine::Envoy, revision, ack, notes: Vec::new() };
+            self.report(report).await;
+        }
+    }
+}
+
+fn panic_note(service: &ObjectKey) -> String {
+    format!("{service}: all endpoints fail; traffic goes to all of them")
+}
+
+fn answer_report(answer: Answer) -> EngineReport {
+    let ack = if answer.refusals.is_empty() {
+        AckState::Applied
+    } else {
+        AckState::Refused { refusals: answer.refusals }
+    };
+    EngineReport { engine: Engine::Envoy, revision: answer.revision, ack, notes: Vec::new() }
+}
+
+/// Turns the events of streams into messages.
+async fn forward(mut events: mpsc::Receiver<StreamEvent>, actor: ActorRef<XdsMessage>) {
+    while let Some(event) = events.recv().await {
+        let message = match event {
+            StreamEvent::Opened => XdsMessage::StreamOpened,
+            StreamEvent::Answered(answer) => {
+                XdsMessage::RevisionAnswered(Box::new(answer_report(answer)))
+            }
+            StreamEvent::Closed => XdsMessage::StreamClosed,
+        };
+        if actor.cast(message).is_err() {
+            return;
+        }
+    }
+}
+
+/// Translates each desired state, the latest first, until the subscriber ends.
+async fn compile(
+    mut desired: DesiredReceiver,
+    mut carried: watch::Receiver<Arc<BTreeSet<ObjectKey>>>,
+    worlds: watch::Sender<Option<World>>,
+    settings: Settings,
+) {
+    let mut compiler = Compiler::new(settings);
+    loop {
+        let latest = desired.borrow_and_update().clone();
+        if latest.changed != Changed::Nothing {
+            let input = Input {
+                config: latest.config.clone(),
+                unhealthy: latest.unhealthy.clone(),
+                carried_by_xdp: carried.borrow_and_update().clone(),
+            };
+            // A whole configuration takes a second; the runtime's threads have other work.
+            let work = tokio::task::spawn_blocking(move || {
+                let delta = compiler.update(input);
+                tracing::debug!(revision = %delta.revision, resources = delta.touched.len(), "compiled");
+                compiler
+            });
+            match work.await {
+                Ok(back) => compiler = back,
+                Err(error) => {
+                    tracing::error!(%error, "the compiler failed");
+                    return;
+                }
+            }
+            worlds.send_replace(Some(compiler.world().clone()));
+        }
+        tokio::select! {
+            changed = desired.changed() => if changed.is_err() { return },
+            changed = carried.changed() => if changed.is_err() {
+                // XDP is gone for good; what it carried last counts.
+                if desired.changed().await.is_err() { return }
+            },
+        }
+    }
+}

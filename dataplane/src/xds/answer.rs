@@ -1,0 +1,56 @@
+//! Which revisions Envoy has answered for.
+
+use std::collections::VecDeque;
+
+use model::{Refusal, Revision};
+
+/// Revisions remembered while Envoy is behind; older ones are covered by newer ones.
+const REVISIONS_MAX: usize = 1024;
+
+/// The newest revision that Envoy has answered for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) revision: Revision,
+    /// What of it was refused; empty when it was applied.
+    pub(crate) refusals: Vec<Refusal>,
+}
+
+/// Tracks revisions from when they are given until they are answered for.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    given: VecDeque<Revision>,
+    answered: Revision,
+    last: Option<Answer>,
+}
+
+impl Answers {
+    /// Notes that a revision is to be carried out.
+    pub(super) fn given(&mut self, revision: Revision) {
+        if self.given.back() != Some(&revision) {
+            self.given.push_back(revision);
+            if self.given.len() > REVISIONS_MAX {
+                self.given.pop_front();
+            }
+        }
+    }
+
+    /// Returns what is answered for when everything since `open` is not, and that is news.
+    pub(super) fn poll(
+        &mut self,
+        open: Option<Revision>,
+        refusals: impl FnOnce() -> Vec<Refusal>,
+    ) -> Option<Answer> {
+        while self.given.front().is_some_and(|first| open.is_none_or(|open| *first < open)) {
+            self.answered = self.given.pop_front()?;
+        }
+        if self.last.is_none() && open.is_some() {
+            return None;
+        }
+        let answer = Answer { revision: self.answered, refusals: refusals() };
+        if self.last.as_ref() == Some(&answer) {
+            return None;
+        }
+        self.last = Some(answer.clone());
+        Some(answer)
+    }
+}

@@ -1,0 +1,68 @@
+//! Which clusters may go: those that nothing Envoy has refers to, after a time for the requests
+//! that still use them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a cluster stays after the last route to it went: the longest ordinary request. Longer
+/// ones (downloads, websockets) to a service that was taken away are cut.
+pub(super) const LINGER: Duration = Duration::from_secs(60);
+
+/// Counts references to clusters and holds those that are to go.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ClusterUse {
+    references: HashMap<Arc<str>, usize>,
+    /// Clusters that are wanted no more, with the time when they may go; none while referred to.
+    leaving: BTreeMap<Arc<str>, Option<Instant>>,
+}
+
+impl ClusterUse {
+    /// Notes that Envoy got, or is about to get, something that refers to these.
+    pub(super) fn add(&mut self, clusters: &[Arc<str>]) {
+        for cluster in clusters {
+            *self.references.entry(cluster.clone()).or_default() += 1;
+            if let Some(deadline) = self.leaving.get_mut(cluster) {
+                *deadline = None;
+            }
+        }
+    }
+
+    /// Notes that Envoy dropped something that referred to these.
+    pub(super) fn drop(&mut self, clusters: &[Arc<str>], now: Instant) {
+        for cluster in clusters {
+            let Some(count) = self.references.get_mut(cluster) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.references.remove(cluster);
+                if let Some(deadline) = self.leaving.get_mut(cluster) {
+                    *deadline = Some(now + LINGER);
+                }
+            }
+        }
+    }
+
+    /// Notes that a cluster is wanted no more.
+    pub(super) fn leave(&mut self, cluster: &Arc<str>, now: Instant) {
+        let deadline = (!self.references.contains_key(cluster)).then(|| now + LINGER);
+        self.leaving.entry(cluster.clone()).or_insert(deadline);
+    }
+
+    /// Notes that a cluster is wanted after all, or gone.
+    pub(super) fn stay(&mut self, cluster: &str) {
+        self.leaving.remove(cluster);
+    }
+
+    /// Lists the clusters that may go by now.
+    pub(super) fn due(&self, now: Instant) -> Vec<Arc<str>> {
+        let due = self.leaving.iter().filter(|(_, at)| at.is_some_and(|at| at <= now));
+        due.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns when the next one may go.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.leaving.values().flatten().min().copied()
+    }
+}

@@ -1,0 +1,131 @@
+//! What Envoy has accepted and refused, kept over its restarts and reconnections.
+//!
+//! **Invariants.** A refused (name, version) is not sent again; in its place stands the version
+//! that was accepted last, with the clusters that it needs. A new version of the name ends the
+//! refusal.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use model::Refusal;
+
+use crate::l7::{self, Resource, ResourceId, ResourceType, World};
+
+/// What Envoy has accepted and refused.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    accepted: HashMap<ResourceId, Arc<Resource>>,
+    refused: BTreeMap<ResourceId, Refused>,
+    /// Clusters that accepted versions need in place of refused ones.
+    pinned: BTreeSet<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    version: Arc<str>,
+    refusal: Refusal,
+}
+
+impl Ledger {
+    /// Returns what Envoy should have under a name: the world's version, or the last accepted one
+    /// when that was refused or is still needed.
+    pub(super) fn wanted(
+        &self,
+        world: &World,
+        kind: ResourceType,
+        name: &Arc<str>,
+    ) -> Option<Arc<Resource>> {
+        let id = ResourceId { kind, name: name.clone() };
+        match world.get(kind, name) {
+            Some(resource) if self.is_refused(&id, resource) => self.accepted.get(&id).cloned(),
+            Some(resource) => Some(resource.clone()),
+            None if self.is_pinned(kind, name) => self.accepted.get(&id).cloned(),
+            None => None,
+        }
+    }
+
+    /// Walks over names that are wanted though the world has them no more.
+    pub(super) fn pinned(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pinned.iter()
+    }
+
+    fn is_pinned(&self, kind: ResourceType, name: &str) -> bool {
+        matches!(kind, ResourceType::Cluster | ResourceType::Endpoints)
+            && self.pinned.contains(name)
+    }
+
+    fn is_refused(&self, id: &ResourceId, resource: &Resource) -> bool {
+        self.refused.get(id).is_some_and(|refused| refused.version == resource.version)
+    }
+
+    /// Returns the version that was accepted last.
+    pub(super) fn accepted(&self, kind: ResourceType, name: &Arc<str>) -> Option<&Arc<Resource>> {
+        self.accepted.get(&ResourceId { kind, name: name.clone() })
+    }
+
+    /// Notes that Envoy took a resource.
+    pub(super) fn accept(&mut self, kind: ResourceType, resource: &Arc<Resource>) {
+        let id = ResourceId { kind, name: resource.name.clone() };
+        // The version that stands in for a refused one was accepted before; the refusal stays.
+        let ends = self.refused.get(&id).is_some_and(|refused| {
+            refused.version == resource.version || self.accepted.get(&id) != Some(resource)
+        });
+        if ends {
+            self.refused.remove(&id);
+            self.repin();
+        }
+        self.accepted.insert(id, resource.clone());
+    }
+
+    /// Notes that Envoy dropped a resource.
+    pub(super) fn forget(&mut self, kind: ResourceType, name: &Arc<str>) {
+        let id = ResourceId { kind, name: name.clone() };
+        self.accepted.remove(&id);
+        if self.refused.remove(&id).is_some() {
+            self.repin();
+        }
+    }
+
+    /// Notes that Envoy refused a resource, in its own words.
+    pub(super) fn refuse(&mut self, kind: ResourceType, resource: &Resource, message: &str) {
+        let origin = l7::find_origin(&resource.origins, message);
+        let refusal = Refusal {
+            object: Some(origin.map_or(&resource.object, |origin| &origin.object).clone()),
+            field: origin.map(|origin| origin.field.clone()).unwrap_or_default(),
+            resource: format!("{kind} {}", resource.name),
+            message: message.to_owned(),
+        };
+        let id = ResourceId { kind, name: resource.name.clone() };
+        self.refused.insert(id, Refused { version: resource.version.clone(), refusal });
+        self.repin();
+    }
+
+    /// Tells whether the world's version was refused and none stands in for it.
+    pub(super) fn is_hopeless(&self, world: &World, kind: ResourceType, name: &Arc<str>) -> bool {
+        let id = ResourceId { kind, name: name.clone() };
+        world.get(kind, name).is_some_and(|resource| self.is_refused(&id, resource))
+            && !self.accepted.contains_key(&id)
+    }
+
+    /// Lists what of the world is refused.
+    pub(super) fn refusals(&self, world: &World) -> Vec<Refusal> {
+        self.refused
+            .iter()
+            .filter(|(id, _)| {
+                world.get(id.kind, &id.name).is_some_and(|resource| self.is_refused(id, resource))
+            })
+            .map(|(_, refused)| refused.refusal.clone())
+            .collect()
+    }
+
+    fn repin(&mut self) {
+        self.pinned = self
+            .refused
+            .keys()
+            .filter_map(|id| self.accepted.get(id))
+            .flat_map(|resource| resource.clusters.iter().cloned())
+            .collect();
+    }
+}

@@ -1,0 +1,185 @@
+//! The gRPC service: one task per stream, which drives its [`Session`]. It decides nothing.
+
+use std::{
+    future::pending,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use envoy_types::pb::envoy::service::discovery::v3::{
+    self as pb,
+    aggregated_discovery_service_server::{
+        AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+    },
+};
+use futures::Stream;
+use prost::Message;
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    ledger::Ledger,
+    sm::{Answer, Session},
+};
+use crate::l7::{ResourceType, World};
+
+/// Responses between a session and its connection: one per type may be in flight.
+const RESPONSES_QUEUED_MAX: usize = ResourceType::ALL.len();
+
+/// What a stream tells of itself.
+#[derive(Debug)]
+pub(super) enum StreamEvent {
+    /// Envoy connected.
+    Opened,
+    /// It answered for a revision.
+    Answered(Answer),
+    /// It is gone.
+    Closed,
+}
+
+/// What was sent since the start, for metrics and tests.
+#[derive(Debug, Default)]
+pub struct Transferred {
+    /// Responses.
+    pub responses: AtomicU64,
+    /// Resources in them, removals not counted.
+    pub resources: AtomicU64,
+    /// Bytes of the encoded responses.
+    pub bytes: AtomicU64,
+    /// Responses that were refused.
+    pub refusals: AtomicU64,
+}
+
+/// What all streams share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// None until a configuration is known: nothing is sent before.
+    pub(super) worlds: watch::Receiver<Option<World>>,
+    pub(super) ledger: Arc<Mutex<Ledger>>,
+    pub(super) events: mpsc::Sender<StreamEvent>,
+    pub(super) transferred: Arc<Transferred>,
+}
+
+/// Serves streams until the listener fails.
+pub(super) async fn serve(
+    listener: UnixListener,
+    shared: Shared,
+) -> Result<(), tonic::transport::Error> {
+    tonic::transport::Server::builder()
+        .add_service(AggregatedDiscoveryServiceServer::new(Ads(shared)))
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await
+}
+
+struct Ads(Shared);
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Ads {
+    type StreamAggregatedResourcesStream = Responses<pb::DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Responses<pb::DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        _: Request<Streaming<pb::DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented("this server speaks the delta protocol only"))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<pb::DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let (sender, receiver) = mpsc::channel(RESPONSES_QUEUED_MAX);
+        let shared = self.0.clone();
+        tokio::spawn(async move {
+            // Nobody listens when the actor stops; the stream ends with it.
+            let _ = shared.events.send(StreamEvent::Opened).await;
+            if let Err(status) = drive(request.into_inner(), &sender, shared.clone()).await {
+                tracing::debug!(%status, "envoy's stream ended");
+            }
+            let _ = shared.events.send(StreamEvent::Closed).await;
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+}
+
+/// Runs one stream until Envoy or the actor ends it.
+async fn drive(
+    mut requests: Streaming<pb::DeltaDiscoveryRequest>,
+    responses: &mpsc::Sender<Result<pb::DeltaDiscoveryResponse, Status>>,
+    mut shared: Shared,
+) -> Result<(), Status> {
+    let gone = |_| Status::unavailable("the data plane stops");
+    let world = shared.worlds.wait_for(Option::is_some).await.map_err(gone)?.clone();
+    let mut session = Session::new(world.unwrap_or_default());
+    loop {
+        let timeout = session.next_timeout();
+        let timer = async move {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            request = requests.message() => {
+                let Some(request) = request? else { return Ok(()) };
+                if let Some(error) = &request.error_detail {
+                    shared.transferred.refusals.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(kind = request.type_url, message = error.message, "envoy refused");
+                }
+                session.handle_request(Instant::now(), &request, &mut lock(&shared.ledger));
+            }
+            changed = shared.worlds.changed() => {
+                changed.map_err(gone)?;
+                let world = shared.worlds.borrow_and_update().clone();
+                session.set_world(world.unwrap_or_default());
+            }
+            () = timer => {}
+        }
+        loop {
+            let response = session.poll_response(Instant::now(), &mut lock(&shared.ledger));
+            let Some(response) = response else { break };
+            count(&shared.transferred, &response);
+            if responses.send(Ok(response)).await.is_err() {
+                return Ok(());
+            }
+        }
+        let answer = session.poll_answer(&lock(&shared.ledger));
+        if let Some(answer) = answer {
+            let _ = shared.events.send(StreamEvent::Answered(answer)).await;
+        }
+    }
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> std::sync::MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn count(transferred: &Transferred, response: &pb::DeltaDiscoveryResponse) {
+    let resources = response.resources.len() as u64;
+    let bytes = response.encoded_len() as u64;
+    transferred.responses.fetch_add(1, Ordering::Relaxed);
+    transferred.resources.fetch_add(resources, Ordering::Relaxed);
+    transferred.bytes.fetch_add(bytes, Ordering::Relaxed);
+    metrics::counter!("marchproxy_xds_responses_total").increment(1);
+    metrics::counter!("marchproxy_xds_resources_total").increment(resources);
+    metrics::counter!("marchproxy_xds_bytes_total").increment(bytes);
+    tracing::debug!(
+        kind = response.type_url,
+        revision = response.system_version_info,
+        resources,
+        removed = response.removed_resources.len(),
+        bytes,
+        "sent to envoy"
+    );
+}
