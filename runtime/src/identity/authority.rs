@@ -187,9 +187,8 @@ impl Authority {
 }
 
 fn node_params(identity: &PeerIdentity, validity: Validity) -> CertificateParams {
-    let ascii = |text: String| {
-        Ia5String::try_from(text).expect("ids, roles and fixed parts are ASCII")
-    };
+    let ascii =
+        |text: String| Ia5String::try_from(text).expect("ids, roles and fixed parts are ASCII");
     let mut params = valid(validity);
     params.distinguished_name = DistinguishedName::new();
     params
@@ -282,7 +281,8 @@ mod tests {
             ca.issue(&csr.0, &stranger, Validity::node()),
             Err(AuthorityError::OtherCluster { .. })
         ));
-        for csr in ["", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----"]
+        for csr in
+            ["", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----"]
         {
             assert!(matches!(
                 ca.issue(csr, &identity(ca.cluster()), Validity::node()),

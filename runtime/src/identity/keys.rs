@@ -44,7 +44,8 @@ impl KeyPair {
     /// # Errors
     /// The text is not such a key.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| KeyError::Parse)?;
+        let der =
+            PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| KeyError::Parse)?;
         rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ECDSA_P256_SHA256)
             .map(|inner| Self { inner })
             .map_err(|_| KeyError::Parse)

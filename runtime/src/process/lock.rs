@@ -93,9 +93,7 @@ impl PidLock {
                 Some(pid) => Ok(Some(Pid::from_raw(pid))),
                 None => Err(LockError::Held { path: path.to_owned(), pid: None }),
             },
-            Err((_, errno)) => {
-                Err(LockError::File { path: path.to_owned(), source: errno.into() })
-            }
+            Err((_, errno)) => Err(LockError::File { path: path.to_owned(), source: errno.into() }),
         }
     }
 }

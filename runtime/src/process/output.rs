@@ -6,7 +6,11 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 const LINE_MAX: u64 = 8 * 1024;
 
 /// Logs each line of `stream` until its end.
-pub(super) fn trace(process: String, name: &'static str, stream: impl AsyncRead + Send + Unpin + 'static) {
+pub(super) fn trace(
+    process: String,
+    name: &'static str,
+    stream: impl AsyncRead + Send + Unpin + 'static,
+) {
     tokio::spawn(async move {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();

@@ -130,7 +130,10 @@ pub(super) async fn spawn(spec: &ProcessSpec) -> Result<Child, SpawnError> {
     let (reply, answer) = oneshot::channel();
     let busy = |_| refused(io::Error::other("too many processes are being started"));
     forker().map_err(refused)?.try_send(Job { command, reply }).map_err(busy)?;
-    answer.await.map_err(|_| refused(io::Error::other("the forking thread is gone")))?.map_err(refused)
+    answer
+        .await
+        .map_err(|_| refused(io::Error::other("the forking thread is gone")))?
+        .map_err(refused)
 }
 
 fn command(spec: &ProcessSpec) -> Result<Command, SpawnError> {

@@ -97,8 +97,8 @@ pub fn client_endpoint(
     let tls = tls::client_alpn(&*tls::client_mtls(identity)?, &[ALPN]);
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     config.transport_config(transport());
-    let mut endpoint = Endpoint::client(local)
-        .map_err(|source| EndpointError::Bind { address: local, source })?;
+    let mut endpoint =
+        Endpoint::client(local).map_err(|source| EndpointError::Bind { address: local, source })?;
     endpoint.set_default_client_config(config);
     Ok(endpoint)
 }

@@ -79,6 +79,8 @@ pub struct SupervisorArguments {
     pub children: Vec<ChildSpec>,
     /// Where their status is published.
     pub status: watch::Sender<Arc<[ChildStatus]>>,
+    /// Where the reason is left when the supervisor gives up.
+    pub failure: watch::Sender<Option<String>>,
 }
 
 /// The supervisor actor.
@@ -91,6 +93,7 @@ pub struct SupervisorState {
     /// In the order of their start.
     children: Vec<Child>,
     status: watch::Sender<Arc<[ChildStatus]>>,
+    failure: watch::Sender<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -113,8 +116,9 @@ impl Actor for Supervisor {
         myself: ActorRef<Self::Msg>,
         arguments: SupervisorArguments,
     ) -> Result<SupervisorState, ActorProcessingErr> {
-        let mut state = SupervisorState { children: Vec::new(), status: arguments.status };
-        for spec in arguments.children {
+        let SupervisorArguments { children, status, failure } = arguments;
+        let mut state = SupervisorState { children: Vec::new(), status, failure };
+        for spec in children {
             if let Err(failed) = state.add(&myself, spec).await {
                 state.stop_children("a sibling did not start").await;
                 return Err(failed.into());
@@ -287,7 +291,9 @@ impl SupervisorState {
                 self.publish();
                 self.stop_children("a sibling is given up").await;
                 let child = name.to_owned();
-                Err(SupervisorFailed::GivenUp { child, budget, last_error: reason })
+                let failed = SupervisorFailed::GivenUp { child, budget, last_error: reason };
+                self.failure.send_replace(Some(failed.to_string()));
+                Err(failed)
             }
         }
     }

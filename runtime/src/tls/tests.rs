@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, pki_types::ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, ServerConfig, ServerConnection, pki_types::ServerName,
+};
 
 use super::*;
 use crate::identity::{

@@ -161,7 +161,11 @@ fn hello_offers_what_is_held_unless_everything_is_wanted() {
 fn state_at(history: &[(u8, bool)], revision: usize) -> BTreeMap<u8, usize> {
     let mut state = BTreeMap::new();
     for (index, (key, put)) in history[..revision].iter().enumerate() {
-        if *put { state.insert(*key, index + 1) } else { state.remove(key) };
+        if *put {
+            state.insert(*key, index + 1)
+        } else {
+            state.remove(key)
+        };
     }
     state
 }

@@ -11,6 +11,9 @@ use crate::supervision::{ChildSpec, ChildStatus};
 /// How long a question to a supervisor may take: longer than a child's slowest start.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 
+type Statuses = watch::Receiver<Arc<[ChildStatus]>>;
+type Failure = watch::Receiver<Option<String>>;
+
 /// Why a child was not added.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
@@ -33,6 +36,7 @@ pub enum AddError {
 pub struct SupervisorHandle {
     actor: ActorRef<SupervisorMessage>,
     status: watch::Receiver<Arc<[ChildStatus]>>,
+    failure: watch::Receiver<Option<String>>,
 }
 
 impl SupervisorHandle {
@@ -41,9 +45,9 @@ impl SupervisorHandle {
     /// # Errors
     /// A child did not start; those before it were stopped again.
     pub async fn start(children: Vec<ChildSpec>) -> Result<(Self, JoinHandle<()>), SpawnErr> {
-        let (arguments, status) = Self::arguments(children);
+        let (arguments, status, failure) = Self::arguments(children);
         let (actor, join) = Supervisor::spawn(None, Supervisor, arguments).await?;
-        Ok((Self { actor, status }, join))
+        Ok((Self { actor, status, failure }, join))
     }
 
     /// Starts a supervisor beneath `parent`, which gets its failure as a supervision event.
@@ -54,16 +58,15 @@ impl SupervisorHandle {
         children: Vec<ChildSpec>,
         parent: ActorCell,
     ) -> Result<Self, SpawnErr> {
-        let (arguments, status) = Self::arguments(children);
+        let (arguments, status, failure) = Self::arguments(children);
         let (actor, _) = Supervisor::spawn_linked(None, Supervisor, arguments, parent).await?;
-        Ok(Self { actor, status })
+        Ok(Self { actor, status, failure })
     }
 
-    fn arguments(
-        children: Vec<ChildSpec>,
-    ) -> (SupervisorArguments, watch::Receiver<Arc<[ChildStatus]>>) {
-        let (sender, status) = watch::channel(Arc::from([]));
-        (SupervisorArguments { children, status: sender }, status)
+    fn arguments(children: Vec<ChildSpec>) -> (SupervisorArguments, Statuses, Failure) {
+        let (status, statuses) = watch::channel(Arc::from([]));
+        let (failure, failed) = watch::channel(None);
+        (SupervisorArguments { children, status, failure }, statuses, failed)
     }
 
     /// Adds a child and starts it.
@@ -95,6 +98,12 @@ impl SupervisorHandle {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Arc<[ChildStatus]>> {
         self.status.clone()
+    }
+
+    /// Why the supervisor gave up; `None` while it runs, and when it was stopped.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
     }
 
     /// The supervisor itself, to link it, stop it or wait for it.

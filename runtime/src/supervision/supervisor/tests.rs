@@ -124,8 +124,7 @@ async fn a_panic_an_error_a_kill_and_a_stop_are_each_repaired() {
 async fn policies_decide_what_is_restarted() {
     let check = async |policy: Policy, order: Order, restarted: bool| {
         let (spec, current) = mortal("a", &Journal::default());
-        let (handle, _join) =
-            SupervisorHandle::start(vec![spec.policy(policy)]).await.unwrap();
+        let (handle, _join) = SupervisorHandle::start(vec![spec.policy(policy)]).await.unwrap();
         current.get().unwrap().cast(order).unwrap();
         until(&handle, "a", |child| {
             child.state == ChildState::Ended
@@ -189,6 +188,7 @@ async fn an_exhausted_budget_stops_the_siblings_and_goes_up_with_its_reason() {
     let reason = last.last_error.unwrap();
     assert!(reason.contains("mortal is given up, 2 restarts within 600s"), "{reason}");
     assert!(reason.contains("told to panic"), "{reason}");
+    assert!(outer.failure().unwrap().contains("inner is given up, 0 restarts"));
     assert_eq!(journal.lock().unwrap().last().unwrap(), "stop sibling");
 }
 

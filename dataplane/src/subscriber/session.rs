@@ -1,0 +1,282 @@
+//! Sessions with control nodes, one after the other, for as long as the data plane runs.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
+use runtime::{
+    identity::NodeIdentity,
+    push::{
+        self, Command, ConnectError, EndpointError, Follower, FrameError, FrameReader, FrameWriter,
+        FromPlane, ProtocolError, ToPlane,
+    },
+};
+use tokio::time::timeout;
+
+use super::{
+    SubscriberArguments,
+    apply::{self, InvalidObject},
+    retry::Retry,
+};
+use crate::{desired::Desired, metrics};
+
+/// How long a handshake may take: several round trips around the world.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the server may leave a message of ours unread.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Objects of a change that are checked on the runtime's own thread; more go to a blocking one.
+const INLINE_OBJECTS: usize = 64;
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{address} does not answer within {CONNECT_WITHIN:?}")]
+    Silent { address: SocketAddr },
+    #[error("no endpoint for addresses like {address}")]
+    Endpoint {
+        address: SocketAddr,
+        #[source]
+        source: EndpointError,
+    },
+    #[error("the connection is lost")]
+    Lost(#[from] quinn::ConnectionError),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("the control node reads nothing within {WRITE_WITHIN:?}")]
+    Stuck,
+    #[error("the control node broke the protocol")]
+    Protocol(#[from] ProtocolError),
+    #[error(transparent)]
+    Invalid(#[from] InvalidObject),
+    #[error("the control node left: {reason}")]
+    Left { reason: String },
+    #[error("the control node ended the session")]
+    Ended,
+}
+
+impl SessionError {
+    /// Whether the next session should ask for everything although a state is held.
+    fn asks_for_everything(&self) -> bool {
+        matches!(self, Self::Protocol(error) if !error.keeps_resume())
+    }
+}
+
+/// Local endpoints, one for each address family that is used.
+#[derive(Debug)]
+pub(super) struct Endpoints {
+    identity: NodeIdentity,
+    v4: Option<Endpoint>,
+    v6: Option<Endpoint>,
+}
+
+impl Endpoints {
+    /// Checks that the identity can be used.
+    pub(super) fn new(identity: &NodeIdentity) -> Result<Self, runtime::tls::TlsError> {
+        runtime::tls::client_mtls(identity)?;
+        Ok(Self { identity: identity.clone(), v4: None, v6: None })
+    }
+
+    fn toward(&mut self, address: SocketAddr) -> Result<&Endpoint, SessionError> {
+        let (place, any): (_, SocketAddr) = match address {
+            SocketAddr::V4(_) => (&mut self.v4, (Ipv4Addr::UNSPECIFIED, 0).into()),
+            SocketAddr::V6(_) => (&mut self.v6, (Ipv6Addr::UNSPECIFIED, 0).into()),
+        };
+        if place.is_none() {
+            let endpoint = push::client_endpoint(&self.identity, any)
+                .map_err(|source| SessionError::Endpoint { address, source })?;
+            *place = Some(endpoint);
+        }
+        Ok(place.as_ref().expect("filled above"))
+    }
+}
+
+/// Keeps a session with one of the control nodes; never returns.
+pub(super) async fn run(mut endpoints: Endpoints, arguments: SubscriberArguments) {
+    let mut retry = Retry::new(arguments.control.clone());
+    let mut everything = false;
+    loop {
+        let address = retry.address();
+        let error = match connect(&mut endpoints, &arguments.identity, address).await {
+            Ok(connection) => {
+                let mut greeted = false;
+                let end = follow(&connection, &arguments, everything, &mut greeted).await;
+                connection.close(VarInt::from_u32(0), b"session over");
+                if greeted {
+                    retry.greeted();
+                }
+                // A server's refusal of this side arrives after the handshake, as the reason why
+                // the connection closed, which says more than the stream's error.
+                match (end, connection.close_reason()) {
+                    (SessionError::Frame(_), Some(reason)) => SessionError::Lost(reason),
+                    (end, _) => end,
+                }
+            }
+            Err(error) => error,
+        };
+        everything = error.asks_for_everything();
+        metrics::connected(false);
+        metrics::failure();
+        let words = chain(&error);
+        let wait = retry.failed(rand::random());
+        tracing::warn!(%address, error = %words, ?wait, "not following a control node");
+        arguments.status.send_modify(|status| {
+            status.node = None;
+            status.address = Some(address);
+            status.last_error = Some(words);
+        });
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn connect(
+    endpoints: &mut Endpoints,
+    identity: &NodeIdentity,
+    address: SocketAddr,
+) -> Result<Connection, SessionError> {
+    let endpoint = endpoints.toward(address)?;
+    match timeout(CONNECT_WITHIN, push::connect(endpoint, identity, address)).await {
+        Ok(connection) => Ok(connection?),
+        Err(_) => Err(SessionError::Silent { address }),
+    }
+}
+
+struct Session<'a> {
+    arguments: &'a SubscriberArguments,
+    follower: Follower,
+    writer: FrameWriter<SendStream, FromPlane>,
+    address: SocketAddr,
+    greeted: &'a mut bool,
+}
+
+/// Follows the control node until the session ends, which it always does with a reason.
+async fn follow(
+    connection: &Connection,
+    arguments: &SubscriberArguments,
+    everything: bool,
+    greeted: &mut bool,
+) -> SessionError {
+    let (send, receive) = match connection.open_bi().await {
+        Ok(streams) => streams,
+        Err(error) => return error.into(),
+    };
+    let held = Some(arguments.desired.borrow().revision).filter(|revision| revision.0 > 0);
+    let mut session = Session {
+        arguments,
+        follower: Follower::new(arguments.identity.cluster().clone(), held),
+        writer: FrameWriter::new(send),
+        address: connection.remote_address(),
+        greeted,
+    };
+    let hello = session.follower.hello(arguments.plane.clone(), everything);
+    match session.write(&hello).await {
+        Ok(()) => session.run(FrameReader::new(receive)).await,
+        Err(error) => error,
+    }
+}
+
+impl Session<'_> {
+    async fn run(&mut self, mut reader: FrameReader<RecvStream, ToPlane>) -> SessionError {
+        let mut reports = self.arguments.reports.clone();
+        // A new session gets all reports, as soon as it is greeted.
+        reports.mark_unchanged();
+        loop {
+            let step = tokio::select! {
+                message = reader.read() => match message {
+                    Ok(Some(message)) => self.receive(message).await,
+                    Ok(None) => Err(SessionError::Ended),
+                    Err(error) => Err(error.into()),
+                },
+                Ok(()) = reports.changed(), if *self.greeted => {
+                    let newest = reports.borrow_and_update().values().cloned().collect();
+                    self.write(&FromPlane::Reports { reports: newest }).await
+                }
+            };
+            if let Err(error) = step {
+                return error;
+            }
+        }
+    }
+
+    /// Takes one message in and does what the state machine commands.
+    async fn receive(&mut self, message: ToPlane) -> Result<(), SessionError> {
+        match self.follower.receive(message)? {
+            Command::Wait => {}
+            Command::Greeted { node } => {
+                *self.greeted = true;
+                metrics::connected(true);
+                metrics::session();
+                tracing::info!(%node, address = %self.address, "following a control node");
+                self.arguments.status.send_modify(|status| {
+                    status.node = Some(node);
+                    status.address = Some(self.address);
+                });
+                let reports = self.arguments.reports.borrow().values().cloned().collect();
+                self.write(&FromPlane::Reports { reports }).await?;
+            }
+            Command::Replace { revision, objects } => {
+                let now = self.now();
+                let next = blocking(move || apply::replace(&now, revision, &objects)).await?;
+                self.publish(next);
+            }
+            Command::Change { revision, puts, deletes } => {
+                let now = self.now();
+                let next = if puts.len() <= INLINE_OBJECTS {
+                    apply::change(&now, revision, &puts, &deletes)?
+                } else {
+                    blocking(move || apply::change(&now, revision, &puts, &deletes)).await?
+                };
+                self.publish(next);
+            }
+            Command::Health(update) => self.publish(apply::health(&self.now(), update)),
+            Command::Pong => self.write(&FromPlane::Pong).await?,
+            Command::Leave { reason } => return Err(SessionError::Left { reason }),
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Arc<Desired> {
+        Arc::clone(&self.arguments.desired.borrow())
+    }
+
+    fn publish(&self, next: Desired) {
+        let revision = next.revision;
+        metrics::desired(revision, next.config.len(), next.unhealthy.len());
+        tracing::debug!(%revision, cause = ?next.changed, objects = next.config.len(),
+            unhealthy = next.unhealthy.len(), "desired state");
+        self.arguments.desired.send_replace(Arc::new(next));
+        self.arguments.status.send_if_modified(|status| {
+            let changed = status.revision != revision;
+            status.revision = revision;
+            changed
+        });
+    }
+
+    async fn write(&mut self, message: &FromPlane) -> Result<(), SessionError> {
+        match timeout(WRITE_WITHIN, self.writer.write(message)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(SessionError::Stuck),
+        }
+    }
+}
+
+/// Runs a long computation off the runtime's threads; its panic is this task's panic.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}
