@@ -1,0 +1,24 @@
+//! All fault tests, in one binary: they share the time it takes to link it.
+
+#[path = "faults/bad_input.rs"]
+mod bad_input;
+#[path = "faults/connections.rs"]
+mod connections;
+#[path = "faults/durability.rs"]
+mod durability;
+#[path = "faults/forming.rs"]
+mod forming;
+#[path = "faults/joining.rs"]
+mod joining;
+#[path = "faults/leader.rs"]
+mod leader;
+#[path = "faults/poison.rs"]
+mod poison;
+#[path = "faults/ports.rs"]
+mod ports;
+#[path = "faults/repair.rs"]
+mod repair;
+#[path = "faults/static_stability.rs"]
+mod static_stability;
+#[path = "faults/xdp.rs"]
+mod xdp;
