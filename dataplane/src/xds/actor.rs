@@ -11,10 +11,7 @@ use std::{
 
 use model::{AckState, Engine, EngineReport, ObjectKey, Revision};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     ledger::Ledger,
@@ -25,6 +22,8 @@ use super::{
 use crate::{
     desired::{Changed, DesiredReceiver},
     l7::{Compiler, Input, Settings, World},
+    tasks::Task,
+    xdp::L4Placement,
 };
 
 /// Events of streams on their way to the actor; each stream has few at a time.
@@ -49,7 +48,7 @@ pub struct XdsArguments {
     /// What Envoy should run.
     pub desired: DesiredReceiver,
     /// The TCP and UDP listeners that XDP carries; the others are Envoy's.
-    pub carried_by_xdp: watch::Receiver<Arc<BTreeSet<ObjectKey>>>,
+    pub placement: watch::Receiver<Arc<L4Placement>>,
     /// Where answers go.
     pub reports: mpsc::Sender<EngineReport>,
     /// The path of the Unix socket; its directory exists.
@@ -71,15 +70,7 @@ pub struct XdsState {
     reports: mpsc::Sender<EngineReport>,
     streams: usize,
     last: Option<EngineReport>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Drop for XdsState {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
+    _tasks: [Task; 3],
 }
 
 impl Actor for XdsActor {
@@ -101,30 +92,30 @@ impl Actor for XdsActor {
             events,
             transferred: arguments.transferred,
         };
-        let mut state = XdsState {
-            desired: arguments.desired.clone(),
-            reports: arguments.reports,
-            streams: 0,
-            last: None,
-            tasks: Vec::new(),
-        };
+        let desired = arguments.desired.clone();
         let compiler =
-            compile(arguments.desired, arguments.carried_by_xdp, worlds, arguments.settings);
+            compile(arguments.desired, arguments.placement, worlds, arguments.settings);
         let myself_too = myself.clone();
-        state.tasks.push(tokio::spawn(async move {
+        let compiling = Task::spawn(async move {
             compiler.await;
             let _ = myself_too.cast(XdsMessage::TaskEnded("the compiler".into()));
-        }));
+        });
         let myself_too = myself.clone();
-        state.tasks.push(tokio::spawn(async move {
+        let serving = Task::spawn(async move {
             let reason = match service::serve(listener, shared).await {
                 Ok(()) => "the server".to_owned(),
                 Err(error) => format!("the server: {error}"),
             };
             let _ = myself_too.cast(XdsMessage::TaskEnded(reason));
-        }));
-        state.tasks.push(tokio::spawn(forward(event_receiver, myself)));
-        Ok(state)
+        });
+        let forwarding = Task::spawn(forward(event_receiver, myself));
+        Ok(XdsState {
+            desired,
+            reports: arguments.reports,
+            streams: 0,
+            last: None,
+            _tasks: [compiling, serving, forwarding],
+        })
     }
 
     async fn handle(
@@ -196,7 +187,7 @@ async fn forward(mut events: mpsc::Receiver<StreamEvent>, actor: ActorRef<XdsMes
 /// Translates each desired state, the latest first, until the subscriber ends.
 async fn compile(
     mut desired: DesiredReceiver,
-    mut carried: watch::Receiver<Arc<BTreeSet<ObjectKey>>>,
+    mut placement: watch::Receiver<Arc<L4Placement>>,
     worlds: watch::Sender<Option<World>>,
     settings: Settings,
 ) {
@@ -207,7 +198,7 @@ async fn compile(
             let input = Input {
                 config: latest.config.clone(),
                 unhealthy: latest.unhealthy.clone(),
-                carried_by_xdp: carried.borrow_and_update().clone(),
+                carried_by_xdp: carried(&placement.borrow_and_update()),
             };
             // A whole configuration takes a second; the runtime's threads have other work.
             let work = tokio::task::spawn_blocking(move || {
@@ -226,10 +217,14 @@ async fn compile(
         }
         tokio::select! {
             changed = desired.changed() => if changed.is_err() { return },
-            changed = carried.changed() => if changed.is_err() {
+            changed = placement.changed() => if changed.is_err() {
                 // XDP is gone for good; what it carried last counts.
                 if desired.changed().await.is_err() { return }
             },
         }
     }
+}
+
+fn carried(placement: &L4Placement) -> Arc<BTreeSet<ObjectKey>> {
+    Arc::new(placement.listeners.keys().filter(|key| placement.carries(key)).cloned().collect())
 }

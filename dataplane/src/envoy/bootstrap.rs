@@ -1,0 +1,126 @@
+//! The file that Envoy starts from: who it is, where it asks, and what protects it.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+/// Windows of the stream that configuration comes by: a cold start's megabytes in one flight.
+const XDS_STREAM_WINDOW: u32 = 16 * 1024 * 1024;
+const XDS_CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
+/// Connections of clients; each needs a few descriptors and tens of kilobytes.
+const CONNECTIONS_MAX: u32 = 200_000;
+/// The configuration server answers at once, on this host.
+const XDS_CONNECT_TIMEOUT: &str = "1s";
+
+/// What differs between nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bootstrap<'a> {
+    /// The node's identity in Envoy's eyes.
+    pub node: &'a str,
+    /// The cluster's.
+    pub cluster: &'a str,
+    /// The configuration server's socket.
+    pub xds_socket: &'a Path,
+    /// Where Envoy makes the socket of its admin interface.
+    pub admin_socket: &'a Path,
+    /// The most memory that Envoy may allocate, in bytes, before it turns requests away.
+    pub heap_bytes_max: u64,
+}
+
+impl Bootstrap<'_> {
+    /// Returns the file's content.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let ads = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s" });
+        json!({
+            "node": { "id": self.node, "cluster": self.cluster },
+            "admin": { "address": { "pipe": { "path": self.admin_socket, "mode": 0o600 } } },
+            "dynamic_resources": {
+                "ads_config": {
+                    "api_type": "DELTA_GRPC",
+                    "transport_api_version": "V3",
+                    "set_node_on_first_message_only": true,
+                    "grpc_services": [{ "envoy_grpc": { "cluster_name": "xds" } }],
+                },
+                "cds_config": ads,
+                "lds_config": ads,
+            },
+            "static_resources": { "clusters": [self.xds_cluster()] },
+            // The flush every 5 s stalls the main thread, which takes configuration.
+            "stats_flush_on_admin": true,
+            "deferred_stat_options": { "enable_deferred_creation_stats": true },
+            "overload_manager": self.overload_manager(),
+        })
+    }
+
+    fn xds_cluster(&self) -> Value {
+        let options = json!({
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": { "http2_protocol_options": {
+                "initial_stream_window_size": XDS_STREAM_WINDOW,
+                "initial_connection_window_size": XDS_CONNECTION_WINDOW,
+            } },
+        });
+        json!({
+            "name": "xds",
+            "type": "STATIC",
+            "connect_timeout": XDS_CONNECT_TIMEOUT,
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
+            },
+            "load_assignment": { "cluster_name": "xds", "endpoints": [{ "lb_endpoints": [{
+                "endpoint": { "address": { "pipe": { "path": self.xds_socket } } },
+            }] }] },
+        })
+    }
+
+    fn overload_manager(&self) -> Value {
+        let monitors = "type.googleapis.com/envoy.extensions.resource_monitors";
+        let heap_at = |share: f64| {
+            json!([{ "name": "envoy.resource_monitors.fixed_heap",
+                     "threshold": { "value": share } }])
+        };
+        json!({
+            "refresh_interval": "0.25s",
+            "resource_monitors": [
+                { "name": "envoy.resource_monitors.fixed_heap", "typed_config": {
+                    "@type": format!("{monitors}.fixed_heap.v3.FixedHeapConfig"),
+                    "max_heap_size_bytes": self.heap_bytes_max,
+                } },
+                { "name": "envoy.resource_monitors.global_downstream_max_connections",
+                  "typed_config": {
+                    "@type": format!(
+                        "{monitors}.downstream_connections.v3.DownstreamConnectionsConfig"),
+                    "max_active_downstream_connections": CONNECTIONS_MAX,
+                } },
+            ],
+            "actions": [
+                { "name": "envoy.overload_actions.shrink_heap", "triggers": heap_at(0.90) },
+                { "name": "envoy.overload_actions.stop_accepting_requests",
+                  "triggers": heap_at(0.95) },
+            ],
+        })
+    }
+
+    /// Writes the file with mode 0600, whole or not at all.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        file.write_all(self.to_json().to_string().as_bytes())?;
+        drop(file);
+        fs::rename(&new, path)
+    }
+}

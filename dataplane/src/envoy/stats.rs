@@ -1,0 +1,98 @@
+//! Envoy's counters, as metrics of the data plane.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+/// What is asked for: few and named, so that the answer does not grow with the configuration.
+pub(super) const TARGET: &str = "/stats?usedonly&filter=^(listener_manager\\.(lds\\.update_rejected\
+|total_listeners_active)|cluster_manager\\.(cds\\.update_rejected|active_clusters)\
+|http\\..*\\.(downstream_rq_total|downstream_rq_5xx|downstream_cx_active|downstream_rq_active)\
+|.*scoped_rds.*update_rejected|server\\.memory_allocated)$";
+
+/// Says once what each metric is.
+pub(super) fn describe() {
+    describe_counter!("marchproxy_envoy_requests_total", "HTTP requests that Envoy took");
+    describe_counter!("marchproxy_envoy_responses_5xx_total", "HTTP responses of status 5xx");
+    describe_counter!(
+        "marchproxy_envoy_updates_rejected_total",
+        "Configuration updates that Envoy refused, late ones included"
+    );
+    describe_gauge!("marchproxy_envoy_connections_active", "Open HTTP connections of clients");
+    describe_gauge!("marchproxy_envoy_requests_active", "HTTP requests being answered");
+    describe_gauge!("marchproxy_envoy_memory_bytes", "Memory that Envoy has allocated");
+    describe_gauge!("marchproxy_envoy_listeners", "Listeners that Envoy runs");
+    describe_gauge!("marchproxy_envoy_clusters", "Clusters that Envoy knows");
+    describe_gauge!("marchproxy_envoy_ready", "1 while Envoy runs and takes traffic");
+}
+
+/// Sums of one reading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) requests: u64,
+    pub(super) responses_5xx: u64,
+    pub(super) connections_active: u64,
+    pub(super) requests_active: u64,
+    pub(super) updates_rejected: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) listeners: u64,
+    pub(super) clusters: u64,
+}
+
+impl Reading {
+    /// Reads lines of `name: value`; others are passed over.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut reading = Self::default();
+        for line in text.lines() {
+            let Some((name, value)) = line.rsplit_once(": ") else { continue };
+            let Ok(value) = value.parse::<u64>() else { continue };
+            // Envoy's own admin interface is an HTTP server too.
+            if name.starts_with("http.admin.") {
+                continue;
+            }
+            let sum = match name.rsplit('.').next().unwrap_or(name) {
+                "downstream_rq_total" => &mut reading.requests,
+                "downstream_rq_5xx" => &mut reading.responses_5xx,
+                "downstream_cx_active" => &mut reading.connections_active,
+                "downstream_rq_active" => &mut reading.requests_active,
+                "update_rejected" => &mut reading.updates_rejected,
+                "memory_allocated" => &mut reading.memory_bytes,
+                "total_listeners_active" => &mut reading.listeners,
+                "active_clusters" => &mut reading.clusters,
+                _ => continue,
+            };
+            *sum += value;
+        }
+        reading
+    }
+
+    /// Publishes it; counters begin again when Envoy does, and only grow here.
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    pub(super) fn publish(self, before: Self) {
+        let grown = |now: u64, before: u64| if now >= before { now - before } else { now };
+        counter!("marchproxy_envoy_requests_total")
+            .increment(grown(self.requests, before.requests));
+        counter!("marchproxy_envoy_responses_5xx_total")
+            .increment(grown(self.responses_5xx, before.responses_5xx));
+        counter!("marchproxy_envoy_updates_rejected_total")
+            .increment(grown(self.updates_rejected, before.updates_rejected));
+        gauge!("marchproxy_envoy_connections_active").set(self.connections_active as f64);
+        gauge!("marchproxy_envoy_requests_active").set(self.requests_active as f64);
+        gauge!("marchproxy_envoy_memory_bytes").set(self.memory_bytes as f64);
+        gauge!("marchproxy_envoy_listeners").set(self.listeners as f64);
+        gauge!("marchproxy_envoy_clusters").set(self.clusters as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_sum_over_listeners() {
+        let text = "http.default/web.downstream_rq_total: 7\nhttp.default/b.downstream_rq_total: 5\n\
+            http.admin.downstream_rq_total: 100\nlistener_manager.lds.update_rejected: 1\n\
+            cluster_manager.cds.update_rejected: 2\nserver.version: 99\n\
+            http.x.downstream_rq_time: P0(nan,1.0)\nnonsense\n";
+        let reading = Reading::parse(text);
+        assert_eq!(reading, Reading { requests: 12, updates_rejected: 3, ..Reading::default() });
+    }
+}
