@@ -217,9 +217,8 @@ impl Engine {
     pub fn statistics(&mut self) -> Result<Statistics, EngineError> {
         let cpus: Vec<[u64; STATS_WORDS]> = {
             let map = self.program.statistics()?;
-            let values = map
-                .get(&0, 0)
-                .map_err(|source| LoadError::Map { name: "statistics", source })?;
+            let values =
+                map.get(&0, 0).map_err(|source| LoadError::Map { name: "statistics", source })?;
             values.iter().copied().collect()
         };
         let names: BTreeMap<Frontend, ObjectKey> = self

@@ -65,8 +65,7 @@ pub fn read(
         Err(error) => return Err(InstallError::Slot(error)),
     };
     let count = inner.info().map_err(InstallError::Slot)?.max_entries() as usize;
-    let mapping =
-        Mapping::new(inner.fd().as_fd(), count, false).map_err(InstallError::Memory)?;
+    let mapping = Mapping::new(inner.fd().as_fd(), count, false).map_err(InstallError::Memory)?;
     Ok(Some(mapping.records().to_vec()))
 }
 
@@ -118,11 +117,19 @@ struct Mapping {
 
 impl Mapping {
     fn new(fd: BorrowedFd<'_>, records: usize, writable: bool) -> io::Result<Self> {
-        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        let protection =
+            if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
         let length = records * size_of::<Record>();
         // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, fd.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
         };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());

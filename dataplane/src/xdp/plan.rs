@@ -136,8 +136,7 @@ fn carry(
     if endpoints.len() > BACKENDS_MAX {
         return Err(NotCarried::TooManyEndpoints { found: endpoints.len(), max: BACKENDS_MAX });
     }
-    let on_node =
-        |ip: &IpAddr| ip.is_loopback() || ip.is_unspecified() || node.local.contains(ip);
+    let on_node = |ip: &IpAddr| ip.is_loopback() || ip.is_unspecified() || node.local.contains(ip);
     if let Some(address) = endpoints.keys().map(SocketAddr::ip).find(on_node) {
         return Err(NotCarried::EndpointOnNode { address });
     }
@@ -151,7 +150,11 @@ fn carry(
     let mut v6: Vec<_> = endpoints.iter().filter(|(a, _)| a.is_ipv6()).map(weighted).collect();
     if let Some(address) = address {
         // Full NAT stays within an IP version.
-        if address.is_ipv4() { v6.clear() } else { v4.clear() }
+        if address.is_ipv4() {
+            v6.clear()
+        } else {
+            v4.clear()
+        }
         if v4.is_empty() && v6.is_empty() {
             return Err(NotCarried::OtherFamily { address });
         }

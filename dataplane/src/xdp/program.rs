@@ -137,8 +137,7 @@ impl Program {
         for name in MAPS {
             loader.map_pin_path(name, pins.map(name));
         }
-        let mut ebpf =
-            loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+        let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
         xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;
         Ok(Self { ebpf, pins, links: BTreeMap::new() })
     }
@@ -183,12 +182,7 @@ impl Program {
     }
 
     /// Puts the program into a pinned link, and tells whether there was one that lives.
-    fn take_over(
-        &mut self,
-        interface: &str,
-        index: u32,
-        mode: &Mode,
-    ) -> Result<bool, AttachError> {
+    fn take_over(&mut self, interface: &str, index: u32, mode: &Mode) -> Result<bool, AttachError> {
         let path = self.pins.link(interface, mode.name());
         if !path.exists() {
             return Ok(false);
@@ -220,13 +214,12 @@ impl Program {
             Mode::Generic(_) => XdpMode::Skb,
         };
         let xdp = xdp(&mut self.ebpf);
-        let id = xdp.attach_to_if_index(index, xdp_mode).map_err(|error| {
-            match os_error(&error) {
+        let id =
+            xdp.attach_to_if_index(index, xdp_mode).map_err(|error| match os_error(&error) {
                 Some(libc::EBUSY | libc::EEXIST) => Refusal::Final(AttachError::Busy),
                 Some(libc::ENODEV) => Refusal::Final(AttachError::NoInterface),
                 _ => Refusal::Mode(words(&error)),
-            }
-        })?;
+            })?;
         let pin = |error: String| Refusal::Final(AttachError::Pin(error));
         let link = xdp.take_link(id).map_err(|error| pin(error.to_string()))?;
         // aya falls back to netlink on its own; such an attachment cannot be pinned. It ends
@@ -312,7 +305,8 @@ fn switch_on(path: &'static str) -> Result<(), LoadError> {
 /// Unpins maps whose shape is not what their name promises: a name is meant to stand for one
 /// layout, and a mistake in that must cost connections, not correctness.
 fn drop_unlike_maps(pins: &PinFolder) -> Result<(), LoadError> {
-    let sizes = |key: usize, value: usize, entries: usize| (key as u32, value as u32, entries as u32);
+    let sizes =
+        |key: usize, value: usize, entries: usize| (key as u32, value as u32, entries as u32);
     let shapes = [
         (CONFIG_MAP, sizes(4, 4, 1)),
         (CONNECTIONS_MAP, sizes(size_of::<Tuple>(), size_of::<Connection>(), CONNECTIONS_MAX)),

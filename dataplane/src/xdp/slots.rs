@@ -146,7 +146,10 @@ mod tests {
     fn a_slot_is_kept_drained_and_only_then_given_away() {
         let start = Instant::now();
         let mut slots = Slots::default();
-        assert_eq!(view(&slots.assign(&plan(&[80, 81]), start).0), [(80, 0, false), (81, 1, false)]);
+        assert_eq!(
+            view(&slots.assign(&plan(&[80, 81]), start).0),
+            [(80, 0, false), (81, 1, false)]
+        );
         let (all, fresh) = slots.assign(&plan(&[81, 82]), start);
         assert_eq!(view(&all), [(80, 0, true), (81, 1, false), (82, 2, false)]);
         assert_eq!(fresh, [2]);

@@ -43,8 +43,7 @@ impl MaglevCache {
         if let Some(table) = self.0.get(backends) {
             return table.clone();
         }
-        let table =
-            older.0.remove(backends).unwrap_or_else(|| Arc::new(maglev::table(backends)));
+        let table = older.0.remove(backends).unwrap_or_else(|| Arc::new(maglev::table(backends)));
         self.0.insert(backends.to_vec(), table.clone());
         table
     }
@@ -52,7 +51,12 @@ impl MaglevCache {
 
 /// Builds the records of a configuration, with the generation left zero.
 #[must_use]
-pub fn build(plan: &L4Plan, slots: &[Slot], node: &NodeView, cache: &mut MaglevCache) -> Vec<Record> {
+pub fn build(
+    plan: &L4Plan,
+    slots: &[Slot],
+    node: &NodeView,
+    cache: &mut MaglevCache,
+) -> Vec<Record> {
     let carried: BTreeMap<Frontend, _> =
         plan.carried.iter().map(|carried| (carried.frontend, carried)).collect();
     let mut entries = Vec::with_capacity(slots.len() * 4);
@@ -68,10 +72,12 @@ pub fn build(plan: &L4Plan, slots: &[Slot], node: &NodeView, cache: &mut MaglevC
         if let Some(carried) = carried.get(&slot.frontend) {
             for (backends, pool) in [(&carried.v4, &mut entry.v4), (&carried.v6, &mut entry.v6)] {
                 *pool = append_pool(backends, &mut tail, &mut older, cache);
-                entries.extend(backends.iter().map(|backend| Entry {
-                    key: backend_key(slot, backend),
-                    ..Entry::default()
-                }));
+                entries.extend(
+                    backends.iter().map(|backend| Entry {
+                        key: backend_key(slot, backend),
+                        ..Entry::default()
+                    }),
+                );
             }
         }
         entries.push(entry);

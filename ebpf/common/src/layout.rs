@@ -134,10 +134,10 @@ pub struct Hop {
     pub ifindex: u32,
     /// Largest IP packet that the route takes; 0 when not known.
     pub mtu: u16,
-    /// Ethernet destination.
-    pub destination: [u8; 6],
-    /// Ethernet source.
-    pub source: [u8; 6],
+    /// Ethernet destination, as it lies in the frame.
+    pub destination: [u16; 3],
+    /// Ethernet source, as it lies in the frame.
+    pub source: [u16; 3],
     /// Zero.
     pub padding: [u8; 2],
 }

@@ -19,8 +19,28 @@ use crate::{
 /// `at + size_of::<T>()` must be within the frame, and the frame writable.
 #[inline(always)]
 unsafe fn write<T: Copy>(at: usize, value: T) {
-    // SAFETY: the caller has compared `at` with the end of the frame.
-    unsafe { (at as *mut T).write_unaligned(value) }
+    // SAFETY: the caller has compared `at` with the end of the frame; see `read` for BPF.
+    unsafe {
+        if cfg!(target_arch = "bpf") {
+            (at as *mut T).write_volatile(value);
+        } else {
+            (at as *mut T).write_unaligned(value);
+        }
+    }
+}
+
+/// Writes consecutive words.
+///
+/// # Safety
+/// As for [`write`], for all of them.
+#[inline(always)]
+unsafe fn write_all<T: Copy, const N: usize>(at: usize, words: &[T; N]) {
+    let mut n = 0;
+    while n < N {
+        // SAFETY: the caller's; `n` is below `N`.
+        unsafe { write(at + n * size_of::<T>(), *words.as_ptr().add(n)) };
+        n += 1;
+    }
 }
 
 /// Returns the tuple of the packets that come back when `tuple` was sent.
@@ -96,8 +116,8 @@ pub unsafe fn rewrite(
         // SAFETY: the comparison above.
         unsafe {
             write(ip + 7, packet.hop_limit - 1);
-            write(ip + 8, connection.source.words);
-            write(ip + 24, connection.destination.words);
+            write_all(ip + 8, &connection.source.words);
+            write_all(ip + 24, &connection.destination.words);
             transport(ip + IPV6, end, packet, connection)?;
         }
     } else {
@@ -120,8 +140,8 @@ pub unsafe fn rewrite(
     }
     // SAFETY: the comparisons above.
     unsafe {
-        write(start, connection.hop.destination);
-        write(start + 6, connection.hop.source);
+        write_all(start, &connection.hop.destination);
+        write_all(start + 6, &connection.hop.source);
     }
     Ok(())
 }

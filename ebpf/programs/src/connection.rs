@@ -147,11 +147,8 @@ pub fn way_back(context: *mut xdp_md) -> Option<Hop> {
         return None;
     }
     // SAFETY: the comparison above.
-    let (destination, source) = unsafe {
-        (
-            (start as *const [u8; 6]).read_unaligned(),
-            ((start + 6) as *const [u8; 6]).read_unaligned(),
-        )
-    };
-    Some(Hop { ifindex, mtu: 0, destination: source, source: destination, padding: [0; 2] })
+    let word = |at: usize| unsafe { ((start + at) as *const u16).read_volatile() };
+    let destination = [word(6), word(8), word(10)];
+    let source = [word(0), word(2), word(4)];
+    Some(Hop { ifindex, mtu: 0, destination, source, padding: [0; 2] })
 }

@@ -50,12 +50,21 @@ pub fn find(context: *mut xdp_md, connection: &Connection, protocol: u8) -> Resu
             ifindex: fib.ifindex,
             // SAFETY: the kernel stores the route's MTU there on success.
             mtu: unsafe { fib.__bindgen_anon_1.mtu_result },
-            destination: fib.dmac,
-            source: fib.smac,
+            destination: words(fib.dmac),
+            source: words(fib.smac),
             padding: [0; 2],
         }),
         BPF_FIB_LKUP_RET_NO_NEIGH => Err(Reason::NoNeighbour),
         BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Reason::ForwardingOff),
         _ => Err(Reason::NoRoute),
     }
+}
+
+#[inline(always)]
+fn words(address: [u8; 6]) -> [u16; 3] {
+    [
+        u16::from_ne_bytes([address[0], address[1]]),
+        u16::from_ne_bytes([address[2], address[3]]),
+        u16::from_ne_bytes([address[4], address[5]]),
+    ]
 }

@@ -27,7 +27,8 @@ fn sample(services: usize, per_service: usize) -> L4Plan {
         .map(|n| Carried {
             listener: ObjectKey::new(Kind::Listener, "default", &format!("l{n}")),
             frontend: Frontend {
-                address: (n % 3 > 0).then(|| format!("10.8.{}.{}", n >> 8, n & 255).parse().unwrap()),
+                address: (n % 3 > 0)
+                    .then(|| format!("10.8.{}.{}", n >> 8, n & 255).parse().unwrap()),
                 port: 1000 + n as u16,
                 protocol: if n % 2 == 0 { TCP } else { UDP },
             },
@@ -70,9 +71,8 @@ fn check_pool(records: &[Record], pool: &Pool, backends: &[Weighted]) {
     }
     for (number, backend) in backends.iter().enumerate() {
         // SAFETY: as above.
-        let found = unsafe {
-            transmute::<Record, Backend>(records[pool.backends_start as usize + number])
-        };
+        let found =
+            unsafe { transmute::<Record, Backend>(records[pool.backends_start as usize + number]) };
         assert_eq!(found.address, backend.address.ip().into());
         assert_eq!(found.port_be, backend.address.port().to_be());
     }

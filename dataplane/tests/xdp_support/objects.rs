@@ -1,0 +1,79 @@
+//! Configurations for the tests.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use dataplane::{Changed, Desired};
+use model::{
+    Listener, Metadata, Object, Revision, Snapshot, Spec,
+    listener::{EngineChoice, ListenAddress, Protocol},
+    route::{L4Route, Reference, WeightedBackend},
+    service::{Endpoint, LoadBalancing, Locality, Service},
+};
+
+/// A listener with its own service.
+pub(crate) struct Balanced {
+    pub(crate) name: &'static str,
+    pub(crate) protocol: Protocol,
+    /// `None` for every address of the node.
+    pub(crate) address: Option<&'static str>,
+    pub(crate) port: u16,
+    pub(crate) endpoints: Vec<SocketAddr>,
+}
+
+pub(crate) fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+    list.iter().map(|text| text.parse().expect("an address and port")).collect()
+}
+
+pub(crate) fn desired(revision: u64, all: &[Balanced]) -> Desired {
+    let mut config = Snapshot::default();
+    for balanced in all {
+        for spec in specs(balanced) {
+            let metadata = Metadata {
+                name: balanced.name.to_owned(),
+                namespace: "default".to_owned(),
+                labels: BTreeMap::new(),
+            };
+            config.put(Arc::new(Object { metadata, spec }));
+        }
+    }
+    config.set_revision(Revision(revision));
+    Desired::of(config, Changed::Snapshot)
+}
+
+fn specs(balanced: &Balanced) -> [Spec; 3] {
+    let reference =
+        || Reference { namespace: "default".to_owned(), name: balanced.name.to_owned() };
+    let address = match balanced.address {
+        Some(text) => ListenAddress::Ip(text.parse().expect("an address")),
+        None => ListenAddress::Any,
+    };
+    let listener = Listener {
+        protocol: balanced.protocol,
+        address,
+        port: balanced.port,
+        engine: EngineChoice::Xdp,
+        tls: None,
+    };
+    let route = L4Route {
+        listeners: vec![reference()],
+        backends: vec![WeightedBackend { service: reference(), weight: 1 }],
+    };
+    let service = Service {
+        endpoints: balanced
+            .endpoints
+            .iter()
+            .map(|address| Endpoint {
+                address: address.ip(),
+                port: address.port(),
+                weight: 1,
+                locality: Locality::default(),
+            })
+            .collect(),
+        load_balancing: LoadBalancing::Maglev,
+        connect_timeout: Duration::from_secs(5),
+        health_check: None,
+    };
+    let route =
+        if balanced.protocol.is_udp() { Spec::UdpRoute(route) } else { Spec::TcpRoute(route) };
+    [Spec::Listener(listener), route, Spec::Service(service)]
+}
