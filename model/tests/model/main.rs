@@ -1,3 +1,16 @@
 //! Tests of the model as its users see it: text in, objects or errors out.
 
+mod canonical;
+mod checking;
 mod example;
+mod generate;
+mod mistakes_document;
+mod mistakes_http;
+mod mistakes_listener;
+mod mistakes_service;
+mod mistakes_snapshot;
+mod mutation;
+mod plans;
+mod round_trip;
+mod snapshots;
+mod speed;

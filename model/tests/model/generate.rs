@@ -1,0 +1,338 @@
+//! Strategies for valid documents of every kind, as raw JSON values.
+//!
+//! Names come from a small pool, so that generated objects refer to and conflict with each other.
+
+use std::collections::BTreeMap;
+
+use proptest::{
+    collection::{btree_map, btree_set, vec},
+    option,
+    prelude::*,
+    sample::{Index, select, subsequence},
+};
+use serde_json::{Map, Value, json};
+
+type Raw = BoxedStrategy<Value>;
+type Optional = (&'static str, Option<Value>);
+
+/// A valid document of any kind.
+pub(crate) fn document() -> Raw {
+    prop_oneof![listener(), http_route(), l4_route("TCPRoute"), l4_route("UDPRoute"), service()]
+        .boxed()
+}
+
+/// Adds the fields that are there.
+fn with(mut value: Value, fields: impl IntoIterator<Item = Optional>) -> Value {
+    let map = value.as_object_mut().expect("a mapping");
+    map.extend(fields.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?))));
+    value
+}
+
+fn object(kind: &'static str, spec: impl Strategy<Value = Value> + 'static) -> Raw {
+    let labels = btree_map("[a-zA-Z0-9]([a-z._/-]{0,6}[a-z0-9])?", "\\PC{0,12}", 1..4);
+    let name = prop_oneof![4 => "[a-c]", 1 => "[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?"];
+    (name, option::of("[ab]"), option::of(labels), any::<bool>(), spec)
+        .prop_map(move |(name, namespace, labels, version, spec)| {
+            let metadata = with(
+                json!({ "name": name }),
+                [
+                    ("namespace", namespace.map(Value::from)),
+                    ("labels", labels.map(|labels| json!(labels))),
+                ],
+            );
+            let version = version.then(|| json!("marchproxy.io/v1"));
+            let document = json!({ "kind": kind, "metadata": metadata, "spec": spec });
+            with(document, [("apiVersion", version)])
+        })
+        .boxed()
+}
+
+fn duration(range: std::ops::Range<u64>) -> Raw {
+    (range, any::<bool>())
+        .prop_map(|(ms, us)| {
+            json!(if us { format!("{}us", ms * 1_000) } else { format!("{ms}ms") })
+        })
+        .boxed()
+}
+
+fn address() -> BoxedStrategy<String> {
+    prop_oneof![
+        (1..=223u8, any::<[u8; 3]>()).prop_map(|(a, [b, c, d])| format!("{a}.{b}.{c}.{d}")),
+        any::<[u16; 7]>().prop_map(|rest| {
+            let parts = rest.map(|part| format!("{part:x}"));
+            format!("2001:{}", parts.join(":"))
+        }),
+    ]
+    .boxed()
+}
+
+fn listener() -> Raw {
+    let address = option::of(prop_oneof![Just("*".to_owned()), address()]);
+    let protocol = select(vec!["HTTP", "HTTPS", "TCP", "UDP"]);
+    let engine = option::of(select(vec!["auto", "envoy", "xdp"]));
+    let spec = (protocol, prop_oneof![1..4u16, 1..=u16::MAX], address, engine).prop_map(
+        |(protocol, port, address, engine)| {
+            let engine = engine.filter(|engine| *engine != "xdp" || !protocol.starts_with("HTTP"));
+            let tls = json!({ "certificateFile": "/tls/a.pem", "privateKeyFile": "/tls/a.key" });
+            with(
+                json!({ "protocol": protocol, "port": port }),
+                [
+                    ("address", address.map(Value::from)),
+                    ("engine", engine.map(Value::from)),
+                    ("tls", (protocol == "HTTPS").then_some(tls)),
+                ],
+            )
+        },
+    );
+    object("Listener", spec)
+}
+
+fn references(most: usize) -> BoxedStrategy<Vec<Value>> {
+    btree_set((select(vec!["a", "b"]), "[a-c]"), 1..most)
+        .prop_map(|set| {
+            let reference = |(namespace, name)| json!({ "namespace": namespace, "name": name });
+            set.into_iter().map(reference).collect()
+        })
+        .boxed()
+}
+
+fn backends() -> Raw {
+    (references(4), 1..=1_000u32, vec(option::of(0..=1_000_000u32), 4))
+        .prop_map(|(services, first, others)| {
+            let weights = std::iter::once(Some(first)).chain(others);
+            let backend = |(service, weight): (_, Option<u32>)| {
+                with(json!({ "service": service }), [("weight", weight.map(Value::from))])
+            };
+            services.into_iter().zip(weights).map(backend).collect()
+        })
+        .boxed()
+}
+
+fn l4_route(kind: &'static str) -> Raw {
+    let spec = (references(3), backends())
+        .prop_map(|(listeners, backends)| json!({ "listeners": listeners, "backends": backends }));
+    object(kind, spec)
+}
+
+fn service() -> Raw {
+    let locality = (option::of("[a-z0-9-]{0,8}"), option::of("\\PC{0,4}")).prop_map(|(r, z)| {
+        with(json!({}), [("region", r.map(Value::from)), ("zone", z.map(Value::from))])
+    });
+    let endpoint = (option::of(0..=1_000u32), option::of(locality));
+    let endpoints = btree_map((address(), 1..=u16::MAX), endpoint, 0..5).prop_map(endpoints);
+    let balancing = option::of(select(vec!["RoundRobin", "LeastRequest", "Random", "Maglev"]));
+    let spec = (endpoints, balancing, option::of(duration(1..600_000)), option::of(health_check()))
+        .prop_map(|(endpoints, balancing, timeout, health_check)| {
+            with(
+                json!({ "endpoints": endpoints }),
+                [
+                    ("loadBalancing", balancing.map(Value::from)),
+                    ("connectTimeout", timeout),
+                    ("healthCheck", health_check),
+                ],
+            )
+        });
+    object("Service", spec)
+}
+
+fn endpoints(map: BTreeMap<(String, u16), (Option<u32>, Option<Value>)>) -> Vec<Value> {
+    let all_zero = map.values().all(|(weight, _)| *weight == Some(0));
+    let endpoint = |((address, port), (weight, locality)): (_, (Option<u32>, _))| {
+        let weight = weight.filter(|_| !all_zero).map(Value::from);
+        let endpoint = json!({ "address": address, "port": port });
+        with(endpoint, [("weight", weight), ("locality", locality)])
+    };
+    map.into_iter().map(endpoint).collect()
+}
+
+fn health_check() -> Raw {
+    let statuses = subsequence(vec![200, 204, 301, 404, 503], 1..5);
+    let http = (path(), option::of("[a-z]{1,5}\\.example"), option::of(statuses)).prop_map(
+        |(path, host, statuses)| {
+            let http = with(
+                json!({ "path": path }),
+                [
+                    ("host", host.map(Value::from)),
+                    ("expectedStatuses", statuses.map(|statuses| json!(statuses))),
+                ],
+            );
+            json!({ "http": http })
+        },
+    );
+    let probe = prop_oneof![Just(json!({ "tcp": {} })), http];
+    let times = option::of((100..10_000u64, any::<Index>(), any::<bool>()));
+    let thresholds = (option::of(1..=100u32), option::of(1..=100u32));
+    (probe, option::of(1..=u16::MAX), times, thresholds)
+        .prop_map(|(probe, port, times, (unhealthy, healthy))| {
+            let interval = times.map(|(ms, ..)| json!(format!("{ms}ms")));
+            let timeout = times.filter(|(.., given)| *given).map(|(ms, share, _)| {
+                json!(format!("{}us", 1_000 + share.index((ms as usize - 1) * 1_000)))
+            });
+            with(
+                probe,
+                [
+                    ("port", port.map(Value::from)),
+                    ("interval", interval),
+                    ("timeout", timeout),
+                    ("unhealthyThreshold", unhealthy.map(Value::from)),
+                    ("healthyThreshold", healthy.map(Value::from)),
+                ],
+            )
+        })
+        .boxed()
+}
+
+fn path() -> BoxedStrategy<String> {
+    "/([a-zA-Z0-9_~!$&'()*+,;=:@-]{1,5}|%[0-9A-F]{2})(/[a-z]{1,3}){0,2}".boxed()
+}
+
+fn regex() -> BoxedStrategy<String> {
+    "[a-z]{1,4}(\\.\\*|\\[a-z\\]\\+|\\(b\\|c\\)|\\\\d\\{1,3\\}|x\\?)?".boxed()
+}
+
+fn http_route() -> Raw {
+    let host = prop_oneof![
+        Just("*".to_owned()),
+        "(\\*\\.)?[a-c]\\.example",
+        "[a-zA-Z0-9]{1,10}(\\.[a-z]{1,5}){0,2}",
+    ];
+    let hosts = vec(host, 1..4).prop_map(|hosts| {
+        let mut seen = std::collections::BTreeSet::new();
+        let new = |host: &String| seen.insert(host.to_ascii_lowercase());
+        hosts.into_iter().filter(new).collect::<Vec<_>>()
+    });
+    // Distinct by path, so that no match stands twice.
+    let matches = btree_map(path_match(), conditions(), 1..6);
+    let spec = (references(3), hosts, matches, vec(action(), 5)).prop_map(
+        |(listeners, hosts, matches, actions)| {
+            let rules: Vec<Value> = matches
+                .into_iter()
+                .zip(actions)
+                .map(|(((kind, path), conditions), action)| rule(kind, &path, conditions, action))
+                .collect();
+            json!({ "listeners": listeners, "hosts": hosts, "rules": rules })
+        },
+    );
+    object("HTTPRoute", spec)
+}
+
+fn rule(kind: &str, path: &str, conditions: Value, mut action: Value) -> Value {
+    if kind == "regex"
+        && let Some(rewrite) = action.get_mut("rewrite").and_then(Value::as_object_mut)
+    {
+        rewrite.remove("path");
+        rewrite.insert("host".to_owned(), json!("rewritten.example"));
+    }
+    let condition = with(conditions, [("path", Some(json!({ kind: path })))]);
+    with(action, [("matches", Some(json!([condition])))])
+}
+
+fn path_match() -> BoxedStrategy<(&'static str, String)> {
+    prop_oneof![
+        (Just("exact"), path()),
+        (Just("prefix"), path()),
+        (Just("regex"), regex().prop_map(|regex| format!("/{regex}"))),
+    ]
+    .boxed()
+}
+
+fn conditions() -> Raw {
+    let condition = || {
+        prop_oneof![
+            "[!-~]{1,8}".prop_map(|value| json!({ "exact": value })),
+            regex().prop_map(|regex| json!({ "regex": regex })),
+            any::<bool>().prop_map(|present| json!({ "present": present })),
+        ]
+    };
+    let list = |map: BTreeMap<String, Value>| -> Value {
+        let named = |(name, value)| with(value, [("name", Some(Value::String(name)))]);
+        map.into_iter().map(named).collect()
+    };
+    let headers = btree_map("x-[a-z]{1,4}", condition(), 1..3).prop_map(list);
+    let query = btree_map("\\PC{1,5}", condition(), 1..3).prop_map(list);
+    let method = select(vec!["GET", "POST", "PURGE", "M-SEARCH"]);
+    (option::of(method), option::of(headers), option::of(query))
+        .prop_map(|(method, headers, query)| {
+            let method = method.map(Value::from);
+            with(json!({}), [("method", method), ("headers", headers), ("query", query)])
+        })
+        .boxed()
+}
+
+fn edits() -> Raw {
+    let value = "[!-~]([ -~é]{0,8}[!-~])?";
+    let lists = (0..3usize, value);
+    btree_map("[xX]-[a-z]{1,4}", lists, 1..4)
+        .prop_map(|edits| {
+            let mut lists = [Vec::new(), Vec::new(), Vec::new()];
+            let mut seen = std::collections::BTreeSet::new();
+            for (name, (list, value)) in edits {
+                if seen.insert(name.to_ascii_lowercase()) {
+                    lists[list].push(match list {
+                        2 => json!(name),
+                        _ => json!({ "name": name, "value": value }),
+                    });
+                }
+            }
+            let [set, add, remove] = lists;
+            json!({ "set": set, "add": add, "remove": remove })
+        })
+        .boxed()
+}
+
+fn action() -> Raw {
+    let redirect = (select(vec![301, 302, 303, 307, 308]), path()).prop_map(|(status, path)| {
+        json!({ "redirect": { "host": "elsewhere.test", "path": path, "status": status } })
+    });
+    let direct = (select(vec![200, 404, 503]), "\\PC{0,10}")
+        .prop_map(|(status, body)| json!({ "directResponse": { "status": status, "body": body } }));
+    let rewrite = (path(), option::of("[a-z]{1,5}"))
+        .prop_map(|(path, host)| with(json!({ "path": path }), [("host", host.map(Value::from))]));
+    let forward = (
+        backends(),
+        option::of(rewrite),
+        option::of(edits()),
+        option::of(duration(10_000..20_000)),
+        option::of(retries()),
+    )
+        .prop_map(|(backends, rewrite, edits, timeout, retries)| {
+            with(
+                json!({ "backends": backends }),
+                [
+                    ("rewrite", rewrite),
+                    ("requestHeaders", edits),
+                    ("timeout", timeout),
+                    ("retries", retries),
+                ],
+            )
+        });
+    let action = prop_oneof![1 => redirect, 1 => direct, 3 => forward];
+    (action, option::of(edits()))
+        .prop_map(|(action, edits)| with(action, [("responseHeaders", edits)]))
+        .boxed()
+}
+
+fn retries() -> Raw {
+    let on = subsequence(
+        vec!["connect-failure", "refused-stream", "reset", "5xx", "gateway-error", "retriable-4xx"],
+        1..6,
+    );
+    (
+        option::of(1..=10u32),
+        option::of(on),
+        option::of(duration(1..10_000)),
+        option::of(duration(1..60_000)),
+    )
+        .prop_map(|(attempts, on, each, backoff)| {
+            with(
+                Value::Object(Map::new()),
+                [
+                    ("attempts", attempts.map(Value::from)),
+                    ("on", on.map(|on| json!(on))),
+                    ("perTryTimeout", each),
+                    ("backoff", backoff),
+                ],
+            )
+        })
+        .boxed()
+}

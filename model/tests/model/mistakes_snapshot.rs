@@ -1,0 +1,212 @@
+//! Mistakes that show only when objects are looked at together.
+
+use std::collections::BTreeSet;
+
+use model::{ObjectKey, Snapshot, plan_apply, plan_delete, validate_snapshot};
+
+use crate::checking::{check_errors, objects, snapshot};
+
+const BASE: &str = r#"
+kind: Listener
+metadata: { name: web }
+spec: { protocol: HTTP, port: 8080 }
+---
+kind: Listener
+metadata: { name: feed }
+spec: { protocol: TCP, port: 7000, engine: xdp }
+---
+kind: Service
+metadata: { name: a }
+spec: { endpoints: [] }
+---
+kind: Service
+metadata: { name: b }
+spec: { endpoints: [] }
+---
+kind: HTTPRoute
+metadata: { name: shop }
+spec:
+  listeners: [{ name: web }]
+  hosts: [shop.example, "*"]
+  rules:
+    - { matches: [{ path: { prefix: /a } }], backends: [{ service: { name: a } }] }
+---
+kind: TCPRoute
+metadata: { name: feed }
+spec: { listeners: [{ name: feed }], backends: [{ service: { name: a } }] }
+"#;
+
+/// Checks what applying an input to [`BASE`] says.
+#[track_caller]
+fn apply(input: &str, expected: &[&str]) {
+    check_errors(plan_apply(&snapshot(BASE), objects(input)).map(|_| ()), expected);
+}
+
+#[track_caller]
+fn delete(keys: &[&str], expected: &[&str]) {
+    let keys: Vec<ObjectKey> = keys.iter().map(|key| key.parse().expect("a key")).collect();
+    check_errors(plan_delete(&snapshot(BASE), &keys).map(|_| ()), expected);
+}
+
+#[test]
+fn the_base_is_valid() {
+    let plan = plan_apply(&Snapshot::default(), objects(BASE)).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(plan.puts.len(), 6);
+}
+
+#[test]
+fn references_resolve() {
+    apply(
+        "kind: HTTPRoute\nmetadata: { name: x, namespace: n }\nspec:\n  listeners: [{ name: web }]\n  \
+         hosts: [x.example]\n  rules:\n    - backends: [{ service: { name: a, namespace: default } }, \
+         { service: { name: c } }]\n",
+        &[
+            "spec.listeners[0].name = \"web\": refers to Listener/n/web, which does not exist",
+            "spec.rules[0].backends[1].service.name = \"c\": refers to Service/n/c, which does not exist",
+        ],
+    );
+    apply(
+        "kind: UDPRoute\nmetadata: { name: x }\nspec: { listeners: [{ name: feed }], \
+         backends: [{ service: { name: a } }] }\n",
+        &["spec.listeners[0].name = \"feed\": refers to Listener/default/feed, which speaks TCP"],
+    );
+    apply(
+        "kind: Listener\nmetadata: { name: web }\nspec: { protocol: TCP, port: 8080 }\n",
+        &["spec.protocol = \"TCP\": does not fit the routes that attach to it: \
+           HTTPRoute/default/shop (spec.listeners[0])"],
+    );
+}
+
+#[test]
+fn what_is_referred_to_stays() {
+    delete(&["Service/default/b"], &[]);
+    delete(&["Service/default/c"], &[": does not exist"]);
+    delete(
+        &["Service/default/a"],
+        &[": is removed, and still referred to by HTTPRoute/default/shop \
+           (spec.rules[0].backends[0].service), TCPRoute/default/feed (spec.backends[0].service)"],
+    );
+    delete(
+        &["Listener/default/web", "HTTPRoute/default/shop", "Listener/default/feed"],
+        &[": is removed, and still referred to by TCPRoute/default/feed (spec.listeners[0])"],
+    );
+    delete(&["Service/default/a", "HTTPRoute/default/shop", "TCPRoute/default/feed"], &[]);
+}
+
+#[test]
+fn two_listeners_do_not_share_a_port() {
+    let listener = |name: &str, spec: &str| {
+        format!("kind: Listener\nmetadata: {{ name: {name} }}\nspec: {{ {spec} }}\n---\n")
+    };
+    let taken =
+        "spec.port = 8080: is the TCP port that Listener/default/web takes on every address";
+    apply(&listener("x", "protocol: TCP, port: 8080"), &[taken]);
+    apply(&listener("x", "protocol: TCP, port: 8080, address: 10.0.0.1"), &[taken]);
+    apply(&listener("x", "protocol: UDP, port: 8080"), &[]);
+    apply(&listener("x", "protocol: TCP, port: 8081"), &[]);
+    let one = listener("x", "protocol: TCP, port: 1, address: 10.0.0.1");
+    apply(&format!("{one}{}", listener("y", "protocol: TCP, port: 1, address: 10.0.0.2")), &[]);
+    apply(
+        &format!("{one}{}", listener("y", "protocol: TCP, port: 1, address: 10.0.0.1")),
+        &["spec.port = 1: is the TCP port that Listener/default/x takes on 10.0.0.1"],
+    );
+    // The listener that was there gives the port free in the same apply.
+    let moved = listener("web", "protocol: HTTP, port: 8081");
+    apply(&format!("{moved}{}", listener("x", "protocol: TCP, port: 8080")), &[]);
+}
+
+#[test]
+fn a_listener_has_one_tcp_or_udp_route() {
+    apply(
+        "kind: TCPRoute\nmetadata: { name: x }\nspec: { listeners: [{ name: feed }], \
+         backends: [{ service: { name: b } }] }\n",
+        &[
+            "spec.listeners[0].name = \"feed\": names a listener that TCPRoute/default/feed is attached to",
+        ],
+    );
+}
+
+#[test]
+fn xdp_carries_one_service() {
+    let two = "kind: TCPRoute\nmetadata: { name: feed }\nspec: { listeners: [{ name: feed }], \
+               backends: [{ service: { name: a } }, { service: { name: b } }] }\n";
+    apply(two, &["spec.backends = 2: has several services, and XDP carries Listener/default/feed"]);
+    let envoy =
+        "---\nkind: Listener\nmetadata: { name: feed }\nspec: { protocol: TCP, port: 7000 }\n";
+    apply(&format!("{two}{envoy}"), &[]);
+    let base = plan_apply(&snapshot(BASE), objects(&format!("{two}{envoy}")));
+    let base = base.unwrap_or_else(|errors| panic!("{errors}")).next;
+    let xdp = envoy.replace("port: 7000", "port: 7000, engine: xdp");
+    check_errors(
+        plan_apply(&base, objects(&xdp)).map(|_| ()),
+        &["spec.engine = \"xdp\": is XDP, which carries one service, and \
+           TCPRoute/default/feed has several"],
+    );
+}
+
+#[test]
+fn two_routes_do_not_claim_the_same_requests() {
+    let route = |hosts: &str, prefix: &str| {
+        format!(
+            "kind: HTTPRoute\nmetadata: {{ name: x }}\nspec: {{ listeners: [{{ name: web }}], \
+             hosts: [{hosts}], rules: [{{ matches: [{{ path: {{ prefix: /z }} }}, \
+             {{ path: {{ prefix: {prefix} }} }}], backends: [{{ service: {{ name: a }} }}] }}] }}\n"
+        )
+    };
+    apply(&route("other.example", "/a"), &[]);
+    apply(&route("shop.example", "/b"), &[]);
+    apply(
+        &route("other.example, SHOP.example, '*'", "/a"),
+        &["spec.rules[0].matches[1]: matches for shop.example what HTTPRoute/default/shop \
+           matches in rules[0].matches[0]"],
+    );
+}
+
+#[test]
+fn a_redirect_to_the_own_scheme_and_port_is_a_loop() {
+    let route = |redirect: &str| {
+        format!(
+            "kind: HTTPRoute\nmetadata: {{ name: x }}\nspec: {{ listeners: [{{ name: web }}], \
+             hosts: [x.example], rules: [{{ redirect: {{ {redirect} }} }}] }}\n"
+        )
+    };
+    apply(&route("scheme: https"), &[]);
+    apply(&route("port: 8081"), &[]);
+    let again = "spec.rules[0].redirect: leads on listener web to a request that this rule \
+                 redirects again";
+    apply(&route("scheme: http"), &[again]);
+    apply(&route("port: 8080"), &[again]);
+}
+
+#[test]
+fn the_same_object_twice_in_a_request_is_refused() {
+    let mut twice = objects(BASE);
+    twice.extend(objects(BASE).into_iter().take(1));
+    check_errors(
+        plan_apply(&Snapshot::default(), twice).map(|_| ()),
+        &["metadata.name = \"web\": the same object stands in document 1"],
+    );
+}
+
+#[test]
+fn what_was_wrong_before_does_not_stand_in_the_way() {
+    let broken = BASE
+        .replace("kind: Service\nmetadata: { name: a }", "kind: Service\nmetadata: { name: c }");
+    let base = snapshot(&broken);
+    let all: BTreeSet<ObjectKey> = base.objects().map(|(key, _)| key.clone()).collect();
+    assert_eq!(validate_snapshot(&base, &all).expect_err("two dangling references").0.len(), 2);
+    let service = "kind: Service\nmetadata: { name: d }\nspec: { endpoints: [] }\n";
+    check_errors(plan_apply(&base, objects(service)).map(|_| ()), &[]);
+}
+
+#[test]
+fn errors_name_the_document_of_their_object() {
+    let input = format!(
+        "{}---\nkind: TCPRoute\nmetadata: {{ name: x }}\nspec: {{ listeners: [{{ name: y }}], \
+         backends: [{{ service: {{ name: a }} }}] }}\n",
+        BASE.replace("8080", "8081")
+    );
+    let errors = plan_apply(&Snapshot::default(), objects(&input)).expect_err("one error").0;
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].document, 6);
+}
