@@ -1,30 +1,34 @@
 //! Joining: how a host with a join line becomes a member.
+//!
+//! The line ([`line`]) carries the CA's pin, addresses and a single-use secret. The joiner
+//! ([`joiner`]) pins the CA, sends its certificate requests to the API of any member and saves what
+//! it gets; the member ([`admission`]) consumes the secret by compare-and-set through consensus,
+//! numbers the node and adds it as a learner. It becomes a voter when it has caught up
+//! ([`crate::membership`]).
+//!
+//! A joiner that dies half way keeps its keys, and the used secret lets the same keys in again: the
+//! same command goes on where it stopped.
 
-use model::api::JoinResponse;
+pub(crate) mod admission;
+pub(crate) mod http;
+pub(crate) mod joiner;
+pub(crate) mod line;
+pub(crate) mod secret;
+
+use std::time::Duration;
+
+use model::{api::JoinResponse, cluster::NodeId};
 use serde::{Deserialize, Serialize};
 
-/// The line that `marchproxy join` takes; `Display` writes `mp1.<base64url of JSON>`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct JoinLine {
-    /// The single-use secret.
-    pub secret: String,
-    /// When it expires, in milliseconds since 1970-01-01 UTC.
-    pub expires_ms: u64,
-}
+pub use line::{InvalidLine, JoinLine};
 
-impl std::fmt::Debug for JoinLine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoinLine").finish_non_exhaustive()
-    }
-}
+use crate::certificates::IssueError;
 
-impl std::fmt::Display for JoinLine {
-    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        todo!()
-    }
-}
+/// How far the clocks of two nodes may differ. Expiries and the history's times are for people and
+/// bear seconds; five minutes are what Kerberos allows, and mean that nobody keeps the clock.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// The whole answer to a join: the body of `POST /v1/join`. Holds secrets; do not log it.
+/// The whole answer to a join: the body of `POST /v1/join`. Holds secrets; it is not to be logged.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinGrant {
@@ -39,18 +43,87 @@ pub struct JoinGrant {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The secret is not one of this cluster.
-    #[error("the join secret is wrong")]
+    #[error(
+        "the join secret is not one of this cluster: make a new line with `marchproxy token join`"
+    )]
     Wrong,
+    /// The secret's time is over.
+    #[error(
+        "the join secret expired {} s ago: make a new line with `marchproxy token join`",
+        ago.as_secs()
+    )]
+    Expired {
+        /// For how long.
+        ago: Duration,
+    },
+    /// Another node used the secret.
+    #[error(
+        "the join secret was used by node {node}: each line admits one node, make another with \
+         `marchproxy token join`"
+    )]
+    Used {
+        /// Which node.
+        node: NodeId,
+    },
+    /// The joiner's clock is wrong, or this node's.
+    #[error(
+        "the joiner's clock is {} s {} of this node's, at most {} s are allowed: set the clocks \
+         (NTP) and join again", skew.as_secs(), if *.ahead { "ahead" } else { "behind" },
+        CLOCK_SKEW_MAX.as_secs()
+    )]
+    Clock {
+        /// By how much.
+        skew: Duration,
+        /// Whether the joiner's is ahead.
+        ahead: bool,
+    },
+    /// A member has one of the joiner's addresses already.
+    #[error(
+        "{address} is already node {node}: give this host another address, or take the old node \
+         out with `marchproxy nodes remove {node}`"
+    )]
+    Member {
+        /// The member.
+        node: NodeId,
+        /// The address that both have.
+        address: std::net::SocketAddr,
+    },
+    /// The certificate request cannot be granted.
+    #[error("no certificate can be issued")]
+    Issue(#[from] IssueError),
+    /// Not now. The same line works later.
+    #[error("not available: {reason}; the same command can be run again")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl JoinError {
     /// A word for programs.
+    #[must_use]
     pub fn code(&self) -> &'static str {
-        todo!()
+        match self {
+            Self::Wrong => "unauthorized",
+            Self::Expired { .. } => "expired",
+            Self::Used { .. } => "used",
+            Self::Clock { .. } => "clock_skew",
+            Self::Member { .. } => "already_member",
+            Self::Issue(_) => "invalid",
+            Self::Unavailable { .. } => "unavailable",
+        }
     }
 
     /// The HTTP status that says it.
+    #[must_use]
     pub fn status(&self) -> u16 {
-        todo!()
+        match self {
+            Self::Wrong => 401,
+            Self::Expired { .. } => 410,
+            Self::Used { .. } | Self::Member { .. } => 409,
+            Self::Clock { .. } => 422,
+            Self::Issue(IssueError::Authority(_)) => 400,
+            Self::Issue(_) | Self::Unavailable { .. } => 503,
+        }
     }
 }

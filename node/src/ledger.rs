@@ -1,36 +1,143 @@
 //! The acknowledgement ledger: what each engine of each node's data plane reports.
 //!
 //! Soft state: kept by the node whose data plane reported it, streamed to the others, rebuilt after
-//! a restart. Never written through Raft.
+//! a restart. Never written through Raft. Who is expected to answer is the members' matter
+//! ([`Ledger::expect`]).
 
-use std::time::Duration;
+mod table;
 
-use model::{Revision, ack::NodeReport, cluster::NodeId};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use model::{EngineReport, Revision, ack::NodeReport, api::Event, cluster::NodeId};
+use tokio::sync::{broadcast, watch};
+
+pub use table::{Table, WaitOutcome};
 
 /// The ledger; clones share it.
-#[derive(Clone)]
-pub struct Ledger {}
-
-/// What came of waiting for a revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WaitOutcome {
-    /// Whether every expected node's engines answered for the revision in time.
-    pub complete: bool,
-    /// The nodes that did not, whole or in part.
-    pub missing: Vec<NodeId>,
-    /// The reports as they stood at the end; refusals are in their engines' states.
-    pub reports: Vec<NodeReport>,
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    table: Arc<watch::Sender<Table>>,
 }
 
 impl Ledger {
     /// The reports of all nodes, ordered by node.
+    #[must_use]
     pub fn reports(&self) -> Vec<NodeReport> {
-        todo!()
+        self.table.borrow().reports()
+    }
+
+    /// The report of one node.
+    #[must_use]
+    pub fn report(&self, node: NodeId) -> Option<NodeReport> {
+        self.table.borrow().report(node)
+    }
+
+    /// Follows the whole table; latest wins.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Table> {
+        self.table.subscribe()
     }
 
     /// Waits until the engines of every expected node answered for `revision` or a later one.
+    ///
+    /// The outcome holds each engine's *first* answer for it, so that a refusal is told even when a
+    /// later revision has been accepted in the meantime.
     pub async fn wait_for(&self, revision: Revision, timeout: Duration) -> WaitOutcome {
-        let _ = (revision, timeout);
-        todo!()
+        let mut table = self.table.subscribe();
+        let complete = table.wait_for(|table| table.outcome(revision).complete);
+        // Complete, out of time, or (never while `self` lives) closed: the table tells.
+        let _ = tokio::time::timeout(timeout, complete).await;
+        self.outcome(revision)
+    }
+
+    /// How far `revision` has come by now.
+    #[must_use]
+    pub fn outcome(&self, revision: Revision) -> WaitOutcome {
+        self.table.borrow().outcome(revision)
+    }
+
+    /// Names the nodes that have a data plane, so must answer; forgets nodes that left.
+    pub fn expect(&self, nodes: BTreeSet<NodeId>, members: &BTreeSet<NodeId>) {
+        self.modify(|table| table.expect(nodes, members));
+    }
+
+    /// Notes that a node's data plane connected to this node, or lost that connection.
+    pub fn connected(&self, node: NodeId, connected: bool) {
+        self.modify(|table| table.connected(node, connected));
+    }
+
+    /// Takes in what engines of a data plane report.
+    pub fn engines(&self, node: NodeId, reports: Vec<EngineReport>) {
+        self.modify(|table| table.engines(node, reports));
+    }
+
+    /// Takes in the whole reports of the data planes that are connected to a peer.
+    pub fn peer(&self, peer: NodeId, reports: Vec<NodeReport>) {
+        self.modify(|table| {
+            let take = |changed, report| table.from_peer(peer, report) || changed;
+            reports.into_iter().fold(false, take)
+        });
+    }
+
+    /// Notes that a peer is out of reach, and with it the data planes connected to it.
+    pub fn peer_lost(&self, peer: NodeId) {
+        self.modify(|table| table.peer_lost(peer));
+    }
+
+    /// Tells listeners of every row that changes, until it is dropped.
+    pub async fn announce(self, events: broadcast::Sender<Event>) -> anyhow::Result<()> {
+        let mut table = self.subscribe();
+        let mut told: Vec<NodeReport> = Vec::new();
+        loop {
+            let present = table.borrow_and_update().reports();
+            for report in present.iter().filter(|report| !told.contains(report)) {
+                // Nobody listening is no error.
+                let _ = events.send(Event::Ack(report.clone()));
+            }
+            told = present;
+            table.changed().await?;
+        }
+    }
+
+    fn modify(&self, change: impl FnOnce(&mut Table) -> bool) {
+        self.table.send_if_modified(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AckState, Engine};
+
+    use super::*;
+
+    fn applied(revision: u64) -> EngineReport {
+        EngineReport {
+            engine: Engine::Envoy,
+            revision: Revision(revision),
+            ack: AckState::Applied,
+            notes: Vec::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_with_the_last_answer_and_names_who_is_missing_otherwise() {
+        let ledger = Ledger::default();
+        let nodes: BTreeSet<NodeId> = [NodeId(1), NodeId(2)].into();
+        ledger.expect(nodes.clone(), &nodes);
+        ledger.connected(NodeId(1), true);
+        ledger.connected(NodeId(2), true);
+        ledger.engines(NodeId(1), vec![applied(5)]);
+
+        let late = ledger.wait_for(Revision(5), Duration::from_secs(3)).await;
+        assert!(!late.complete);
+        assert_eq!(late.missing, [NodeId(2)]);
+
+        let waiting = tokio::spawn({
+            let ledger = ledger.clone();
+            async move { ledger.wait_for(Revision(5), Duration::from_secs(3)).await }
+        });
+        tokio::task::yield_now().await;
+        ledger.engines(NodeId(2), vec![applied(7)]);
+        assert!(waiting.await.unwrap().complete);
     }
 }

@@ -3,8 +3,16 @@
 //! The program `marchproxy` is [`cli::main`]; everything is a library so that the tests of the API
 //! run it in their own process.
 
+pub mod api;
+pub(crate) mod certificates;
+pub mod cli;
+pub mod client;
 pub mod control;
+pub(crate) mod formation;
 pub mod joining;
 pub mod ledger;
+pub(crate) mod membership;
+pub(crate) mod probes;
+pub(crate) mod publisher;
 pub mod settings;
 pub mod tokens;

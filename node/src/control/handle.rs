@@ -10,15 +10,30 @@ use std::time::Duration;
 use consensus::{Consensus, Consistency, RequestId};
 use model::{
     Change, ConfigErrors, Object, ObjectKey, Revision, Snapshot,
-    api::{ApplyResponse, Event, HistoryEntry, JoinRequest, NodeInfo, StatusResponse},
-    cluster::NodeId,
+    api::{ActorStatus, ApplyResponse, Event, HistoryEntry, JoinRequest, NodeInfo, StatusResponse},
+    cluster::{NodeAddresses, NodeId},
 };
-use runtime::identity::NodeIdentity;
-use tokio::sync::broadcast;
+use runtime::{
+    identity::{NodeIdentity, PeerIdentity},
+    supervision::{ChildState, ChildStatus},
+};
+use tokio::sync::{broadcast, watch};
 
-use crate::joining::{JoinError, JoinGrant, JoinLine};
+use super::{
+    configuration::Configuration,
+    write::{Edit, Writer},
+};
+use crate::certificates::Certificates;
+use crate::joining::{JoinError, JoinGrant, JoinLine, admission::Admissions};
 use crate::ledger::Ledger;
-use crate::tokens::{AuthError, Caller, Role, TokenError, TokenInfo};
+use crate::membership::{self, Membership, Record};
+use crate::probes::Results;
+use crate::settings::Settings;
+use crate::tokens::{AuthError, Caller, Role, TokenError, TokenInfo, Tokens};
+
+/// Events that a slow listener may lag behind before it is told that it lost some: some seconds of
+/// a busy cluster.
+const EVENTS_KEPT: usize = 1_024;
 
 /// A running control process; clones share it.
 #[derive(Clone)]
@@ -27,8 +42,20 @@ pub struct Control {
 }
 
 struct Inner {
+    settings: Settings,
+    addresses: NodeAddresses,
+    api_tls: Arc<rustls::ServerConfig>,
     consensus: Consensus,
+    certificates: Certificates,
+    configuration: Configuration,
+    writer: Writer,
+    tokens: Tokens,
+    admissions: Admissions,
     ledger: Ledger,
+    probes: Results,
+    events: broadcast::Sender<Event>,
+    /// The children of the root supervisor, once it runs.
+    children: watch::Sender<Option<watch::Receiver<Arc<[ChildStatus]>>>>,
 }
 
 /// How an apply, a delete or a rollback is done.
@@ -146,25 +173,59 @@ pub enum RemoveError {
 }
 
 impl Control {
+    pub(super) fn new(
+        settings: Settings,
+        consensus: Consensus,
+        certificates: Certificates,
+    ) -> Result<Self, runtime::tls::TlsError> {
+        let configuration = Configuration::new(consensus.clone());
+        let inner = Inner {
+            addresses: settings.addresses(),
+            api_tls: certificates.live().server_api()?,
+            writer: Writer::new(consensus.clone(), configuration.clone()),
+            tokens: Tokens::new(consensus.clone()),
+            admissions: Admissions::new(consensus.clone(), certificates.clone()),
+            ledger: Ledger::default(),
+            probes: Results::new(),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            children: watch::Sender::new(None),
+            settings,
+            consensus,
+            certificates,
+            configuration,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
     /// The replicated store.
+    #[must_use]
     pub fn consensus(&self) -> &Consensus {
         &self.inner.consensus
     }
 
+    /// What is set for this node.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
     /// This control process's certificate, key and CA; renewed ones show up here.
+    #[must_use]
     pub fn identity(&self) -> Arc<NodeIdentity> {
-        todo!()
+        self.inner.certificates.identity()
     }
 
     /// TLS of the API's listener: the node's certificate, client certificates optional. It stays
     /// the same value when the certificate is renewed.
+    #[must_use]
     pub fn api_tls(&self) -> Arc<rustls::ServerConfig> {
-        todo!()
+        self.inner.api_tls.clone()
     }
 
     /// This node's own id and addresses.
-    pub fn node(&self) -> (NodeId, model::cluster::NodeAddresses) {
-        todo!()
+    #[must_use]
+    pub fn node(&self) -> (NodeId, NodeAddresses) {
+        (NodeId(self.identity().node().0), self.inner.addresses.clone())
     }
 
     /// The whole configuration, as fresh as asked for. Parsed once per change, then shared.
@@ -174,8 +235,7 @@ impl Control {
     /// # Errors
     /// See [`SnapshotError`].
     pub async fn snapshot(&self, consistency: Consistency) -> Result<Snapshot, SnapshotError> {
-        let _ = consistency;
-        todo!()
+        self.inner.configuration.read(consistency).await
     }
 
     /// The configuration as it was at a kept revision.
@@ -183,8 +243,7 @@ impl Control {
     /// # Errors
     /// [`SnapshotError::NotKept`] when history does not reach it.
     pub async fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, SnapshotError> {
-        let _ = revision;
-        todo!()
+        self.inner.configuration.read_at(revision)
     }
 
     /// Creates and replaces objects, all or none, as one revision. When nothing would change,
@@ -197,8 +256,7 @@ impl Control {
         objects: Vec<Object>,
         options: ApplyOptions,
     ) -> Result<ApplyResponse, ApplyError> {
-        let _ = (objects, options);
-        todo!()
+        Box::pin(self.inner.writer.write(Edit::Apply(objects), options)).await
     }
 
     /// Removes objects, all or none.
@@ -210,8 +268,7 @@ impl Control {
         keys: Vec<ObjectKey>,
         options: ApplyOptions,
     ) -> Result<ApplyResponse, ApplyError> {
-        let _ = (keys, options);
-        todo!()
+        Box::pin(self.inner.writer.write(Edit::Delete(keys), options)).await
     }
 
     /// Makes the configuration of a kept revision the present one, as a new revision.
@@ -223,14 +280,12 @@ impl Control {
         to: Revision,
         options: ApplyOptions,
     ) -> Result<ApplyResponse, ApplyError> {
-        let _ = (to, options);
-        todo!()
+        Box::pin(self.inner.writer.write(Edit::Rollback(to), options)).await
     }
 
     /// The newest revisions of the configuration, newest first.
     pub async fn history(&self, limit: usize) -> Vec<HistoryEntry> {
-        let _ = limit;
-        todo!()
+        self.inner.configuration.history(limit)
     }
 
     /// What changed between two kept revisions; `to` is the present one when absent.
@@ -242,23 +297,61 @@ impl Control {
         from: Revision,
         to: Option<Revision>,
     ) -> Result<Vec<Change>, SnapshotError> {
-        let _ = (from, to);
-        todo!()
+        let configuration = &self.inner.configuration;
+        let old = configuration.read_at(from)?;
+        let new = match to {
+            Some(to) => configuration.read_at(to)?,
+            None => configuration.read(Consistency::Linearizable).await?,
+        };
+        Ok(old.diff(&new))
     }
 
     /// What the data planes of all nodes report.
+    #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.inner.ledger
     }
 
     /// The state of the cluster, as this node sees it.
     pub async fn status(&self) -> StatusResponse {
-        todo!()
+        let raft = self.inner.consensus.status().borrow().clone();
+        let revision = match self.snapshot(Consistency::Stale).await {
+            Ok(snapshot) => snapshot.revision(),
+            Err(error) => {
+                tracing::warn!(%error, "the configuration cannot be read for the status");
+                Revision::ZERO
+            }
+        };
+        StatusResponse {
+            cluster: self.identity().cluster().to_string(),
+            node: self.node().0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            leader: raft.leader,
+            term: raft.term,
+            revision,
+            nodes: membership::members(&raft),
+            reports: self.inner.ledger.reports(),
+            endpoints: self.inner.probes.endpoints(),
+            panicking: self.inner.probes.panicking(),
+            actors: self.actors(),
+        }
     }
 
     /// All members.
     pub async fn nodes(&self) -> Vec<NodeInfo> {
-        todo!()
+        membership::members(&self.inner.consensus.status().borrow())
+    }
+
+    fn actors(&self) -> Vec<ActorStatus> {
+        let children = self.inner.children.borrow();
+        let Some(children) = children.as_ref() else { return Vec::new() };
+        let actor = |child: &ChildStatus| ActorStatus {
+            name: format!("control/{}", child.name),
+            running: child.state == ChildState::Running,
+            restarts: child.restarts,
+            last_error: child.last_error.clone().unwrap_or_default(),
+        };
+        children.borrow().iter().map(actor).collect()
     }
 
     /// Makes a single-use join secret and returns the line to run on the joining host.
@@ -270,8 +363,7 @@ impl Control {
         actor: &str,
         time_to_live: Option<Duration>,
     ) -> Result<JoinLine, TokenError> {
-        let _ = (actor, time_to_live);
-        todo!()
+        self.inner.admissions.create_line(actor, time_to_live).await
     }
 
     /// Makes a token for the API and returns its text, which is stored nowhere.
@@ -284,8 +376,7 @@ impl Control {
         name: &str,
         role: Role,
     ) -> Result<String, TokenError> {
-        let _ = (actor, name, role);
-        todo!()
+        self.inner.tokens.create(actor, name, role).await
     }
 
     /// The tokens, without their secrets.
@@ -293,7 +384,7 @@ impl Control {
     /// # Errors
     /// See [`TokenError`].
     pub async fn list_tokens(&self) -> Result<Vec<TokenInfo>, TokenError> {
-        todo!()
+        self.inner.tokens.list().await
     }
 
     /// Makes a token useless; false when there was none of that name.
@@ -301,8 +392,7 @@ impl Control {
     /// # Errors
     /// See [`TokenError`].
     pub async fn delete_token(&self, actor: &str, name: &str) -> Result<bool, TokenError> {
-        let _ = (actor, name);
-        todo!()
+        self.inner.tokens.delete(actor, name).await
     }
 
     /// Tells whose token a text is.
@@ -310,8 +400,7 @@ impl Control {
     /// # Errors
     /// See [`AuthError`].
     pub async fn authenticate(&self, token: &str) -> Result<Caller, AuthError> {
-        let _ = token;
-        todo!()
+        self.inner.tokens.authenticate(token).await
     }
 
     /// Lets a node in: consumes the secret, numbers the node, issues its certificates.
@@ -319,26 +408,21 @@ impl Control {
     /// # Errors
     /// See [`JoinError`]; each variant has a `code()` and an HTTP `status()`.
     pub async fn join(&self, secret: &str, request: JoinRequest) -> Result<JoinGrant, JoinError> {
-        let _ = (secret, request);
-        todo!()
+        Box::pin(self.inner.admissions.admit(secret, request)).await
     }
 
     /// Issues a fresh certificate for a node that proved by mTLS who it is.
     ///
     /// # Errors
     /// See [`JoinError`].
-    pub async fn renew(
-        &self,
-        peer: &runtime::identity::PeerIdentity,
-        csr: &str,
-    ) -> Result<String, JoinError> {
-        let _ = (peer, csr);
-        todo!()
+    pub async fn renew(&self, peer: &PeerIdentity, csr: &str) -> Result<String, JoinError> {
+        Ok(self.inner.certificates.issue(csr, peer).await?)
     }
 
     /// Events from the present on. Bounded: a receiver that lags is told how many it lost.
+    #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        todo!()
+        self.inner.events.subscribe()
     }
 
     /// Takes a node out for good; its id never comes back.
@@ -346,7 +430,43 @@ impl Control {
     /// # Errors
     /// See [`RemoveError`].
     pub async fn remove_node(&self, actor: &str, node: NodeId) -> Result<(), RemoveError> {
-        let _ = (actor, node);
-        todo!()
+        membership::remove(&self.inner.consensus, actor, node).await
+    }
+
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.inner.certificates
+    }
+
+    pub(super) fn configuration(&self) -> &Configuration {
+        &self.inner.configuration
+    }
+
+    pub(super) fn admissions(&self) -> &Admissions {
+        &self.inner.admissions
+    }
+
+    pub(super) fn probes(&self) -> &Results {
+        &self.inner.probes
+    }
+
+    pub(super) fn event_sender(&self) -> &broadcast::Sender<Event> {
+        &self.inner.events
+    }
+
+    pub(super) fn membership(&self) -> Membership {
+        Membership {
+            consensus: self.inner.consensus.clone(),
+            ledger: self.inner.ledger.clone(),
+            events: self.inner.events.clone(),
+            node: self.node().0,
+            record: Record {
+                dataplane: self.inner.settings.dataplane,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+        }
+    }
+
+    pub(super) fn show_children(&self, children: watch::Receiver<Arc<[ChildStatus]>>) {
+        self.inner.children.send_replace(Some(children));
     }
 }

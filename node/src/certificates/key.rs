@@ -1,0 +1,205 @@
+//! The cluster key, and the encrypted form of the CA in the store.
+//!
+//! Stored form, version 1: JSON with `version`, `nonce` (12 bytes) and `sealed` (ciphertext and
+//! tag), both in base64url; AES-256-GCM with the cluster id as associated data.
+
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::RngCore;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use runtime::{
+    durable::{self, DurableError},
+    identity::{Authority, AuthorityError, ClusterId},
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+const FILE: &str = "cluster.key";
+const KEY_BYTES: usize = 32;
+const VERSION: u32 = 1;
+
+/// Why a cluster key cannot be read, kept or used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterKeyError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        source: io::Error,
+    },
+    /// Others than the owner may read it.
+    #[error("{} has mode {mode:o}; it holds a secret: chmod 600 it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is not 32 bytes in base64url.
+    #[error("the cluster key is not 32 bytes in base64url")]
+    Text,
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] DurableError),
+    /// The stored CA is of a version that this program does not know, or damaged.
+    #[error("the stored CA is unreadable by this version")]
+    Form,
+    /// The stored CA was sealed with another key or for another cluster.
+    #[error("the stored CA does not open with this node's cluster key")]
+    Sealed,
+    /// What was sealed is not a CA.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+}
+
+/// The secret that the control nodes of a cluster share.
+#[derive(Clone)]
+pub struct ClusterKey(Arc<Zeroizing<[u8; KEY_BYTES]>>);
+
+#[derive(Serialize, Deserialize)]
+struct SealedAuthority {
+    version: u32,
+    nonce: String,
+    sealed: String,
+}
+
+impl ClusterKey {
+    /// A new key.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        rand::rng().fill_bytes(&mut *key);
+        Self(Arc::new(key))
+    }
+
+    /// The key in base64url, wiped from memory on drop.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_ref().as_slice()))
+    }
+
+    /// Reads what [`Self::to_text`] wrote.
+    ///
+    /// # Errors
+    /// The text is not such a key.
+    pub fn from_text(text: &str) -> Result<Self, ClusterKeyError> {
+        let bytes =
+            Zeroizing::new(URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| ClusterKeyError::Text)?);
+        let key =
+            <[u8; KEY_BYTES]>::try_from(bytes.as_slice()).map_err(|_| ClusterKeyError::Text)?;
+        Ok(Self(Arc::new(Zeroizing::new(key))))
+    }
+
+    /// Reads the key from the identity directory.
+    ///
+    /// # Errors
+    /// It is missing, damaged, or readable by others.
+    pub fn load(identity_dir: &Path) -> Result<Self, ClusterKeyError> {
+        let path = identity_dir.join(FILE);
+        let read = |source| ClusterKeyError::Read { path: path.clone(), source };
+        let mode = fs::metadata(&path).map_err(read)?.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(ClusterKeyError::Exposed { path, mode });
+        }
+        Self::from_text(&Zeroizing::new(fs::read_to_string(&path).map_err(read)?))
+    }
+
+    /// Keeps the key in the identity directory.
+    ///
+    /// # Errors
+    /// The directory cannot be written.
+    pub fn save(&self, identity_dir: &Path) -> Result<(), ClusterKeyError> {
+        durable::private_directory(identity_dir)?;
+        Ok(durable::replace(&identity_dir.join(FILE), self.to_text().as_bytes(), 0o600)?)
+    }
+
+    /// Encrypts a CA for the store.
+    #[must_use]
+    pub fn seal(&self, authority: &Authority) -> Vec<u8> {
+        let mut nonce = [0; NONCE_LEN];
+        rand::rng().fill_bytes(&mut nonce);
+        let mut text = authority.to_pem().as_bytes().to_vec();
+        self.cipher()
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(authority.cluster().as_str()),
+                &mut text,
+            )
+            .expect("a CA is far below the limit of the cipher");
+        let sealed = SealedAuthority {
+            version: VERSION,
+            nonce: URL_SAFE_NO_PAD.encode(nonce),
+            sealed: URL_SAFE_NO_PAD.encode(text),
+        };
+        serde_json::to_vec(&sealed).expect("it has string keys only")
+    }
+
+    /// Decrypts the CA of `cluster` from its stored form.
+    ///
+    /// # Errors
+    /// Another key, another cluster, or damage.
+    pub fn open(&self, cluster: &ClusterId, stored: &[u8]) -> Result<Authority, ClusterKeyError> {
+        let sealed: SealedAuthority =
+            serde_json::from_slice(stored).map_err(|_| ClusterKeyError::Form)?;
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| ClusterKeyError::Form);
+        let nonce = <[u8; NONCE_LEN]>::try_from(decode(&sealed.nonce)?.as_slice())
+            .map_err(|_| ClusterKeyError::Form)?;
+        if sealed.version != VERSION {
+            return Err(ClusterKeyError::Form);
+        }
+        let mut text = Zeroizing::new(decode(&sealed.sealed)?);
+        let opened = self
+            .cipher()
+            .open_in_place(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(cluster.as_str()),
+                &mut text,
+            )
+            .map_err(|_| ClusterKeyError::Sealed)?;
+        let pem = std::str::from_utf8(opened).map_err(|_| ClusterKeyError::Form)?;
+        Ok(Authority::from_pem(pem)?)
+    }
+
+    fn cipher(&self) -> LessSafeKey {
+        let key = UnboundKey::new(&AES_256_GCM, self.0.as_ref().as_slice());
+        LessSafeKey::new(key.expect("the key has the cipher's length"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_authority_opens_with_its_key_and_cluster_only() {
+        let authority = Authority::create(ClusterId::random()).unwrap();
+        let key = ClusterKey::random();
+        let sealed = key.seal(&authority);
+        let text = String::from_utf8(sealed.clone()).unwrap();
+        assert!(!text.contains("PRIVATE"), "{text}");
+        let opened = key.open(authority.cluster(), &sealed).unwrap();
+        assert_eq!(opened.pin(), authority.pin());
+
+        let other = ClusterKey::random().open(authority.cluster(), &sealed);
+        assert!(matches!(other, Err(ClusterKeyError::Sealed)));
+        let foreign = key.open(&ClusterId::random(), &sealed);
+        assert!(matches!(foreign, Err(ClusterKeyError::Sealed)));
+        for length in (0..sealed.len()).step_by(17) {
+            assert!(key.open(authority.cluster(), &sealed[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_key_survives_its_file_which_must_be_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let key = ClusterKey::random();
+        key.save(dir.path()).unwrap();
+        assert_eq!(ClusterKey::load(dir.path()).unwrap().to_text(), key.to_text());
+        fs::set_permissions(dir.path().join(FILE), fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(ClusterKey::load(dir.path()), Err(ClusterKeyError::Exposed { .. })));
+    }
+}

@@ -1,0 +1,78 @@
+//! Where things lie in the replicated store.
+//!
+//! | key | value |
+//! |---|---|
+//! | `objects/<kind>/<namespace>/<name>` | canonical JSON of the object |
+//! | `cluster/configuration` | empty; written with every change of objects, so that its revision is that of the configuration |
+//! | `cluster/authority` | the CA's key and certificate, encrypted ([`crate::certificates`]) |
+//! | `cluster/nodes/<id>` | name, addresses, whether a data plane runs there |
+//! | `tokens/<name>` | role and SHA-256 of a token |
+//! | `join/<SHA-256 of the secret>` | a join secret's expiry and, once used, by whom |
+
+use bytes::Bytes;
+use consensus::{Compare, Op, View};
+use model::{Object, ObjectKey, Revision, cluster::NodeId};
+
+/// Start of the keys of configuration objects.
+pub const OBJECTS: &str = "objects/";
+/// The key whose revision is that of the configuration.
+pub const CONFIGURATION: &str = "cluster/configuration";
+/// The encrypted certificate authority.
+pub const AUTHORITY: &str = "cluster/authority";
+/// Start of the keys of nodes.
+pub const NODES: &str = "cluster/nodes/";
+/// Start of the keys of API tokens.
+pub const TOKENS: &str = "tokens/";
+/// Start of the keys of join secrets.
+pub const JOIN: &str = "join/";
+
+/// Where an object lies.
+#[must_use]
+pub fn object_key(key: &ObjectKey) -> String {
+    format!("{OBJECTS}{key}")
+}
+
+/// Which object lies at a key of the store; `None` when it is not an object's.
+#[must_use]
+pub fn object_of(key: &str) -> Option<ObjectKey> {
+    key.strip_prefix(OBJECTS)?.parse().ok()
+}
+
+/// Where a node's record lies.
+#[must_use]
+pub fn node_key(node: NodeId) -> String {
+    format!("{NODES}{node}")
+}
+
+/// The revision of the configuration in a view.
+#[must_use]
+pub fn configuration_revision(view: &View) -> Revision {
+    view.get(CONFIGURATION).map_or(Revision::ZERO, |head| head.mod_revision)
+}
+
+/// The condition that the configuration is still at `at`.
+#[must_use]
+pub fn configuration_unchanged(at: Revision) -> Compare {
+    Compare::KeyRevision {
+        key: CONFIGURATION.to_owned(),
+        revision: (at != Revision::ZERO).then_some(at),
+    }
+}
+
+/// The write that goes with every change of objects.
+#[must_use]
+pub fn touch_configuration() -> Op {
+    Op::Put { key: CONFIGURATION.to_owned(), value: Bytes::new() }
+}
+
+/// The write that stores an object.
+#[must_use]
+pub fn put_object(object: &Object) -> Op {
+    Op::Put { key: object_key(&object.key()), value: object.to_canonical().into() }
+}
+
+/// The write that removes an object.
+#[must_use]
+pub fn delete_object(key: &ObjectKey) -> Op {
+    Op::Delete { key: object_key(key) }
+}

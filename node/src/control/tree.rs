@@ -1,0 +1,166 @@
+//! The tree of actors of a control process, and the policy of each in one table.
+//!
+//! | child | what it is | restarts | its death means |
+//! |---|---|---|---|
+//! | consensus | watches for a fatal error of the store | none | the process exits and starts again |
+//! | configuration | follows the store, publishes snapshots and events | default | a pause in events |
+//! | membership | autopilot, this node's record | default | a pause in promotions |
+//! | ledger | tells listeners of acks | default | a pause in events |
+//! | peers | streams of other nodes' ledgers | default | their acks arrive later |
+//! | probes | health of endpoints | default | every endpoint counts as healthy again |
+//! | publisher | push sessions | default | data planes reconnect and resume |
+//! | certificates | renewal | default | renewal is looked at later |
+//! | formation | invites declared peers (then ends) | default | invitations come later |
+//! | api | REST, events, metrics | default | a pause; the port stays bound |
+//! | dataplane | the data plane's process | patient | its packets go on; it is started again |
+//!
+//! Default: ten in a minute. A child that uses up its budget ends the process with the reason. The
+//! data plane is another process with troubles of its own (a binary that is missing): it is started
+//! again for ever, every five seconds at most, and never takes the control process down.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use quinn::Endpoint;
+use runtime::supervision::{ChildSpec, Policy, RestartBudget};
+
+use super::{Control, ServeApi, dataplane, task::task};
+use crate::{
+    formation::founder,
+    probes::{Probes, ProbesArguments},
+    publisher::{Publisher, Sessions, peers},
+};
+
+/// Nothing is restarted in place.
+const NONE: RestartBudget = RestartBudget { max_restarts: 0, window: Duration::from_secs(1) };
+/// More than the backoff lets through: never used up.
+const PATIENT: RestartBudget =
+    RestartBudget { max_restarts: 1_000, window: Duration::from_secs(60) };
+
+/// What the tree is built of.
+pub(super) struct Materials {
+    pub(super) control: Control,
+    pub(super) api: ServeApi,
+    pub(super) listener: TcpListener,
+    pub(super) push: Endpoint,
+    pub(super) invitation: Option<Invitation>,
+}
+
+/// The founder's duty to invite.
+#[derive(Clone)]
+pub(super) struct Invitation {
+    pub(super) genesis: crate::formation::promise::Genesis,
+    pub(super) tls: Arc<rustls::ClientConfig>,
+}
+
+/// The children in the order of their start.
+pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
+    let Materials { control, api, listener, push, invitation } = materials;
+    let mut children = vec![
+        consensus(&control).budget(NONE),
+        configuration(&control),
+        membership(&control),
+        ledger(&control),
+        peers(&control),
+        probes(&control),
+        publisher(&control, push),
+        certificates(&control),
+    ];
+    children.extend(invitation.map(|invitation| formation(&control, invitation)));
+    children.push(serve(&control, api, listener));
+    if control.settings().dataplane {
+        children.push(dataplane::child(control.settings(), &control.node().1).budget(PATIENT));
+    }
+    children
+}
+
+fn consensus(control: &Control) -> ChildSpec {
+    let consensus = control.consensus().clone();
+    task("consensus", move |_| {
+        let mut failed = consensus.failed();
+        async move {
+            let fatal = failed.wait_for(Option::is_some).await?.clone();
+            Err(fatal.expect("waited for").into())
+        }
+        .boxed()
+    })
+}
+
+fn configuration(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("configuration", move |_| {
+        control.configuration().clone().follow(control.event_sender().clone()).boxed()
+    })
+}
+
+fn membership(control: &Control) -> ChildSpec {
+    let membership = control.membership();
+    task("membership", move |_| membership.clone().run().boxed())
+}
+
+fn ledger(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("ledger", move |_| {
+        control.ledger().clone().announce(control.event_sender().clone()).boxed()
+    })
+}
+
+fn peers(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("peers", move |_| {
+        let identity = control.certificates().subscribe();
+        peers::run(control.consensus().clone(), identity, control.ledger().clone()).boxed()
+    })
+}
+
+fn probes(control: &Control) -> ChildSpec {
+    let arguments = ProbesArguments {
+        configuration: control.configuration().subscribe(),
+        results: control.probes().clone(),
+        events: control.event_sender().clone(),
+    };
+    ChildSpec::actor("probes", move || (Probes, arguments.clone()))
+}
+
+fn publisher(control: &Control, endpoint: Endpoint) -> ChildSpec {
+    let (node, _) = control.node();
+    let publisher = Publisher {
+        consensus: control.consensus().clone(),
+        configuration: control.configuration().clone(),
+        ledger: control.ledger().clone(),
+        health: control.probes().subscribe(),
+        cluster: control.identity().cluster().clone(),
+        node,
+        sessions: Sessions::default(),
+    };
+    task("publisher", move |stop| publisher.clone().run(endpoint.clone(), stop).boxed())
+}
+
+fn certificates(control: &Control) -> ChildSpec {
+    let certificates = control.certificates().clone();
+    task("certificates", move |_| certificates.clone().keep_fresh().boxed())
+}
+
+fn formation(control: &Control, invitation: Invitation) -> ChildSpec {
+    let control = control.clone();
+    task("formation", move |_| {
+        let Invitation { genesis, tls } = invitation.clone();
+        let identity = control.settings().identity_dir();
+        let admissions = control.admissions().clone();
+        founder::invite(genesis, tls, control.consensus().clone(), admissions, identity).boxed()
+    })
+    .policy(Policy::Transient)
+}
+
+fn serve(control: &Control, api: ServeApi, listener: TcpListener) -> ChildSpec {
+    let control = control.clone();
+    let listener = Arc::new(listener);
+    task("api", move |stop| {
+        let (api, control, listener) = (api.clone(), control.clone(), listener.clone());
+        async move {
+            let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
+            api(control, listener, stop).await
+        }
+        .boxed()
+    })
+}

@@ -1,0 +1,143 @@
+//! Writing the configuration: read, plan, validate, propose with the condition that nothing came in
+//! between, and begin again when something did.
+//!
+//! A write is decided on the linearizable state and committed only if that is still the state, so
+//! two writers can never undo each other's checks (a service deleted while a route to it is made).
+
+use std::{sync::Arc, time::Duration};
+
+use consensus::{Committed, Consensus, Consistency, ProposeError, RequestId, Transaction};
+use model::{
+    Object, ObjectKey, Plan, Revision, Snapshot, api::ApplyResponse, plan_apply, plan_delete,
+    plan_replace,
+};
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{
+    configuration::Configuration,
+    handle::{ApplyError, ApplyOptions, SnapshotError},
+    objects::operations,
+    store::{configuration_unchanged, touch_configuration},
+};
+
+/// Times that a write begins again because another came first. Writers on one node queue, so only
+/// as many as there are other nodes compete.
+const ATTEMPTS_MAX: u128 = 16;
+
+/// How long the outcome of a write is asked for before the caller is told that it is unknown.
+const OUTCOME_WITHIN: Duration = Duration::from_secs(10);
+
+/// Between two questions for an outcome: a leader is elected in a few of these.
+const OUTCOME_RETRY: Duration = Duration::from_millis(200);
+
+/// What a caller wants to do to the configuration.
+pub(super) enum Edit {
+    Apply(Vec<Object>),
+    Delete(Vec<ObjectKey>),
+    Rollback(Revision),
+}
+
+/// Writes the configuration; clones share the queue.
+#[derive(Clone)]
+pub(super) struct Writer {
+    consensus: Consensus,
+    configuration: Configuration,
+    queue: Arc<Mutex<()>>,
+}
+
+impl Writer {
+    pub(super) fn new(consensus: Consensus, configuration: Configuration) -> Self {
+        Self { consensus, configuration, queue: Arc::default() }
+    }
+
+    pub(super) async fn write(
+        &self,
+        edit: Edit,
+        options: ApplyOptions,
+    ) -> Result<ApplyResponse, ApplyError> {
+        let _turn = self.queue.lock().await;
+        let mut last = None;
+        for attempt in 0..ATTEMPTS_MAX {
+            let present = self.configuration.read(Consistency::Linearizable).await?;
+            check_expected(&options, present.revision())?;
+            let plan = self.plan(&edit, &present)?;
+            let mut operations = operations(&plan);
+            let respond = |revision| ApplyResponse {
+                revision,
+                dry_run: options.dry_run,
+                objects: plan.outcomes.clone(),
+            };
+            if options.dry_run || plan.is_empty() {
+                return Ok(respond(present.revision()));
+            }
+            operations.push(touch_configuration());
+            let mut transaction =
+                Transaction::new(options.actor.as_str(), options.message.as_str(), operations);
+            if let Some(request) = options.request {
+                // A refused attempt is remembered under its id, so each attempt has its own; a
+                // caller's retry goes through the same ones.
+                transaction.request = RequestId(request.0.wrapping_add(attempt));
+            }
+            transaction.compare = vec![configuration_unchanged(present.revision())];
+            match self.commit(transaction).await {
+                Ok(committed) => return Ok(respond(committed.revision)),
+                Err(ProposeError::Conflict { found, .. }) => {
+                    last = Some((present.revision(), found.unwrap_or(Revision::ZERO)));
+                }
+                Err(error) => return Err(refused(error)),
+            }
+        }
+        let (expected, found) = last.expect("every attempt but a conflicting one returned");
+        Err(ApplyError::Conflict { expected, found })
+    }
+
+    fn plan(&self, edit: &Edit, present: &Snapshot) -> Result<Plan, ApplyError> {
+        match edit {
+            Edit::Apply(objects) => Ok(plan_apply(present, objects.clone())?),
+            Edit::Delete(keys) => {
+                if let Some(key) = keys.iter().find(|key| present.get(key).is_none()) {
+                    return Err(ApplyError::NotFound { key: key.clone() });
+                }
+                Ok(plan_delete(present, keys)?)
+            }
+            Edit::Rollback(to) => Ok(plan_replace(present, &self.configuration.read_at(*to)?)?),
+        }
+    }
+
+    /// Proposes until the outcome is known; the request id makes retries apply once.
+    async fn commit(&self, transaction: Transaction) -> Result<Committed, ProposeError> {
+        let deadline = Instant::now() + OUTCOME_WITHIN;
+        loop {
+            match self.consensus.propose(transaction.clone()).await {
+                Err(ProposeError::OutcomeUnknown { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(OUTCOME_RETRY).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+fn check_expected(options: &ApplyOptions, found: Revision) -> Result<(), ApplyError> {
+    match options.expect_revision {
+        Some(expected) if expected != found => Err(ApplyError::Conflict { expected, found }),
+        _ => Ok(()),
+    }
+}
+
+fn refused(error: ProposeError) -> ApplyError {
+    match error {
+        ProposeError::TooLarge { what, size, limit } => ApplyError::TooLarge { what, size, limit },
+        ProposeError::OutcomeUnknown { reason, .. } => ApplyError::OutcomeUnknown { reason },
+        other => ApplyError::Unavailable { reason: other.to_string() },
+    }
+}
+
+impl From<SnapshotError> for ApplyError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::NotKept { revision, reason } => Self::NotKept { revision, reason },
+            other => Self::Unavailable { reason: other.to_string() },
+        }
+    }
+}

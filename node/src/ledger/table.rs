@@ -1,0 +1,292 @@
+//! The ledger's contents as a value: rows of nodes, and what they come to for one revision.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use model::{AckState, Engine, EngineReport, Revision, ack::NodeReport, cluster::NodeId};
+
+/// Answers kept per engine: at one apply every 100 ms more than six seconds, longer than a waiter
+/// takes to look.
+const ANSWERS_MAX: usize = 64;
+
+/// All reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    expected: BTreeSet<NodeId>,
+    rows: BTreeMap<NodeId, Row>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Row {
+    connected: bool,
+    /// The peer that the data plane is connected to; `None` for this node itself.
+    through: Option<NodeId>,
+    engines: BTreeMap<Engine, EngineReport>,
+    /// Past answers, oldest first; `Pending` is none.
+    answers: BTreeMap<Engine, VecDeque<EngineReport>>,
+}
+
+/// What came of waiting for a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitOutcome {
+    /// Whether every expected node's engines answered for the revision.
+    pub complete: bool,
+    /// The nodes that did not, whole or in part.
+    pub missing: Vec<NodeId>,
+    /// Each node's answers for the revision, or its present state where it gave none.
+    pub reports: Vec<NodeReport>,
+}
+
+impl WaitOutcome {
+    /// Whether an engine refused a part.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        let refused = |engine: &EngineReport| matches!(engine.ack, AckState::Refused { .. });
+        self.reports.iter().any(|report| report.engines.iter().any(refused))
+    }
+}
+
+impl Table {
+    /// The reports, ordered by node.
+    #[must_use]
+    pub fn reports(&self) -> Vec<NodeReport> {
+        self.rows.iter().map(|(node, row)| row.report(*node)).collect()
+    }
+
+    /// One node's report.
+    #[must_use]
+    pub fn report(&self, node: NodeId) -> Option<NodeReport> {
+        self.rows.get(&node).map(|row| row.report(node))
+    }
+
+    /// What the answers for `revision` come to.
+    #[must_use]
+    pub fn outcome(&self, revision: Revision) -> WaitOutcome {
+        let nodes: BTreeSet<NodeId> =
+            self.expected.iter().chain(self.rows.keys()).copied().collect();
+        let mut missing = Vec::new();
+        let mut reports = Vec::new();
+        for node in nodes {
+            let row = self.rows.get(&node).cloned().unwrap_or_default();
+            if self.expected.contains(&node) && !row.answered(revision) {
+                missing.push(node);
+            }
+            reports.push(row.report_for(node, revision));
+        }
+        WaitOutcome { complete: missing.is_empty(), missing, reports }
+    }
+
+    pub(super) fn expect(&mut self, nodes: BTreeSet<NodeId>, members: &BTreeSet<NodeId>) -> bool {
+        let before = self.rows.len();
+        self.rows.retain(|node, _| members.contains(node));
+        let changed = before != self.rows.len() || self.expected != nodes;
+        self.expected = nodes;
+        changed
+    }
+
+    pub(super) fn connected(&mut self, node: NodeId, connected: bool) -> bool {
+        let row = self.rows.entry(node).or_default();
+        if !connected && row.through.is_some() {
+            return false;
+        }
+        row.through = None;
+        std::mem::replace(&mut row.connected, connected) != connected
+    }
+
+    pub(super) fn engines(&mut self, node: NodeId, reports: Vec<EngineReport>) -> bool {
+        let row = self.rows.entry(node).or_default();
+        reports.into_iter().fold(false, |changed, report| row.take(report) || changed)
+    }
+
+    /// What a peer says of a data plane counts unless that one is connected elsewhere.
+    pub(super) fn from_peer(&mut self, peer: NodeId, report: NodeReport) -> bool {
+        let row = self.rows.entry(report.node).or_default();
+        if row.connected && row.through != Some(peer) && !report.connected {
+            return false;
+        }
+        row.through = Some(peer);
+        let connected = std::mem::replace(&mut row.connected, report.connected) != report.connected;
+        self.engines(report.node, report.engines) || connected
+    }
+
+    pub(super) fn peer_lost(&mut self, peer: NodeId) -> bool {
+        let mut changed = false;
+        for row in self.rows.values_mut().filter(|row| row.through == Some(peer)) {
+            changed |= std::mem::replace(&mut row.connected, false);
+        }
+        changed
+    }
+
+    /// The reports of the data planes that are connected to this node: what peers are told.
+    #[must_use]
+    pub fn own_reports(&self) -> Vec<NodeReport> {
+        let own = self.rows.iter().filter(|(_, row)| row.through.is_none());
+        own.map(|(node, row)| row.report(*node)).collect()
+    }
+}
+
+impl Row {
+    fn take(&mut self, report: EngineReport) -> bool {
+        if self.engines.get(&report.engine) == Some(&report) {
+            return false;
+        }
+        if report.ack != AckState::Pending {
+            let answers = self.answers.entry(report.engine).or_default();
+            // An engine that starts anew counts from its own revision: older answers are void.
+            while answers.back().is_some_and(|last| last.revision > report.revision) {
+                answers.pop_back();
+            }
+            answers.push_back(report.clone());
+            if answers.len() > ANSWERS_MAX {
+                answers.pop_front();
+            }
+        }
+        self.engines.insert(report.engine, report);
+        true
+    }
+
+    fn answer(&self, engine: Engine, revision: Revision) -> Option<&EngineReport> {
+        let answers = self.answers.get(&engine)?;
+        let first = answers.iter().find(|answer| answer.revision >= revision)?;
+        // Of several answers for one revision the last is the settled one.
+        answers.iter().rfind(|answer| answer.revision == first.revision)
+    }
+
+    fn answered(&self, revision: Revision) -> bool {
+        self.connected
+            && !self.engines.is_empty()
+            && self.engines.keys().all(|engine| self.answer(*engine, revision).is_some())
+    }
+
+    fn report(&self, node: NodeId) -> NodeReport {
+        NodeReport {
+            node,
+            connected: self.connected,
+            engines: self.engines.values().cloned().collect(),
+        }
+    }
+
+    fn report_for(&self, node: NodeId, revision: Revision) -> NodeReport {
+        let answers = self
+            .engines
+            .iter()
+            .map(|(engine, present)| self.answer(*engine, revision).unwrap_or(present).clone());
+        NodeReport { node, connected: self.connected, engines: answers.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Refusal;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ONE: NodeId = NodeId(1);
+
+    fn report(engine: Engine, revision: u64, ack: AckState) -> EngineReport {
+        EngineReport { engine, revision: Revision(revision), ack, notes: Vec::new() }
+    }
+
+    fn refused() -> AckState {
+        let refusal = Refusal {
+            object: None,
+            field: String::new(),
+            resource: "RouteConfiguration web".to_owned(),
+            message: "no".to_owned(),
+        };
+        AckState::Refused { refusals: vec![refusal] }
+    }
+
+    fn table(reports: Vec<EngineReport>) -> Table {
+        let mut table = Table::default();
+        table.expect([ONE].into(), &[ONE].into());
+        table.connected(ONE, true);
+        table.engines(ONE, reports);
+        table
+    }
+
+    #[test]
+    fn a_node_has_answered_when_each_of_its_engines_has() {
+        use AckState::{Applied, Pending};
+        use Engine::{Envoy, Xdp};
+        let check = |reports: Vec<EngineReport>, complete: bool| {
+            assert_eq!(
+                table(reports.clone()).outcome(Revision(5)).complete,
+                complete,
+                "{reports:?}"
+            );
+        };
+        check(vec![], false);
+        check(vec![report(Envoy, 4, Applied)], false);
+        check(vec![report(Envoy, 5, Pending)], false);
+        check(vec![report(Envoy, 5, Applied)], true);
+        check(vec![report(Envoy, 6, refused())], true);
+        check(vec![report(Envoy, 5, Applied), report(Xdp, 4, Applied)], false);
+        check(vec![report(Envoy, 5, Applied), report(Xdp, 9, Applied)], true);
+        check(vec![report(Envoy, 5, Applied), report(Envoy, 6, Pending)], true);
+    }
+
+    #[test]
+    fn a_disconnected_or_silent_node_is_missing_and_an_unexpected_one_is_not() {
+        let mut table = table(vec![report(Engine::Envoy, 5, AckState::Applied)]);
+        table.connected(ONE, false);
+        assert_eq!(table.outcome(Revision(5)).missing, [ONE]);
+        table.expect(BTreeSet::new(), &[ONE].into());
+        assert!(table.outcome(Revision(5)).complete);
+        table.expect([NodeId(2)].into(), &[NodeId(2)].into());
+        assert_eq!(table.outcome(Revision(5)).missing, [NodeId(2)]);
+        assert!(table.reports().is_empty());
+    }
+
+    #[test]
+    fn a_refusal_is_told_after_a_later_revision_was_accepted() {
+        let table = table(vec![
+            report(Engine::Envoy, 5, refused()),
+            report(Engine::Envoy, 6, AckState::Applied),
+        ]);
+        assert!(table.outcome(Revision(5)).refused());
+        assert!(!table.outcome(Revision(6)).refused());
+    }
+
+    #[test]
+    fn a_restarted_engine_must_answer_anew() {
+        let table = table(vec![
+            report(Engine::Envoy, 9, AckState::Applied),
+            report(Engine::Envoy, 3, AckState::Applied),
+        ]);
+        assert!(!table.outcome(Revision(9)).complete);
+    }
+
+    #[test]
+    fn a_data_plane_that_moves_between_control_nodes_counts_where_it_is_connected() {
+        let report = |connected| NodeReport { node: ONE, connected, engines: Vec::new() };
+        let connected = |table: &Table| table.report(ONE).unwrap().connected;
+        let (here, peer) = (table(Vec::new()), NodeId(2));
+
+        let mut table = here.clone();
+        table.from_peer(peer, report(false));
+        assert!(connected(&table), "a peer's old row says nothing about this node's session");
+        table.from_peer(peer, report(true));
+        table.connected(ONE, false);
+        assert!(connected(&table), "the end of the old session says nothing about the new one");
+        assert!(table.own_reports().is_empty());
+        table.peer_lost(NodeId(3));
+        assert!(connected(&table));
+        table.peer_lost(peer);
+        assert!(!connected(&table));
+        assert_eq!(here.own_reports().len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn answers_stay_bounded_and_the_newest_is_kept(revisions in prop::collection::vec(0_u64..500, 1..300)) {
+            let mut table = table(Vec::new());
+            for revision in &revisions {
+                table.engines(ONE, vec![report(Engine::Xdp, *revision, AckState::Applied)]);
+                prop_assert!(table.outcome(Revision(*revision)).complete);
+                prop_assert!(!table.outcome(Revision(*revision + 1)).complete);
+            }
+            prop_assert!(table.rows[&ONE].answers[&Engine::Xdp].len() <= ANSWERS_MAX);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Membership: who belongs to the cluster, and learners becoming voters.
+//!
+//! The leader's autopilot makes one change at a time: a learner that has caught up becomes a voter
+//! while there are fewer than [`autopilot::VOTERS_WANTED`]. It never takes a vote away; nodes leave by command.
+//! Each node also writes its own record (whether it has a data plane) and tells the ledger whose
+//! data planes are expected to answer.
+
+pub(crate) mod autopilot;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use consensus::{
+    Compare, Consensus, Consistency, MembershipError, Op, ProposeError, RaftStatus, Transaction,
+};
+use model::{
+    api::{Event, NodeInfo},
+    cluster::NodeId,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::{
+    control::{
+        RemoveError,
+        store::{NODES, node_key},
+    },
+    ledger::Ledger,
+};
+
+/// How often the members are looked at when nothing was told: a promotion waits at most this long.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Silence after which a member is not reachable: more than a dozen heartbeats on a LAN.
+const REACHABLE_WITHIN_MS: u64 = 2_000;
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    /// Whether a data plane runs beside the control process.
+    pub(crate) dataplane: bool,
+    /// The version of its program.
+    pub(crate) version: String,
+}
+
+/// What the membership loop works on.
+#[derive(Clone)]
+pub(crate) struct Membership {
+    pub(crate) consensus: Consensus,
+    pub(crate) ledger: Ledger,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) node: NodeId,
+    pub(crate) record: Record,
+}
+
+impl Membership {
+    /// Works until it is dropped.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let mut status = self.consensus.status();
+        let mut told = None;
+        let mut recorded = false;
+        loop {
+            let present = status.borrow_and_update().clone();
+            self.tell(&present, &mut told);
+            if !recorded {
+                recorded = self.write_record(&present).await;
+            }
+            self.expect_answers(&present).await;
+            self.promote(&present).await;
+            tokio::select! {
+                changed = status.changed() => changed?,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Tells listeners when members, roles or the leader changed.
+    fn tell(&self, status: &RaftStatus, told: &mut Option<(Option<NodeId>, Vec<(NodeId, bool)>)>) {
+        let roles = status.members.iter().map(|(node, member)| (*node, member.voter)).collect();
+        let present = Some((status.leader, roles));
+        if *told != present {
+            *told = present;
+            metrics::gauge!("marchproxy_members").set(status.members.len() as f64);
+            // Nobody listening is no error.
+            let _ = self
+                .events
+                .send(Event::Membership { leader: status.leader, nodes: members(status) });
+        }
+    }
+
+    /// Writes this node's record unless it stands there; true when it does.
+    async fn write_record(&self, status: &RaftStatus) -> bool {
+        if !status.members.contains_key(&self.node) || status.leader.is_none() {
+            return false;
+        }
+        let Ok(view) = self.consensus.read(Consistency::Stale).await else { return false };
+        let key = node_key(self.node);
+        let value = serde_json::to_vec(&self.record).expect("it has string keys only");
+        let stored = view.get(&key);
+        if stored.is_some_and(|stored| stored.value == value) {
+            return true;
+        }
+        let compare =
+            Compare::KeyRevision { key: key.clone(), revision: stored.map(|s| s.mod_revision) };
+        let put = Op::Put { key, value: value.into() };
+        let mut transaction =
+            Transaction::new(format!("node {}", self.node), "describe itself", vec![put]);
+        transaction.compare = vec![compare];
+        match self.consensus.propose(transaction).await {
+            Ok(_) => true,
+            Err(ProposeError::Conflict { .. }) => false,
+            Err(error) => {
+                tracing::debug!(%error, "the node's record is not written yet");
+                false
+            }
+        }
+    }
+
+    async fn expect_answers(&self, status: &RaftStatus) {
+        let Ok(view) = self.consensus.read(Consistency::Stale).await else { return };
+        let members: BTreeSet<NodeId> = status.members.keys().copied().collect();
+        let with_dataplane = view.scan(NODES).filter_map(|(key, stored)| {
+            let node = NodeId(key.strip_prefix(NODES)?.parse().ok()?);
+            let record: Record = serde_json::from_slice(&stored.value).ok()?;
+            (record.dataplane && members.contains(&node)).then_some(node)
+        });
+        self.ledger.expect(with_dataplane.collect(), &members);
+    }
+
+    async fn promote(&self, status: &RaftStatus) {
+        let Some(node) = autopilot::next_promotion(status) else { return };
+        match self.consensus.promote(node).await {
+            Ok(()) => tracing::info!(%node, "the learner has caught up and votes"),
+            // It is looked at again in a moment, as it stands then.
+            Err(error) => tracing::debug!(%node, %error, "the learner does not vote yet"),
+        }
+    }
+}
+
+/// The members as the API shows them.
+pub(crate) fn members(status: &RaftStatus) -> Vec<NodeInfo> {
+    let own = status.node;
+    status
+        .members
+        .iter()
+        .map(|(node, member)| NodeInfo {
+            id: *node,
+            addresses: member.addresses.clone(),
+            voter: member.voter,
+            leader: status.leader == Some(*node),
+            reachable: Some(*node) == own
+                || status.leader == Some(*node)
+                || member.last_contact_ms.is_some_and(|ms| ms <= REACHABLE_WITHIN_MS),
+            matched: member.matched,
+        })
+        .collect()
+}
+
+/// Takes a node out, and its record with it.
+pub(crate) async fn remove(
+    consensus: &Consensus,
+    actor: &str,
+    node: NodeId,
+) -> Result<(), RemoveError> {
+    consensus.remove(node).await.map_err(|error| match error {
+        MembershipError::Unknown { node } => RemoveError::Unknown { node },
+        MembershipError::QuorumAtRisk { .. } => RemoveError::Unsafe { reason: error.to_string() },
+        other => RemoveError::Unavailable { reason: other.to_string() },
+    })?;
+    let delete = vec![Op::Delete { key: node_key(node) }];
+    let transaction = Transaction::new(actor, format!("remove node {node}"), delete);
+    // The record of a node that is no member means nothing; it only takes room.
+    if let Err(error) = consensus.propose(transaction).await {
+        tracing::warn!(%node, %error, "the record of the removed node stays");
+    }
+    Ok(())
+}
+
+/// The metrics that are written here, with their meaning.
+pub(crate) fn describe() {
+    metrics::describe_gauge!(
+        "marchproxy_members",
+        metrics::Unit::Count,
+        "Members of the cluster, voters and learners"
+    );
+}

@@ -1,0 +1,145 @@
+//! From a configuration and what is known of endpoints to targets and to what the data plane is
+//! told. Pure.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use model::{
+    EndpointId, Snapshot,
+    endpoint::EndpointHealth,
+    service::{Endpoint, HealthCheck},
+};
+use model::{ObjectKey, Service};
+use runtime::push::HealthUpdate;
+
+/// Every endpoint of a service with a health check, with that check.
+pub(super) fn targets(snapshot: &Snapshot) -> BTreeMap<EndpointId, HealthCheck> {
+    let checked = snapshot
+        .services()
+        .filter_map(|(key, service)| Some((key, service, service.health_check.as_ref()?)));
+    checked
+        .flat_map(|(key, service, check)| {
+            endpoints(key, service).map(move |endpoint| (endpoint, check.clone()))
+        })
+        .collect()
+}
+
+/// What the data plane is told: the endpoints to leave out, and the services all of whose endpoints
+/// fail. Those of the latter are not left out: traffic to a failing endpoint beats none.
+pub(super) fn update(
+    snapshot: &Snapshot,
+    known: &BTreeMap<EndpointId, EndpointHealth>,
+) -> HealthUpdate {
+    let mut update = HealthUpdate::default();
+    for (key, service) in snapshot.services().filter(|(_, service)| service.health_check.is_some())
+    {
+        let fails = |endpoint: &EndpointId| known.get(endpoint).is_some_and(|h| !h.healthy);
+        let failing: Vec<EndpointId> = endpoints(key, service).filter(fails).collect();
+        if failing.is_empty() {
+            continue;
+        }
+        if failing.len() == endpoints(key, service).count() {
+            update.panicking.push(key.clone());
+        } else {
+            update.unhealthy.extend(failing);
+        }
+    }
+    update
+}
+
+fn endpoints<'a>(
+    key: &'a ObjectKey,
+    service: &'a Service,
+) -> impl Iterator<Item = EndpointId> + 'a {
+    let id = |endpoint: &Endpoint| EndpointId {
+        service: key.clone(),
+        address: SocketAddr::new(endpoint.address, endpoint.port),
+    };
+    service.endpoints.iter().map(id)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use model::{Kind, Metadata, Object, Spec, service::Probe};
+
+    use super::*;
+
+    pub(in crate::probes) fn service(name: &str, addresses: &[&str], check: bool) -> Object {
+        let endpoint = |address: &&str| {
+            let address: SocketAddr = address.parse().unwrap();
+            Endpoint {
+                address: address.ip(),
+                port: address.port(),
+                weight: 1,
+                locality: Default::default(),
+            }
+        };
+        let health_check = check.then(|| HealthCheck {
+            probe: Probe::Tcp {},
+            port: None,
+            interval: Duration::from_millis(100),
+            timeout: Duration::from_millis(100),
+            unhealthy_threshold: 2,
+            healthy_threshold: 1,
+        });
+        let service = Service {
+            endpoints: addresses.iter().map(endpoint).collect(),
+            load_balancing: Default::default(),
+            connect_timeout: Duration::from_secs(1),
+            health_check,
+        };
+        let metadata = Metadata {
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            labels: BTreeMap::new(),
+        };
+        Object { metadata, spec: Spec::Service(service) }
+    }
+
+    pub(in crate::probes) fn snapshot(objects: Vec<Object>) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        objects.into_iter().for_each(|object| snapshot.put(Arc::new(object)));
+        snapshot
+    }
+
+    fn id(service: &str, address: &str) -> EndpointId {
+        EndpointId {
+            service: ObjectKey::new(Kind::Service, "default", service),
+            address: address.parse().unwrap(),
+        }
+    }
+
+    const A: &str = "10.0.0.1:80";
+    const B: &str = "10.0.0.2:80";
+
+    #[test]
+    fn only_services_with_a_check_have_targets() {
+        let snapshot = snapshot(vec![service("a", &[A, B], true), service("b", &[A], false)]);
+        let found: Vec<_> = targets(&snapshot).into_keys().collect();
+        assert_eq!(found, [id("a", A), id("a", B)]);
+    }
+
+    #[test]
+    fn some_failing_are_left_out_and_all_failing_are_kept() {
+        let check = |failing: &[&str], unhealthy: &[&str], panicking: bool| {
+            let snapshot = snapshot(vec![service("a", &[A, B], true), service("b", &[A], true)]);
+            let health = |address: &&str| EndpointHealth {
+                endpoint: id("a", address),
+                healthy: false,
+                rtt_us: None,
+                reason: "refused".to_owned(),
+            };
+            let known = failing.iter().map(|a| (id("a", a), health(a))).collect();
+            let found = update(&snapshot, &known);
+            let expected: Vec<_> = unhealthy.iter().map(|a| id("a", a)).collect();
+            assert_eq!(found.unhealthy, expected);
+            assert_eq!(!found.panicking.is_empty(), panicking);
+        };
+        check(&[], &[], false);
+        check(&[A], &[A], false);
+        check(&[B], &[B], false);
+        check(&[A, B], &[], true);
+    }
+}

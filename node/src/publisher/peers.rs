@@ -1,0 +1,94 @@
+//! The client's side of the exchange of ledgers: one connection to every other control node.
+//!
+//! The set of connections follows the membership. A peer that is out of reach takes the data planes
+//! behind it out of the ledger; it is dialled again until it leaves the cluster.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use consensus::Consensus;
+use model::cluster::NodeId;
+use runtime::{
+    identity::NodeIdentity,
+    push::{FrameReader, FrameWriter, FromPlane, ToPlane, client_endpoint, connect},
+};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::ledger::Ledger;
+
+/// Between two attempts to reach a peer: short beside the time that an operator waits for an ack.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Keeps a connection to every other member until it is dropped.
+pub(crate) async fn run(
+    consensus: Consensus,
+    identity: watch::Receiver<Arc<NodeIdentity>>,
+    ledger: Ledger,
+) -> anyhow::Result<()> {
+    let mut status = consensus.status();
+    let mut links: BTreeMap<NodeId, (SocketAddr, AbortOnDropHandle<()>)> = BTreeMap::new();
+    loop {
+        let wanted: BTreeMap<NodeId, SocketAddr> = {
+            let status = status.borrow_and_update();
+            let others = status.members.iter().filter(|(node, _)| Some(**node) != status.node);
+            others.map(|(node, member)| (*node, member.addresses.push)).collect()
+        };
+        links.retain(|node, (address, _)| wanted.get(node) == Some(address));
+        for (node, address) in wanted {
+            links.entry(node).or_insert_with(|| {
+                let link = keep(node, address, identity.clone(), ledger.clone());
+                (address, AbortOnDropHandle::new(tokio::spawn(link)))
+            });
+        }
+        status.changed().await?;
+    }
+}
+
+async fn keep(
+    node: NodeId,
+    address: SocketAddr,
+    identity: watch::Receiver<Arc<NodeIdentity>>,
+    ledger: Ledger,
+) {
+    loop {
+        let identity = identity.borrow().clone();
+        if let Err(error) = follow(node, address, &identity, &ledger).await {
+            tracing::debug!(%node, %address, %error, "the peer's ledger is out of reach");
+        }
+        ledger.peer_lost(node);
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn follow(
+    node: NodeId,
+    address: SocketAddr,
+    identity: &NodeIdentity,
+    ledger: &Ledger,
+) -> anyhow::Result<()> {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let endpoint = client_endpoint(identity, SocketAddr::new(any, 0))?;
+    let connection = connect(&endpoint, identity, address).await?;
+    let (send, receive) = connection.open_bi().await?;
+    let mut writer = FrameWriter::<_, FromPlane>::new(send);
+    let mut reader = FrameReader::<_, ToPlane>::new(receive);
+    writer.write(&FromPlane::PeerHello { node: identity.node() }).await?;
+    while let Some(message) = reader.read().await? {
+        match message {
+            ToPlane::Ledger { reports } => ledger.peer(node, reports),
+            ToPlane::Ping => writer.write(&FromPlane::Pong).await?,
+            ToPlane::Welcome { .. } => {}
+            ToPlane::Goodbye { reason } => anyhow::bail!(reason),
+            other => anyhow::bail!("a control node sent {other:?} to a control node"),
+        }
+    }
+    Ok(())
+}
