@@ -4,10 +4,14 @@
 //! because it may be lost at any time. An implementation must not report a `sync` as done before
 //! the bytes are on the device.
 
+mod simulated;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+pub use simulated::SimulatedDisk;
 
 /// A file that is written at offsets.
 pub trait DiskFile: Send + Sync {
