@@ -21,11 +21,11 @@ fn need_root() {
 fn exchange(network: &Network, from: &str, to: SocketAddr) -> load::Report {
     let plan = load::Plan {
         senders: 1,
-        timeout: Duration::from_millis(300),
+        timeout: Duration::from_millis(150),
         ..load::Plan::new(&network.place(from).unwrap(), &[to])
     };
     let load = plan.udp().unwrap();
-    lab::waiting::wait_for("ten exchanges", LIMIT, || load.report().sent >= 10).unwrap();
+    lab::waiting::wait_for("five exchanges", LIMIT, || load.report().sent >= 5).unwrap();
     load.stop()
 }
 
