@@ -1,15 +1,25 @@
 //! The data plane of a node: it follows the control nodes' configuration and makes Envoy and the
 //! XDP program carry it out.
+//!
+//! [`run`] is the whole of it; [`root`] shows the actors and how they are restarted.
+//!
+//! **Architecture invariants.** Nothing here asks a control node before it acts on what it knows:
+//! with all of them gone, and after a cold start, traffic goes on. Engines know [`Desired`] only,
+//! never the push protocol.
 
 pub mod admin;
+pub mod config;
 pub mod desired;
+pub mod envoy;
+pub mod l7;
 pub mod lkg;
 pub mod metrics;
+pub mod root;
 pub mod subscriber;
 pub mod tasks;
 pub mod xdp;
-pub mod envoy;
-pub mod l7;
 pub mod xds;
 
+pub use config::Config;
 pub use desired::{Changed, Desired, DesiredReceiver};
+pub use root::{DataPlane, RunError, run};

@@ -1,0 +1,89 @@
+//! What a data plane is started with.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// The settings of a data plane.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Push addresses of control nodes, the preferred one (of this host) first.
+    pub control: Vec<SocketAddr>,
+    /// Where this data plane's identity is saved.
+    pub identity_dir: PathBuf,
+    /// Where the last known good configuration is kept; survives reboots.
+    pub state_dir: PathBuf,
+    /// Where lock, sockets and Envoy's files stand; may be emptied by a reboot.
+    pub run_dir: PathBuf,
+    /// Interfaces that XDP is attached to; empty leaves TCP and UDP to Envoy.
+    pub interfaces: Vec<String>,
+    /// The Envoy executable; looked for where absent.
+    pub envoy: Option<PathBuf>,
+    /// Envoy's worker threads; the number of cores where absent.
+    pub envoy_concurrency: Option<u32>,
+    /// The address that listeners on `*` take on this node; all addresses where absent.
+    pub listen_address: Option<IpAddr>,
+    /// The IPv4 address that XDP's connections to endpoints leave from; found where absent.
+    pub source_v4: Option<Ipv4Addr>,
+    /// The IPv6 address that XDP's connections to endpoints leave from; found where absent.
+    pub source_v6: Option<Ipv6Addr>,
+    /// How long open requests may take at a shutdown.
+    pub drain: Duration,
+}
+
+impl Config {
+    /// How long open requests may take at a shutdown where nothing else is asked for.
+    pub const DRAIN: Duration = Duration::from_secs(10);
+
+    /// Settings with nothing but what has no default.
+    #[must_use]
+    pub fn new(
+        control: Vec<SocketAddr>,
+        identity_dir: PathBuf,
+        state_dir: PathBuf,
+        run_dir: PathBuf,
+    ) -> Self {
+        Self {
+            control,
+            identity_dir,
+            state_dir,
+            run_dir,
+            interfaces: Vec::new(),
+            envoy: None,
+            envoy_concurrency: None,
+            listen_address: None,
+            source_v4: None,
+            source_v6: None,
+            drain: Self::DRAIN,
+        }
+    }
+
+    /// The lock that the running data plane of a run directory holds.
+    #[must_use]
+    pub fn lock_file(&self) -> PathBuf {
+        self.run_dir.join("dataplane.lock")
+    }
+
+    /// The Unix socket with metrics and status.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.run_dir.join("dataplane.sock")
+    }
+
+    pub(crate) fn xds_socket(&self) -> PathBuf {
+        self.run_dir.join("xds.sock")
+    }
+
+    /// The address that Envoy binds for listeners on `*`.
+    pub(crate) fn any_address(&self) -> IpAddr {
+        self.listen_address.unwrap_or_else(|| {
+            // A kernel without IPv6 refuses this, and then Envoy would be refused too.
+            match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)) {
+                Ok(_) => Ipv6Addr::UNSPECIFIED.into(),
+                Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+            }
+        })
+    }
+}

@@ -1,0 +1,246 @@
+//! The data plane's root: puts the actors together, supervises them, and ends in good order.
+//!
+//! ```text
+//! root ─┬ xdp         kernel program and maps          restarted under the default budget
+//!       ├ xds         Envoy's configuration server     default
+//!       ├ envoy       the Envoy process                retried for ever, at growing waits
+//!       ├ subscriber  session with a control node      default
+//!       ├ recorder    last known good on disk          default
+//!       └ admin       metrics and status               default
+//! ```
+//! What must survive an actor stands here, in channels and locks that each incarnation is given:
+//! the desired state, the reports, the accepted resources, the store. An exhausted budget ends the
+//! process with its reason; whoever started it starts it again, and traffic that is in the kernel
+//! goes on meanwhile.
+
+mod children;
+mod status;
+
+use std::sync::{Arc, OnceLock};
+
+use runtime::{
+    durable::{self, DurableError},
+    identity::{IdentityError, NodeIdentity, PeerIdentity, Role},
+    process::{LockError, PidLock},
+    push::PlaneInfo,
+    supervision::SupervisorHandle,
+    telemetry::Metrics,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Mutex, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    config::Config,
+    desired::{Changed, Desired, DesiredReceiver},
+    lkg::{RecorderStatus, Store, StoreError},
+    subscriber::{PushStatus, ReportBook},
+    xdp::{L4Placement, pins::PinsError},
+};
+
+pub use status::Status;
+
+/// Why a data plane did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No control node is named.
+    #[error("no control node to follow: name at least one push address")]
+    NoControl,
+    /// The run directory cannot be made.
+    #[error(transparent)]
+    RunDirectory(#[from] DurableError),
+    /// Another data plane runs with this run directory, or the lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The identity cannot be read.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is no identity.
+    #[error("{} holds no identity: join a cluster first", directory.display())]
+    NoIdentity {
+        /// Where it was looked for.
+        directory: std::path::PathBuf,
+    },
+    /// The identity is of another role.
+    #[error("the identity is {found}, not a data plane's")]
+    OtherRole {
+        /// Whom it names.
+        found: PeerIdentity,
+    },
+    /// The directory of the last known good configuration cannot be made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The XDP pins have no usable name.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// An actor did not start.
+    #[error("the data plane does not start: {reason}")]
+    Start {
+        /// Which, and why.
+        reason: String,
+    },
+    /// An actor failed more often than it may.
+    #[error("the data plane gives up: {reason}")]
+    GivenUp {
+        /// Which, and why.
+        reason: String,
+    },
+    /// Signals cannot be received.
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+}
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct DataPlane {
+    supervisor: SupervisorHandle,
+    ended: JoinHandle<()>,
+    status: Arc<Status>,
+    _reports: ReportBook,
+    /// Held to the end, so that a second data plane does not start while this one drains.
+    _lock: PidLock,
+}
+
+/// Runs a data plane until SIGTERM or SIGINT, then drains and stops it.
+///
+/// # Errors
+/// It does not start, or it gives up.
+pub async fn run(config: Config, metrics: Metrics) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut plane = DataPlane::start(config, metrics).await?;
+    let reason = tokio::select! {
+        reason = plane.given_up() => return Err(RunError::GivenUp { reason }),
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(reason, "draining");
+    plane.stop(reason).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl DataPlane {
+    /// Starts all actors. The engines begin with the last known good configuration, before any
+    /// control node has answered.
+    ///
+    /// # Errors
+    /// See [`RunError`]; nothing is left running then.
+    pub async fn start(config: Config, metrics: Metrics) -> Result<Self, RunError> {
+        if config.control.is_empty() {
+            return Err(RunError::NoControl);
+        }
+        durable::private_directory(&config.run_dir)?;
+        let lock = PidLock::acquire(&config.lock_file())?;
+        let identity = identity(&config)?;
+        let (store, restored) = Store::open(&config.state_dir, identity.cluster().clone())?;
+        let desired = match restored {
+            Some(config) => Desired::of(config, Changed::Restored),
+            None => Desired::default(),
+        };
+        crate::metrics::describe();
+        tracing::info!(peer = %identity.peer(), revision = %desired.revision,
+            objects = desired.config.len(), "data plane starts");
+
+        let (desired, desired_receiver) = watch::channel(Arc::new(desired));
+        let (push, push_receiver) = watch::channel(PushStatus::default());
+        let (recorder, recorder_receiver) = watch::channel(RecorderStatus::default());
+        let (placement, placement_receiver) = watch::channel(Arc::new(L4Placement::default()));
+        let reports = ReportBook::open();
+        let plane = PlaneInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host_name(),
+            pid: std::process::id(),
+        };
+        let status = Arc::new(Status {
+            plane: plane.clone(),
+            peer: identity.peer().clone(),
+            metrics,
+            desired: desired_receiver.clone(),
+            push: push_receiver,
+            recorder: recorder_receiver,
+            reports: reports.newest.clone(),
+            placement: placement_receiver.clone(),
+            supervisor: OnceLock::new(),
+        });
+        let parts = children::Parts {
+            config,
+            identity,
+            plane,
+            desired: Arc::new(desired),
+            desired_receiver,
+            push: Arc::new(push),
+            store: Arc::new(Mutex::new(store)),
+            recorder,
+            placement,
+            placement_receiver,
+            reports: reports.sender.clone(),
+            newest: reports.newest.clone(),
+            status: Arc::clone(&status),
+        };
+        let (supervisor, ended) = SupervisorHandle::start(children::specs(parts)?)
+            .await
+            .map_err(|error| RunError::Start { reason: start_reason(error) })?;
+        // Set once, here; the page shows no actors for the moment before.
+        let _ = status.supervisor.set(supervisor.clone());
+        Ok(Self { supervisor, ended, status, _reports: reports, _lock: lock })
+    }
+
+    /// How it stands, live.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// What the engines should run, live.
+    #[must_use]
+    pub fn desired(&self) -> DesiredReceiver {
+        self.status.desired.clone()
+    }
+
+    /// The root supervisor.
+    #[must_use]
+    pub fn supervisor(&self) -> &SupervisorHandle {
+        &self.supervisor
+    }
+
+    /// Waits until the data plane ends by itself, and tells why. Safe to cancel.
+    pub async fn given_up(&mut self) -> String {
+        // The handle never panics: ractor catches what happens inside.
+        let _ = (&mut self.ended).await;
+        self.supervisor.failure().unwrap_or_else(|| "the root supervisor ended".to_owned())
+    }
+
+    /// Drains and stops all actors, the last started first.
+    pub async fn stop(self, reason: &str) {
+        self.supervisor.stop(reason).await;
+    }
+}
+
+fn identity(config: &Config) -> Result<NodeIdentity, RunError> {
+    let Some(identity) = NodeIdentity::load(&config.identity_dir)? else {
+        return Err(RunError::NoIdentity { directory: config.identity_dir.clone() });
+    };
+    if identity.role() != Role::DataPlane {
+        return Err(RunError::OtherRole { found: identity.peer().clone() });
+    }
+    Ok(identity)
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}
+
+fn start_reason(error: ractor::SpawnErr) -> String {
+    match error {
+        ractor::SpawnErr::StartupFailed(inner) => inner.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! The table of the root's children: what each is given, and how it is restarted.
+
+use std::{
+    sync::{Arc, Mutex as Lock},
+    time::Duration,
+};
+
+use model::EngineReport;
+use runtime::{
+    identity::NodeIdentity,
+    push::PlaneInfo,
+    supervision::{ChildSpec, RestartBudget},
+};
+use tokio::sync::{Mutex, mpsc, watch};
+
+use super::{RunError, Status};
+use crate::{
+    admin::{AdminActor, AdminArguments, Pages},
+    config::Config,
+    desired::{Desired, DesiredReceiver},
+    envoy::{EnvoyActor, EnvoyArguments},
+    l7,
+    lkg::{RecorderActor, RecorderArguments, RecorderStatus, Store},
+    subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
+    xdp::{self, L4Placement, PinFolder, XdpActor, XdpArguments, pins::BPFFS},
+    xds::{Ledger, Transferred, XdsActor, XdsArguments},
+};
+
+/// More restarts in a minute than the growing waits let happen: an Envoy that dies over and over is
+/// tried for ever, because ending the data plane with it would end L4 and the way in for the fix.
+const ENVOY_BUDGET: RestartBudget =
+    RestartBudget { max_restarts: 30, window: Duration::from_secs(60) };
+
+/// Time for Envoy to end after its drain, with that of its actor.
+const AFTER_DRAIN: Duration = Duration::from_secs(5);
+
+/// What the children are made of.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) identity: NodeIdentity,
+    pub(super) plane: PlaneInfo,
+    pub(super) desired: Arc<watch::Sender<Arc<Desired>>>,
+    pub(super) desired_receiver: DesiredReceiver,
+    pub(super) push: Arc<watch::Sender<PushStatus>>,
+    pub(super) store: Arc<Mutex<Store>>,
+    pub(super) recorder: watch::Sender<RecorderStatus>,
+    pub(super) placement: watch::Sender<Arc<L4Placement>>,
+    pub(super) placement_receiver: watch::Receiver<Arc<L4Placement>>,
+    pub(super) reports: mpsc::Sender<EngineReport>,
+    pub(super) newest: watch::Receiver<Reports>,
+    pub(super) status: Arc<Status>,
+}
+
+/// The children in the order of their start: engines before the one that feeds them.
+pub(super) fn specs(parts: Parts) -> Result<Vec<ChildSpec>, RunError> {
+    Ok(vec![
+        xdp(&parts)?,
+        xds(&parts),
+        envoy(&parts),
+        subscriber(&parts),
+        recorder(&parts),
+        admin(&parts),
+    ])
+}
+
+fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
+    let config = &parts.config;
+    let instance = format!("{}-{}", parts.identity.cluster(), parts.identity.node());
+    let settings = xdp::Settings {
+        interfaces: config.interfaces.clone(),
+        pins: PinFolder::new(BPFFS, &instance)?,
+        addresses: xdp::addresses::Fixed {
+            source_v4: config.source_v4.map(Into::into),
+            source_v6: config.source_v6.map(Into::into),
+            listen: config.listen_address,
+        },
+    };
+    let arguments = XdpArguments {
+        settings,
+        desired: parts.desired_receiver.clone(),
+        reports: parts.reports.clone(),
+        placement: parts.placement.clone(),
+    };
+    Ok(ChildSpec::actor("xdp", move || (XdpActor, arguments.clone())))
+}
+
+fn xds(parts: &Parts) -> ChildSpec {
+    let desired = parts.desired_receiver.clone();
+    let placement = parts.placement_receiver.clone();
+    let reports = parts.reports.clone();
+    let socket = parts.config.xds_socket();
+    let settings = l7::Settings { any_address: parts.config.any_address() };
+    let (ledger, transferred) = (Arc::<Lock<Ledger>>::default(), Arc::<Transferred>::default());
+    ChildSpec::actor("xds", move || {
+        let arguments = XdsArguments {
+            desired: desired.clone(),
+            placement: placement.clone(),
+            reports: reports.clone(),
+            socket: socket.clone(),
+            settings: settings.clone(),
+            ledger: Arc::clone(&ledger),
+            transferred: Arc::clone(&transferred),
+        };
+        (XdsActor, arguments)
+    })
+}
+
+fn envoy(parts: &Parts) -> ChildSpec {
+    let config = &parts.config;
+    let arguments = EnvoyArguments {
+        binary: config.envoy.clone(),
+        run_dir: config.run_dir.clone(),
+        xds_socket: config.xds_socket(),
+        node: format!("node-{}", parts.identity.node()),
+        cluster: parts.identity.cluster().to_string(),
+        concurrency: config.envoy_concurrency,
+        drain: config.drain,
+        reports: parts.reports.clone(),
+    };
+    ChildSpec::actor("envoy", move || (EnvoyActor, arguments.clone()))
+        .budget(ENVOY_BUDGET)
+        .stop_within(config.drain + AFTER_DRAIN)
+}
+
+fn subscriber(parts: &Parts) -> ChildSpec {
+    let arguments = SubscriberArguments {
+        identity: parts.identity.clone(),
+        control: parts.config.control.clone(),
+        plane: parts.plane.clone(),
+        desired: Arc::clone(&parts.desired),
+        reports: parts.newest.clone(),
+        status: Arc::clone(&parts.push),
+    };
+    ChildSpec::actor("subscriber", move || (SubscriberActor, arguments.clone()))
+}
+
+fn recorder(parts: &Parts) -> ChildSpec {
+    let arguments = RecorderArguments {
+        store: Arc::clone(&parts.store),
+        desired: parts.desired_receiver.clone(),
+        status: parts.recorder.clone(),
+    };
+    ChildSpec::actor("recorder", move || (RecorderActor, arguments.clone()))
+}
+
+fn admin(parts: &Parts) -> ChildSpec {
+    let arguments = AdminArguments {
+        socket: parts.config.admin_socket(),
+        pages: Arc::clone(&parts.status) as Arc<dyn Pages>,
+    };
+    ChildSpec::actor("admin", move || (AdminActor, arguments.clone()))
+}

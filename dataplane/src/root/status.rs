@@ -1,0 +1,81 @@
+//! The data plane's status page.
+
+use std::{fmt, sync::Arc, sync::OnceLock};
+
+use runtime::{
+    identity::PeerIdentity, push::PlaneInfo, supervision::SupervisorHandle, telemetry::Metrics,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::{
+    admin::Pages,
+    desired::DesiredReceiver,
+    lkg::RecorderStatus,
+    subscriber::{PushStatus, Reports},
+    xdp::{L4Placement, Placement},
+};
+
+/// Everything the status is made of, live.
+pub struct Status {
+    pub(super) plane: PlaneInfo,
+    pub(super) peer: PeerIdentity,
+    pub(super) metrics: Metrics,
+    pub(super) desired: DesiredReceiver,
+    pub(super) push: watch::Receiver<PushStatus>,
+    pub(super) recorder: watch::Receiver<RecorderStatus>,
+    pub(super) reports: watch::Receiver<Reports>,
+    pub(super) placement: watch::Receiver<Arc<L4Placement>>,
+    pub(super) supervisor: OnceLock<SupervisorHandle>,
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl Pages for Status {
+    fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+
+    fn status(&self) -> Value {
+        let desired = Arc::clone(&self.desired.borrow());
+        let actors = self.supervisor.get().map(|handle| handle.status().borrow().clone());
+        let engines: Vec<_> = self.reports.borrow().values().cloned().collect();
+        json!({
+            "version": self.plane.version,
+            "host": self.plane.host,
+            "pid": self.plane.pid,
+            "cluster": self.peer.cluster,
+            "node": self.peer.node,
+            "revision": desired.revision,
+            "objects": desired.config.len(),
+            "unhealthy": *desired.unhealthy,
+            "panicking": *desired.panicking,
+            "push": *self.push.borrow(),
+            "last_known_good": *self.recorder.borrow(),
+            "actors": actors.as_deref().unwrap_or_default(),
+            "engines": engines,
+            "l4": placement(&self.placement.borrow()),
+        })
+    }
+}
+
+fn placement(placement: &L4Placement) -> Value {
+    let listeners: serde_json::Map<String, Value> = placement
+        .listeners
+        .iter()
+        .map(|(listener, placed)| {
+            let told = match placed {
+                Placement::Carried => json!({"carried": true}),
+                Placement::NotCarried(reason) => {
+                    json!({"carried": false, "reason": reason.to_string()})
+                }
+            };
+            (listener.to_string(), told)
+        })
+        .collect();
+    json!({"revision": placement.revision, "summary": placement.summary, "xdp": listeners})
+}
