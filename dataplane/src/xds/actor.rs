@@ -43,7 +43,7 @@ pub enum XdsMessage {
 }
 
 /// What the server needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct XdsArguments {
     /// What Envoy should run.
     pub desired: DesiredReceiver,
