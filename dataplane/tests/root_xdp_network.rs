@@ -229,7 +229,6 @@ fn root_real_tcp_and_udp_reach_all_backends_over_both_families() {
     for reason in [Reason::NoRoute, Reason::ForwardingOff, Reason::TableRefused, Reason::TooBig] {
         assert_eq!(statistics.count(reason), 0, "{reason:?}");
     }
-    assert!(network.node.name().starts_with("mpx"));
 }
 
 /// Reads `InCsumErrors` of `/proc/net/snmp`.
@@ -314,11 +313,11 @@ fn root_an_interface_that_is_not_there_is_named_and_comes_later() {
 #[test]
 fn root_an_interface_without_native_mode_runs_generic_and_says_why() {
     let network = Network::new();
-    namespaces::run("ip link add bare type dummy");
-    let settings = Settings { interfaces: vec!["bare".to_owned()], ..network.settings.clone() };
+    // The loopback driver has no XDP.
+    let settings = Settings { interfaces: vec!["lo".to_owned()], ..network.settings.clone() };
     let mut engine = Engine::open(settings.clone()).unwrap();
     engine.reconcile(&desired(1, &services(&[0], 80))).unwrap();
-    let Ok(Mode::Generic(Some(reason))) = &engine.attachments()["bare"] else {
+    let Ok(Mode::Generic(Some(reason))) = &engine.attachments()["lo"] else {
         panic!("{:?}", engine.attachments());
     };
     assert!(reason.contains("bpf_link_create"), "{reason}");
@@ -326,5 +325,5 @@ fn root_an_interface_without_native_mode_runs_generic_and_says_why() {
     drop(engine);
     let mut engine = Engine::open(settings).unwrap();
     engine.reconcile(&desired(1, &services(&[0], 80))).unwrap();
-    assert_eq!(engine.attachments()["bare"], Ok(Mode::Generic(None)));
+    assert_eq!(engine.attachments()["lo"], Ok(Mode::Generic(None)));
 }

@@ -340,12 +340,13 @@ fn root_the_port_of_a_closed_connection_is_used_again() {
     bench.wait_for_refresh();
     bench.wait_for_refresh();
     let refused = bench.engine.statistics().unwrap().count(Reason::PortsExhausted);
-    for n in 5_000..9_000 {
+    // 2,000 of 4,536 ports: sixteen tries miss all the rest once in half a million flows.
+    for n in 5_000..7_000 {
         assert_eq!(bench.run(&flow(n).bytes()).0, TX, "flow {n}");
     }
     let after = bench.engine.statistics().unwrap();
     assert_eq!(after.count(Reason::PortsExhausted), refused);
-    assert!(after.words[stat::PORTS_REUSED] > 3_000, "{after:?}");
+    assert!(after.words[stat::PORTS_REUSED] > 1_500, "{after:?}");
 }
 
 #[test]
@@ -375,6 +376,17 @@ fn root_detach_leaves_nothing_behind() {
     assert_eq!(removed.len(), 5, "{removed:?}");
     assert!(!path.exists());
     assert!(dataplane::xdp::detach(&bench.pins).unwrap().is_empty(), "a second time is fine");
+}
+
+#[test]
+fn root_the_verifier_is_far_from_its_limit() {
+    // A quarter of the kernel's million (BPF_COMPLEXITY_LIMIT_INSNS, include/linux/bpf.h).
+    const BUDGET: u32 = 250_000;
+    let mut bench = Bench::new(&[]);
+    let info = bench.engine.program().xdp().info().unwrap();
+    let verified = info.verified_instruction_count().expect("Linux 5.16 or newer");
+    println!("{verified} instructions verified, {:?} bytes of machine code", info.size_jitted());
+    assert!(verified < BUDGET, "{verified} instructions verified");
 }
 
 #[test]

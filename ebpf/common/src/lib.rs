@@ -17,3 +17,6 @@ pub mod parse;
 pub mod rewrite;
 pub mod state;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;
