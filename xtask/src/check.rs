@@ -14,9 +14,9 @@ use crate::{boundaries, house};
 /// When a check cannot be run at all.
 pub(crate) fn run_all() -> Result<bool> {
     let mut good = true;
-    let mut take = |what: &str, result: Result<()>| {
+    let mut take = |what: &str, work: &dyn Fn() -> Result<()>| {
         let step = Step::begin(what);
-        match result {
+        match work() {
             Ok(()) => step.done(""),
             Err(error) => {
                 good = false;
@@ -24,24 +24,22 @@ pub(crate) fn run_all() -> Result<bool> {
             }
         }
     };
-    take("dependency boundaries", boundaries::check());
-    take("house rules", house::check());
-    take("formatting", run(cargo().args(["fmt", "--all", "--check"])));
-    take(
-        "clippy",
-        run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-    );
-    take(
-        "documentation",
+    take("dependency boundaries", &boundaries::check);
+    take("house rules", &house::check);
+    take("formatting", &|| run(cargo().args(["fmt", "--all", "--check"])));
+    take("clippy", &|| {
+        run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    });
+    take("documentation", &|| {
         run(cargo().env("RUSTDOCFLAGS", "-D warnings").args([
             "doc",
             "--workspace",
             "--no-deps",
             "--document-private-items",
-        ])),
-    );
+        ]))
+    });
     if succeeds(cargo().args(["deny", "--version"])) {
-        take("cargo-deny", run(cargo().args(["deny", "check", "bans", "licenses", "sources"])));
+        take("cargo-deny", &|| run(cargo().args(["deny", "check", "bans", "licenses", "sources"])));
     } else {
         eprintln!(
             "left out: cargo-deny (`cargo xtask setup --with-deny` installs it); the dependency boundaries above are checked without it"
