@@ -1,4 +1,6 @@
 //! The table of the root's children: what each is given, and how it is restarted.
+//!
+//! `xds` takes the whole L4 placement (`XdsArguments::placement`) and picks what XDP carries.
 
 use std::{
     sync::{Arc, Mutex as Lock},
