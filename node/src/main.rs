@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The program `marchproxy`; everything it does is in the library beside it.
+
+fn main() -> std::process::ExitCode {
+    node::cli::main()
+}

@@ -1,0 +1,9 @@
+//! The API of a real one-node cluster over real TLS.
+
+mod access;
+mod events;
+mod harness;
+mod hostile;
+mod openapi;
+mod schema;
+mod writes;

@@ -1,0 +1,184 @@
+//! The OpenAPI document says what is true: of every route, and of every real answer.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    harness::{Node, Raw, SHOP},
+    schema::differences,
+};
+use crate::api::{openapi::document, routes::operations};
+
+#[test]
+fn the_document_names_exactly_the_routes_and_every_reference_leads_somewhere() {
+    let document = document();
+    let mut named = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            named.insert((method.to_ascii_uppercase(), path.clone()));
+        }
+    }
+    let served: BTreeSet<_> = operations()
+        .iter()
+        .map(|operation| (operation.method.to_string(), operation.path.to_owned()))
+        .collect();
+    assert_eq!(named, served);
+    let ids: BTreeSet<_> = operations().iter().map(|operation| operation.id).collect();
+    assert_eq!(ids.len(), served.len(), "an operation id stands twice");
+    let mut used = BTreeSet::new();
+    references(&document, &mut used);
+    for reference in &used {
+        assert!(document.pointer(&reference[1..]).is_some(), "{reference} leads nowhere");
+    }
+    for schema in document["components"]["schemas"].as_object().unwrap().keys() {
+        // Events travel as text, so no operation refers to their schema.
+        let known = schema == "Event" || used.contains(&format!("#/components/schemas/{schema}"));
+        assert!(known, "nothing refers to the schema {schema}");
+    }
+}
+
+fn references(value: &Value, out: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(reference) = fields.get("$ref").and_then(Value::as_str) {
+                out.insert(reference.to_owned());
+            }
+            fields.values().for_each(|value| references(value, out));
+        }
+        Value::Array(values) => values.iter().for_each(|value| references(value, out)),
+        _ => {}
+    }
+}
+
+/// Reads a real answer against what the document says of its operation and status.
+fn check(document: &Value, method: &Method, template: &str, raw: &Raw) {
+    let operation = &document["paths"][template][method.as_str().to_ascii_lowercase()];
+    let mut response = &operation["responses"][raw.status.as_str()];
+    if response["$ref"].is_string() {
+        response = &document["components"]["responses"]["Error"];
+    }
+    let text = String::from_utf8_lossy(&raw.body);
+    assert!(response.is_object(), "{method} {template} answered {}: {text}", raw.status);
+    let Some(content) = response["content"].as_object() else {
+        assert!(raw.body.is_empty(), "{method} {template}: {text}");
+        return;
+    };
+    let media_type = raw.headers["content-type"].to_str().unwrap();
+    let schema = content.get(media_type).unwrap_or_else(|| panic!("{template}: {media_type}"));
+    if media_type == "application/json" {
+        let found = differences(document, &schema["schema"], &raw.json());
+        assert!(found.is_empty(), "{method} {template} {}: {found:#?}\n{text}", raw.status);
+    }
+}
+
+#[tokio::test]
+async fn real_answers_of_every_operation_are_as_the_document_says() {
+    let node = Node::start().await;
+    let document = node.get("/v1/openapi.json").await.json();
+    let mut reached = BTreeSet::new();
+    let bad = SHOP.replace("port: 8080", "port: 0");
+    let secret = "mpj_wrong";
+    let join = json!({"csr": "x", "dataplane_csr": "x", "time_ms": 0, "addresses": {"name": "x",
+        "api": "127.0.0.1:1", "raft": "127.0.0.1:2", "push": "127.0.0.1:3", "zone": ""}});
+    // Method, template, path, body, expected status; in this order.
+    let calls: Vec<(&str, &str, &str, String, u16)> = vec![
+        ("GET", "/healthz", "/healthz", String::new(), 200),
+        ("GET", "/metrics", "/metrics", String::new(), 200),
+        ("GET", "/metrics/dataplane", "/metrics/dataplane", String::new(), 502),
+        ("GET", "/v1/openapi.json", "/v1/openapi.json", String::new(), 200),
+        ("POST", "/v1/diff", "/v1/diff", SHOP.to_owned(), 200),
+        ("POST", "/v1/apply", "/v1/apply?dryRun=true", SHOP.to_owned(), 200),
+        (
+            "POST",
+            "/v1/apply",
+            "/v1/apply?message=first&wait=true&timeout=1ms",
+            SHOP.to_owned(),
+            200,
+        ),
+        ("POST", "/v1/apply", "/v1/apply", bad, 422),
+        ("POST", "/v1/apply", "/v1/apply?expectRevision=1", SHOP.to_owned(), 409),
+        ("POST", "/v1/apply", "/v1/apply?unknown=1", SHOP.to_owned(), 400),
+        ("POST", "/v1/diff", "/v1/diff", SHOP.replace("weight: 90", "weight: 80"), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/listeners", String::new(), 200),
+        (
+            "GET",
+            "/v1/objects/{kind}",
+            "/v1/objects/HTTPRoute?consistency=stale",
+            String::new(),
+            200,
+        ),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/tcproutes", String::new(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/services?namespace=default", String::new(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/pods", String::new(), 400),
+        (
+            "GET",
+            "/v1/objects/{kind}/{namespace}/{name}",
+            "/v1/objects/Service/default/cart",
+            String::new(),
+            200,
+        ),
+        (
+            "GET",
+            "/v1/objects/{kind}/{namespace}/{name}",
+            "/v1/objects/Service/default/none",
+            String::new(),
+            404,
+        ),
+        (
+            "DELETE",
+            "/v1/objects/{kind}/{namespace}/{name}",
+            "/v1/objects/UDPRoute/default/ticks?message=m",
+            String::new(),
+            200,
+        ),
+        (
+            "DELETE",
+            "/v1/objects/{kind}/{namespace}/{name}",
+            "/v1/objects/Service/default/cart",
+            String::new(),
+            422,
+        ),
+        ("GET", "/v1/history", "/v1/history?limit=5", String::new(), 200),
+        ("GET", "/v1/history", "/v1/history?limit=0", String::new(), 400),
+        ("GET", "/v1/history/{revision}", "/v1/history/NEWEST", String::new(), 200),
+        ("GET", "/v1/history/{revision}", "/v1/history/999999", String::new(), 404),
+        ("POST", "/v1/rollback", "/v1/rollback?dryRun=true", r#"{"revision":OLDEST}"#.into(), 200),
+        ("POST", "/v1/rollback", "/v1/rollback", r#"{"revision":999999}"#.into(), 404),
+        ("GET", "/v1/acks", "/v1/acks?wait=1ms", String::new(), 200),
+        ("GET", "/v1/events", "/v1/events", String::new(), 200),
+        ("GET", "/v1/status", "/v1/status", String::new(), 200),
+        ("GET", "/v1/nodes", "/v1/nodes", String::new(), 200),
+        ("DELETE", "/v1/nodes/{id}", "/v1/nodes/99", String::new(), 404),
+        ("POST", "/v1/tokens", "/v1/tokens", r#"{"name":"ci","role":"read"}"#.into(), 201),
+        ("POST", "/v1/tokens", "/v1/tokens", r#"{"name":"ci","role":"read"}"#.into(), 422),
+        ("GET", "/v1/tokens", "/v1/tokens", String::new(), 200),
+        ("DELETE", "/v1/tokens/{name}", "/v1/tokens/ci", String::new(), 204),
+        ("DELETE", "/v1/tokens/{name}", "/v1/tokens/ci", String::new(), 404),
+        ("POST", "/v1/join-lines", "/v1/join-lines", r#"{"ttlSeconds":60}"#.into(), 201),
+        ("POST", "/v1/join-lines", "/v1/join-lines", r#"{"ttlSeconds":1}"#.into(), 422),
+        ("POST", "/v1/join", "/v1/join", join.to_string(), 401),
+    ];
+    for (method, template, path, body, expected) in calls {
+        let history = node.get("/v1/history").await.json();
+        let entries = history["entries"].as_array().unwrap().clone();
+        let revision = |entry: Option<&Value>| {
+            entry.map_or_else(|| "0".to_owned(), |entry| entry["revision"].to_string())
+        };
+        let path = path.replace("NEWEST", &revision(entries.first()));
+        let body = body.replace("OLDEST", &revision(entries.last()));
+        let method: Method = method.parse().unwrap();
+        let token = if template == "/v1/join" { secret } else { &node.admin };
+        let raw = node.call(method.clone(), &path, Some(token), &[], body).await;
+        let text = String::from_utf8_lossy(&raw.body);
+        assert_eq!(raw.status.as_u16(), expected, "{method} {path}: {text}");
+        check(&document, &method, template, &raw);
+        reached.insert((method.to_string(), template.to_owned()));
+    }
+    for operation in operations() {
+        let one = (operation.method.to_string(), operation.path.to_owned());
+        assert!(reached.contains(&one), "no answer of {one:?} was read");
+    }
+    node.running.shutdown().await;
+}

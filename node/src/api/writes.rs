@@ -1,0 +1,156 @@
+//! Writes of the configuration, and what they would change.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use axum::{Extension, extract::State, response::Response};
+use consensus::Consistency;
+use http::HeaderMap;
+use model::{
+    Object, ObjectKey, Revision,
+    api::{Action, ApplyResponse, DiffResponse, ObjectDiff, RollbackRequest},
+};
+use serde::Deserialize;
+
+use super::{
+    ACK_WAIT_MAX, Shared, acks, fields,
+    objects::Address,
+    reply::{ApiError, json_at},
+    request::{Content, Params, Segments, request_id},
+    types::WriteResponse,
+};
+use crate::{control::ApplyOptions, tokens::Caller};
+
+/// The longest message of the history.
+const MESSAGE_BYTES_MAX: usize = 1024;
+/// How long is waited for acknowledgements when no time is given.
+const WAIT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The query of every write.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct WriteQuery {
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    wait: bool,
+    timeout: Option<String>,
+    expect_revision: Option<u64>,
+    #[serde(default)]
+    message: String,
+}
+
+impl WriteQuery {
+    fn options(&self, caller: &Caller, headers: &HeaderMap) -> Result<ApplyOptions, ApiError> {
+        if self.message.len() > MESSAGE_BYTES_MAX {
+            return Err(ApiError::bad_request(format!(
+                "the message has {} bytes; {MESSAGE_BYTES_MAX} are allowed",
+                self.message.len()
+            )));
+        }
+        Ok(ApplyOptions {
+            actor: caller.name.clone(),
+            message: self.message.clone(),
+            request: request_id(headers, &caller.name)?,
+            dry_run: self.dry_run,
+            expect_revision: self.expect_revision.map(Revision),
+        })
+    }
+
+    /// How long to wait for acknowledgements, when at all.
+    fn waiting(&self) -> Result<Option<Duration>, ApiError> {
+        let timeout = match &self.timeout {
+            Some(text) => acks::time(text)?.min(ACK_WAIT_MAX),
+            None => WAIT_DEFAULT,
+        };
+        Ok((self.wait && !self.dry_run).then_some(timeout))
+    }
+}
+
+pub(super) async fn apply(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Params(query): Params<WriteQuery>,
+    headers: HeaderMap,
+    content: Content,
+) -> Result<Response, ApiError> {
+    let options = query.options(&caller, &headers)?;
+    let waiting = query.waiting()?;
+    let written = shared.control.apply(documents(content).await?, options).await?;
+    Ok(respond(&shared, written, waiting).await)
+}
+
+pub(super) async fn rollback(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Params(query): Params<WriteQuery>,
+    headers: HeaderMap,
+    content: Content,
+) -> Result<Response, ApiError> {
+    let options = query.options(&caller, &headers)?;
+    let waiting = query.waiting()?;
+    let RollbackRequest { revision } = content.json()?;
+    let written = shared.control.rollback(revision, options).await?;
+    Ok(respond(&shared, written, waiting).await)
+}
+
+pub(super) async fn remove(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    Segments(address): Segments<Address>,
+    Params(query): Params<WriteQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let options = query.options(&caller, &headers)?;
+    let waiting = query.waiting()?;
+    let written = shared.control.delete(vec![address.key()?], options).await?;
+    Ok(respond(&shared, written, waiting).await)
+}
+
+/// What an apply of the documents would change. Validates as the apply would, and writes nothing.
+pub(super) async fn diff(
+    State(shared): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    content: Content,
+) -> Result<Response, ApiError> {
+    let objects = documents(content).await?;
+    let new: BTreeMap<ObjectKey, serde_json::Value> =
+        objects.iter().map(|object| (object.key(), object.to_value())).collect();
+    let options = ApplyOptions { actor: caller.name, dry_run: true, ..ApplyOptions::default() };
+    let planned = shared.control.apply(objects, options).await?;
+    let present = shared
+        .control
+        .snapshot(Consistency::AtLeast(consensus::Revision(planned.revision.0)))
+        .await?;
+    let objects = planned
+        .objects
+        .into_iter()
+        .filter(|outcome| outcome.action != Action::Unchanged)
+        .map(|outcome| {
+            let old = present.get(&outcome.object).map(|object| object.to_value());
+            ObjectDiff {
+                fields: fields::changes(old.as_ref(), new.get(&outcome.object)),
+                object: outcome.object,
+                action: outcome.action,
+            }
+        })
+        .collect();
+    let body = DiffResponse { revision: planned.revision, objects };
+    Ok(json_at(body.revision, &body))
+}
+
+/// Parses documents away from the threads that serve others: 16 MiB take a second.
+async fn documents(content: Content) -> Result<Vec<Object>, ApiError> {
+    let parsed = tokio::task::spawn_blocking(move || {
+        let text = content.text()?;
+        model::parse::parse_documents(text).map_err(ApiError::from)
+    });
+    parsed.await.map_err(|_| ApiError::unavailable("this node is stopping"))?
+}
+
+async fn respond(shared: &Shared, written: ApplyResponse, waiting: Option<Duration>) -> Response {
+    let acks = match waiting {
+        Some(timeout) => Some(acks::wait(shared, written.revision, timeout).await),
+        None => None,
+    };
+    json_at(written.revision, &WriteResponse { written, acks })
+}

@@ -1,0 +1,90 @@
+//! The command line: what can be typed, and which file does it.
+//!
+//! Client commands talk to the API with the context file's token; `up`, `join` and `dataplane` are
+//! the long-running processes. An error is printed once, with its causes, and the exit status says
+//! what kind it was ([`exit::Exit`]).
+
+mod apply;
+pub mod arguments;
+mod browse;
+mod cluster;
+mod contexts;
+pub mod exit;
+mod input;
+mod print;
+mod process;
+mod session;
+mod stream;
+pub mod table;
+pub mod view;
+mod welcome;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use arguments::{Cli, Command};
+use exit::{Exit, Failure};
+
+/// Parses the command line, does what it says and returns the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nobody is left to be told when this cannot be printed.
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    match run(cli) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            print::error(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { connection, command } = cli;
+    match command {
+        Command::Up(arguments) => process::up(arguments, &connection),
+        Command::Join(arguments) => process::join(arguments, &connection),
+        Command::Dataplane(_) => Err(exit::Failure::Usage { reason: String::new() }),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "marchproxy", &mut script);
+            print::out(&String::from_utf8_lossy(&script))
+        }
+        Command::Version => print::out(concat!("marchproxy ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Context { command } => contexts::run(command, &connection),
+        command => session::block_on(client_command(command, connection)),
+    }
+}
+
+async fn client_command(
+    command: Command,
+    connection: arguments::Connection,
+) -> Result<(), Failure> {
+    let client = session::client(&connection)?;
+    match command {
+        Command::Apply(arguments) => apply::apply(&client, arguments).await,
+        Command::Delete(arguments) => apply::delete(&client, arguments).await,
+        Command::Rollback(arguments) => apply::rollback(&client, arguments).await,
+        Command::Get(arguments) => browse::get(&client, arguments).await,
+        Command::Diff(arguments) => browse::diff(&client, arguments).await,
+        Command::History(arguments) => browse::history(&client, arguments).await,
+        Command::Status(arguments) => cluster::status(&client, arguments).await,
+        Command::Nodes { command, output } => cluster::nodes(&client, command, output).await,
+        Command::Token { command } => cluster::token(&client, command).await,
+        Command::Events(arguments) => stream::events(&client, arguments).await,
+        Command::Up(_)
+        | Command::Join(_)
+        | Command::Dataplane(_)
+        | Command::Completions { .. }
+        | Command::Version
+        | Command::Context { .. } => unreachable!("these commands need no client"),
+    }
+}

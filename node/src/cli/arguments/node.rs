@@ -1,0 +1,106 @@
+//! Arguments of the long-running processes.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use clap::{Args, ValueEnum};
+
+use crate::settings::Flags;
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people
+    #[default]
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// How and how much is logged, to the standard error.
+#[derive(Args, Clone, Debug)]
+pub struct LogArgs {
+    /// How logs are written
+    #[arg(long = "log", value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: LogFormat,
+    /// What is logged, as a filter: `info`, `debug`, `info,node::control=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log_level: String,
+}
+
+/// Arguments of `up`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Alone, `up` forms a cluster of one node, writes the context file of its administrator and prints a
+join line for the next host. On a host that was a node before, it takes up that node, with the
+settings it had; flags that are given now replace them.
+
+With --expect, --peers and a shared secret, the same command on every host forms one cluster:
+  marchproxy up --expect 3 --peers 10.0.0.1,10.0.0.2,10.0.0.3 --cluster-secret-file /etc/marchproxy/secret
+
+Several nodes on one host:
+  marchproxy up --address 127.0.0.11 --data-dir /tmp/n1/data --run-dir /tmp/n1/run")]
+pub struct UpArgs {
+    /// The node's settings.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Form the cluster together with others: how many founders there are
+    #[arg(long, value_name = "N", requires_all = ["peers", "cluster_secret_file"],
+          value_parser = clap::value_parser!(u16).range(1..=7))]
+    pub expect: Option<u16>,
+    /// Addresses or one DNS name of the founders, this host included or not
+    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',', requires = "expect")]
+    pub peers: Vec<String>,
+    /// A file (mode 0600) with the secret that all founders share, at least 32 characters
+    #[arg(long, value_name = "FILE", requires = "expect")]
+    pub cluster_secret_file: Option<PathBuf>,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Arguments of `join`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Get a join line on any node with `marchproxy token join`. It works once and for an hour.
+  marchproxy join mp1.…
+After a restart of the host, `marchproxy up` takes up the node; no line is needed again.")]
+pub struct JoinArgs {
+    /// The join line
+    #[arg(value_name = "LINE")]
+    pub line: String,
+    /// The node's settings.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Arguments of `dataplane`, as the control process gives them.
+#[derive(Args, Clone, Debug)]
+pub struct DataplaneArgs {
+    /// The data plane's directory
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where sockets and locks are
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: PathBuf,
+    /// Where the control process pushes; without it, the data plane runs what it has on disk
+    #[arg(long, value_name = "ADDRESS")]
+    pub push: Option<SocketAddr>,
+    /// The Envoy binary [default: the one on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub envoy: Option<PathBuf>,
+    /// Interfaces that carry L4 traffic by XDP
+    #[arg(long, value_name = "INTERFACE")]
+    pub xdp: Vec<String>,
+    /// The address that listeners on `*` take
+    #[arg(long, value_name = "IP")]
+    pub listen_address: Option<IpAddr>,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+}

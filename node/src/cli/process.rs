@@ -1,0 +1,73 @@
+//! The long-running processes: `up`, `join` and `dataplane`.
+
+use runtime::telemetry::{self, Metrics};
+
+use super::{
+    arguments::{Connection, JoinArgs, LogArgs, LogFormat, UpArgs},
+    exit::Failure,
+    welcome,
+};
+use crate::{
+    api,
+    control::{self, Running, Start},
+    settings::{Flags, Settings},
+};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+pub(super) fn up(arguments: UpArgs, connection: &Connection) -> Result<(), Failure> {
+    let UpArgs { flags, expect, peers, cluster_secret_file, log } = arguments;
+    let start = match (expect, cluster_secret_file) {
+        (Some(expect), Some(secret_file)) => {
+            Start::Expect { expect: usize::from(expect), peers, secret_file }
+        }
+        _ => Start::Up,
+    };
+    control(flags, start, &log, connection)
+}
+
+pub(super) fn join(arguments: JoinArgs, connection: &Connection) -> Result<(), Failure> {
+    let JoinArgs { line, flags, log } = arguments;
+    let line = line.parse().map_err(|error| Failure::process("cannot join", error))?;
+    control(flags, Start::Join { line }, &log, connection)
+}
+
+fn control(
+    flags: Flags,
+    start: Start,
+    log: &LogArgs,
+    connection: &Connection,
+) -> Result<(), Failure> {
+    let settings = Settings::resolve(flags)
+        .map_err(|error| Failure::process("the settings are not usable", error))?;
+    let metrics = telemetry("control", log)?;
+    api::describe();
+    let api = api::server(api::Options {
+        run_dir: settings.run_dir.clone(),
+        metrics: std::sync::Arc::new(move || metrics.render()),
+    });
+    block_on(async {
+        let welcome = async |running: &Running| welcome::welcome(running, connection).await;
+        Box::pin(control::run(settings, start, api, welcome))
+            .await
+            .map_err(|error| Failure::process("the control process ended", error))
+    })
+}
+
+fn telemetry(process: &'static str, log: &LogArgs) -> Result<Metrics, Failure> {
+    let format = match log.format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    let failed = |error| Failure::process("cannot set up logs and metrics", error);
+    telemetry::start_logging(format, &log.log_level).map_err(failed)?;
+    Metrics::install(process, VERSION).map_err(failed)
+}
+
+fn block_on(process: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::process("cannot start the async runtime", error))?
+        .block_on(process)
+}

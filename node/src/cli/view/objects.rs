@@ -1,0 +1,145 @@
+//! Tables of objects: one line each, with what an operator looks for first in its kind.
+
+use model::Kind;
+use serde_json::Value;
+
+use crate::cli::table;
+
+/// Lays out objects of one kind.
+#[must_use]
+pub fn table(kind: Kind, objects: &[Value], with_namespace: bool) -> String {
+    let mut headings = if with_namespace { vec!["NAMESPACE", "NAME"] } else { vec!["NAME"] };
+    headings.extend_from_slice(columns(kind));
+    let rows: Vec<Vec<String>> = objects
+        .iter()
+        .map(|object| {
+            let metadata = &object["metadata"];
+            let mut row = Vec::new();
+            if with_namespace {
+                row.push(text(&metadata["namespace"]));
+            }
+            row.push(text(&metadata["name"]));
+            row.extend(cells(kind, &object["spec"]));
+            row
+        })
+        .collect();
+    table::render(&headings, &rows)
+}
+
+fn columns(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Listener => &["PROTOCOL", "ADDRESS", "PORT", "ENGINE"],
+        Kind::HttpRoute => &["HOSTS", "LISTENERS", "RULES"],
+        Kind::TcpRoute | Kind::UdpRoute => &["LISTENERS", "BACKENDS"],
+        Kind::Service => &["ENDPOINTS", "BALANCING", "HEALTH CHECK"],
+    }
+}
+
+fn cells(kind: Kind, spec: &Value) -> Vec<String> {
+    match kind {
+        Kind::Listener => ["protocol", "address", "port", "engine"]
+            .into_iter()
+            .map(|field| text(&spec[field]))
+            .collect(),
+        Kind::HttpRoute => vec![
+            join(&spec["hosts"], text),
+            join(&spec["listeners"], reference),
+            count(&spec["rules"]),
+        ],
+        Kind::TcpRoute | Kind::UdpRoute => {
+            vec![join(&spec["listeners"], reference), join(&spec["backends"], backend)]
+        }
+        Kind::Service => {
+            vec![
+                count(&spec["endpoints"]),
+                text(&spec["loadBalancing"]),
+                check(&spec["healthCheck"]),
+            ]
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn count(value: &Value) -> String {
+    value.as_array().map_or(0, Vec::len).to_string()
+}
+
+fn join(value: &Value, one: impl Fn(&Value) -> String) -> String {
+    value.as_array().into_iter().flatten().map(one).collect::<Vec<_>>().join(",")
+}
+
+fn reference(value: &Value) -> String {
+    text(&value["name"])
+}
+
+fn backend(value: &Value) -> String {
+    match value["weight"].as_u64() {
+        None | Some(1) => reference(&value["service"]),
+        Some(weight) => format!("{}={weight}", reference(&value["service"])),
+    }
+}
+
+fn check(value: &Value) -> String {
+    let interval = text(&value["interval"]);
+    match value {
+        Value::Object(check) if check.contains_key("http") => {
+            format!("http {} every {interval}", text(&check["http"]["path"]))
+        }
+        Value::Object(check) if check.contains_key("tcp") => format!("tcp every {interval}"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn services_show_endpoints_balancing_and_check() {
+        let objects = [
+            json!({"kind": "Service", "metadata": {"name": "cart", "namespace": "default"}, "spec": {
+                "endpoints": [{}, {}], "loadBalancing": "LeastRequest",
+                "healthCheck": {"http": {"path": "/healthz"}, "interval": "500ms"}}}),
+            json!({"kind": "Service", "metadata": {"name": "orders", "namespace": "shop"}, "spec": {
+                "endpoints": [], "loadBalancing": "Maglev"}}),
+        ];
+        let expected = "\
+NAMESPACE  NAME    ENDPOINTS  BALANCING     HEALTH CHECK
+default    cart    2          LeastRequest  http /healthz every 500ms
+shop       orders  0          Maglev        -
+";
+        assert_eq!(table(Kind::Service, &objects, true), expected);
+    }
+
+    #[test]
+    fn listeners_and_routes_show_what_connects_them() {
+        let listener = json!({"metadata": {"name": "web"}, "spec":
+            {"protocol": "HTTP", "address": "*", "port": 8080, "engine": "auto"}});
+        assert_eq!(
+            table(Kind::Listener, &[listener], false),
+            "NAME  PROTOCOL  ADDRESS  PORT  ENGINE\nweb   HTTP      *        8080  auto\n"
+        );
+        let route = json!({"metadata": {"name": "r"}, "spec": {
+            "listeners": [{"name": "a"}, {"name": "b"}],
+            "backends": [{"service": {"name": "x"}, "weight": 1}, {"service": {"name": "y"}, "weight": 3}]}});
+        assert_eq!(
+            table(Kind::TcpRoute, &[route], false),
+            "NAME  LISTENERS  BACKENDS\nr     a,b        x,y=3\n"
+        );
+        let route = json!({"metadata": {"name": "r"}, "spec":
+            {"listeners": [{"name": "a"}], "hosts": ["x.example", "*"], "rules": [{}, {}]}});
+        assert_eq!(
+            table(Kind::HttpRoute, &[route], false),
+            "NAME  HOSTS        LISTENERS  RULES\nr     x.example,*  a          2\n"
+        );
+    }
+}
