@@ -1,6 +1,6 @@
 //! Every reference resolves; what others refer to is neither removed nor made unfit for them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fault::{fault, referred};
 use crate::{
@@ -57,14 +57,14 @@ fn check_referred(
     changed: &BTreeSet<ObjectKey>,
     errors: &mut Vec<ConfigError>,
 ) {
-    let suspects: HashMap<(Kind, &str, &str), &ObjectKey> = changed
+    let suspects: BTreeMap<(Kind, &str, &str), &ObjectKey> = changed
         .iter()
         .filter(|key| match key.kind {
             Kind::Listener => true,
             Kind::Service => snapshot.get(key).is_none(),
             Kind::HttpRoute | Kind::TcpRoute | Kind::UdpRoute => false,
         })
-        .map(|key| ((key.kind, key.namespace.as_str(), key.name.as_str()), key))
+        .map(|key| ((key.kind, key.name.as_str(), key.namespace.as_str()), key))
         .collect();
     if suspects.is_empty() {
         return;
@@ -76,7 +76,7 @@ fn check_referred(
             continue;
         }
         each_reference(&route.spec, &mut |kind, reference, path| {
-            let target = (kind, reference.namespace.as_str(), reference.name.as_str());
+            let target = (kind, reference.name.as_str(), reference.namespace.as_str());
             let Some(&target) = suspects.get(&target) else { return };
             let fits = match snapshot.get(target).map(|object| &object.spec) {
                 Some(Spec::Listener(listener)) => fits(key.kind, listener),

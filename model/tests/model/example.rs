@@ -5,6 +5,30 @@ use model::{Kind, Object, parse};
 /// The text of the example that the demonstration applies.
 pub(crate) const SHOP: &str = include_str!("../../../examples/shop.yaml");
 
+/// The reference of all fields.
+const REFERENCE: &str = include_str!("../../../docs/configuration.md");
+
+#[test]
+fn the_examples_of_the_reference_are_valid() {
+    let blocks = REFERENCE.split("```yaml\n").skip(1);
+    let examples: Vec<&str> = blocks.filter_map(|block| block.split("```").next()).collect();
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        if let Err(errors) = parse::parse_documents(example) {
+            panic!("{errors}\n{example}");
+        }
+    }
+}
+
+#[test]
+fn the_errors_of_the_reference_are_those_given() {
+    let input = "kind: Listener\nmetadata: { name: web }\nspec: { protocol: TCP, port: 0 }\n---\n\
+                 kind: HTTPRoute\nmetadata: { name: shop }\nspec: { listeners: [{ name: web }], \
+                 hosts: ['*'], rules: [{ backends: [{ service: { name: a } }], timout: 5s }] }\n";
+    let errors = parse::parse_documents(input).expect_err("two mistakes").to_string();
+    assert!(REFERENCE.contains(&errors), "{errors}");
+}
+
 #[test]
 fn the_shop_is_valid_and_round_trips() {
     let objects = parse::parse_documents(SHOP).unwrap_or_else(|errors| panic!("{errors}"));
