@@ -5,7 +5,7 @@
 //! costs the same for IPv4 and IPv6.
 
 use crate::{
-    checksum::{Difference, apply, apply_udp},
+    checksum::{Difference, add, apply, apply_udp},
     layout::{Connection, TCP, Tuple},
     parse::{
         ETHERNET, IPV4, IPV6, Packet, TCP_CHECKSUM, TCP_HEADER, UDP_CHECKSUM, UDP_HEADER, read,
@@ -92,6 +92,22 @@ pub fn translation(from: &Tuple, to: &Tuple) -> Connection {
         header_delta: addresses.fold(),
         ..Connection::default()
     }
+}
+
+/// Gives a direction made for source port 0 its real source port.
+#[inline(always)]
+pub const fn set_source_port(connection: &mut Connection, port_be: u16) {
+    let later = Difference::new().replace(0, port_be as u32).fold();
+    connection.source_port_be = port_be;
+    connection.transport_delta = add(connection.transport_delta, later);
+}
+
+/// Takes the transport difference of a direction made for packets to port 0, and returns that for
+/// packets to the real port.
+#[inline(always)]
+#[must_use]
+pub const fn delta_for_port(transport_delta: u16, port_be: u16) -> u16 {
+    add(transport_delta, Difference::new().replace(port_be as u32, 0).fold())
 }
 
 /// Rewrites the frame at `start..end` for its connection.

@@ -6,7 +6,7 @@ use std::{vec, vec::Vec};
 use crate::{
     layout::{Address, Hop, TCP, Tuple, UDP},
     parse::{ETHERNET, IPV4, IPV6, Packet, parse},
-    rewrite::{reversed, rewrite, translated, translation},
+    rewrite::{delta_for_port, reversed, rewrite, set_source_port, translated, translation},
     verdict::{Action, Reason},
 };
 
@@ -167,6 +167,19 @@ proptest! {
         match parsed(&bytes) {
             Ok(packet) => prop_assert!(usize::from(packet.length) + ETHERNET <= bytes.len()),
             Err(reason) => prop_assert_eq!(reason.action(), Action::Pass),
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_known_later_gives_the_same_translation((from, to) in two_tuples()) {
+        let whole = translation(&from, &to);
+        let mut later = translation(&from, &Tuple { source_port_be: 0, ..to });
+        set_source_port(&mut later, to.source_port_be);
+        prop_assert_eq!(later.source_port_be, to.source_port_be);
+        let open = translation(&Tuple { destination_port_be: 0, ..from }, &to);
+        for delta in [later.transport_delta, delta_for_port(open.transport_delta, from.destination_port_be)] {
+            // Zero has two forms, which add up alike.
+            prop_assert_eq!(delta % 0xffff, whole.transport_delta % 0xffff);
         }
     }
 

@@ -8,15 +8,15 @@ use ebpf_common::{
     hash,
     layout::{Address, Connection, Entry, TCP, Tuple, UDP, counter, stat},
     parse::Packet,
-    rewrite::{reversed, translation},
-    state::{SEEN, closed, expired, flags_of, opens},
+    rewrite::{delta_for_port, reversed, set_source_port, translation},
+    state::{closed, expired, flags_of, opens},
     verdict::Reason,
 };
 
 use crate::{
     config::Config,
     connection::{self, Refresh},
-    maps, next_hop, send,
+    maps, next_hop,
 };
 
 /// Source ports tried for a new connection. Each is free with the share of ports not in use, so
@@ -25,32 +25,27 @@ const PORT_TRIES: u32 = 16;
 /// Distance between ports tried: prime, so that all ports of the range are within reach.
 const PORT_STRIDE: u32 = 1_009;
 
-/// Forwards a packet for a service.
+/// Finds the connection of a packet for a service, or begins one.
 ///
 /// # Errors
-/// Returns why it cannot.
+/// Returns why the packet cannot go on.
 #[inline(always)]
-pub fn handle(
+pub fn connection(
     context: &XdpContext,
     packet: &Packet,
     config: &Config,
     service: &Entry,
-) -> Result<u32, Reason> {
-    if packet.hop_limit <= 1 {
-        return Err(Reason::HopLimit);
-    }
-    if packet.v6 && !packet.has_checksum {
-        return Err(Reason::NoChecksum);
-    }
+) -> Result<&'static Connection, Reason> {
+    connection::check(packet)?;
     let now = connection::now_s();
     if let Some(connection) = connection::find(&packet.tuple) {
         if !connection::is_due(connection, packet, now) && !opens(packet.tcp_flags) {
-            return send::send(context, packet, connection);
+            return Ok(connection);
         }
         if goes_on(packet, config, service, connection, now)
             && let Refresh::Done = connection::refresh(context.ctx, packet, connection, now)?
         {
-            return send::send(context, packet, connection);
+            return Ok(connection);
         }
         connection::remove(&connection::partner(connection, packet.tuple.protocol));
         connection::remove(&packet.tuple);
@@ -89,7 +84,7 @@ fn goes_on(
     true
 }
 
-/// Begins a connection: chooses a backend, claims a source port, and sends the packet on.
+/// Begins a connection: chooses a backend, claims a source port, and makes both entries.
 #[inline(always)]
 fn begin(
     context: &XdpContext,
@@ -97,8 +92,9 @@ fn begin(
     config: &Config,
     service: &Entry,
     now: u32,
-) -> Result<u32, Reason> {
+) -> Result<&'static Connection, Reason> {
     let scratch = maps::scratch().ok_or(Reason::TableRefused)?;
+    let (forward, reply) = (&mut scratch.forward, &mut scratch.reply);
     let header = config.header;
     let flow = hash::flow(&packet.tuple);
     let (pool, source) = if packet.v6 {
@@ -119,63 +115,66 @@ fn begin(
         padding: [0; 3],
     };
 
-    let forward = &mut scratch.forward;
     *forward = translation(&packet.tuple, &reversed(&key));
-    let hop = next_hop::find(context.ctx, forward, packet.tuple.protocol)?;
-
-    let span = u32::from(header.port_last - header.port_first) + 1;
-    let start = (flow as u32) % span;
-    let mut claimed = false;
-    for attempt in 0..PORT_TRIES {
-        let port = header.port_first + ((start + attempt * PORT_STRIDE) % span) as u16;
-        key.destination_port_be = port.to_be();
-        let reply = &mut scratch.reply;
-        *reply = translation(&key, &reversed(&packet.tuple));
-        reply.hop = connection::way_back(context.ctx).ok_or(Reason::Malformed)?;
-        reply.slot = service.slot;
-        reply.refreshed_s = now;
-        reply.peer = flags_of(packet.tcp_flags);
-        reply.reply = 1;
-        match connection::insert(&key, reply) {
-            Ok(()) => claimed = true,
-            Err(connection::EXISTS) => {
-                if connection::evict_ended(&key, now) && connection::insert(&key, reply).is_ok() {
-                    maps::count(stat::PORTS_REUSED, 1);
-                    claimed = true;
-                }
-            }
-            Err(_) => return Err(Reason::TableRefused),
-        }
-        if claimed {
-            break;
-        }
-    }
-    if !claimed {
-        return Err(Reason::PortsExhausted);
-    }
-
-    *forward = translation(&packet.tuple, &reversed(&key));
-    forward.hop = hop;
+    forward.hop = next_hop::find(context.ctx, forward, packet.tuple.protocol)?;
     forward.slot = service.slot;
     forward.refreshed_s = now;
     forward.generation = header.generation as u32;
-    forward.own = flags_of(packet.tcp_flags) | SEEN;
+    forward.own = flags_of(packet.tcp_flags);
+
+    *reply = translation(&key, &reversed(&packet.tuple));
+    reply.hop = connection::way_back(context.ctx).ok_or(Reason::Malformed)?;
+    reply.slot = service.slot;
+    reply.refreshed_s = now;
+    reply.peer = flags_of(packet.tcp_flags);
+    reply.reply = 1;
+
+    let span = u32::from(header.port_last - header.port_first) + 1;
+    claim_port(&mut key, reply, header.port_first, span, (flow as u32) % span, now)?;
+    set_source_port(forward, key.destination_port_be);
     match connection::insert(&packet.tuple, forward) {
         Ok(()) => {
             if let Some(counters) = maps::counters(service.slot) {
                 counters[counter::CONNECTIONS] += 1;
             }
-            send::send(context, packet, forward)
+            Ok(forward)
         }
         Err(error) => {
             // Another CPU was faster with a packet of the same flow: its entry holds.
             connection::remove(&key);
             match connection::find(&packet.tuple) {
-                Some(connection) if error == connection::EXISTS => {
-                    send::send(context, packet, connection)
-                }
+                Some(connection) if error == connection::EXISTS => Ok(connection),
                 _ => Err(Reason::TableRefused),
             }
         }
     }
+}
+
+/// Inserts the entry of the reply under the first port of the search that nobody holds.
+#[inline(always)]
+fn claim_port(
+    key: &mut Tuple,
+    reply: &mut Connection,
+    first: u16,
+    span: u32,
+    start: u32,
+    now: u32,
+) -> Result<(), Reason> {
+    let open = reply.transport_delta;
+    for attempt in 0..PORT_TRIES {
+        let port = first + ((start + attempt * PORT_STRIDE) % span) as u16;
+        key.destination_port_be = port.to_be();
+        reply.transport_delta = delta_for_port(open, key.destination_port_be);
+        match connection::insert(key, reply) {
+            Ok(()) => return Ok(()),
+            Err(connection::EXISTS) => {
+                if connection::evict_ended(key, now) && connection::insert(key, reply).is_ok() {
+                    maps::count(stat::PORTS_REUSED, 1);
+                    return Ok(());
+                }
+            }
+            Err(_) => return Err(Reason::TableRefused),
+        }
+    }
+    Err(Reason::PortsExhausted)
 }

@@ -23,8 +23,8 @@ mod send;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use ebpf_common::{
-    layout::stat,
-    parse::parse,
+    layout::{Connection, stat},
+    parse::{Packet, parse},
     verdict::{Action, Reason},
 };
 
@@ -51,17 +51,24 @@ fn balance(context: &XdpContext) -> Result<u32, Reason> {
     let packet = unsafe { parse(context.data(), context.data_end()) }?;
     let config = Config::current()?;
     maps::set(stat::GENERATION, config.header.generation);
+    let connection = match known_reply(&packet, &config) {
+        Some(connection) => reply::connection(context, &packet, connection)?,
+        None => {
+            let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+            forward::connection(context, &packet, &config, service)?
+        }
+    };
+    send::send(context, &packet, connection)
+}
+
+/// Finds the connection of a packet to a port that connections to backends leave from.
+#[inline(always)]
+fn known_reply(packet: &Packet, config: &Config) -> Option<&'static mut Connection> {
     let port = u16::from_be(packet.tuple.destination_port_be);
-    if port >= config.header.port_first
-        && port <= config.header.port_last
-        && let Some(connection) = connection::find(&packet.tuple)
-    {
-        return reply::handle(context, &packet, connection);
+    if port < config.header.port_first || port > config.header.port_last {
+        return None;
     }
-    match config.service(&packet.tuple) {
-        Some(service) => forward::handle(context, &packet, &config, service),
-        None => Err(Reason::NotService),
-    }
+    connection::find(&packet.tuple)
 }
 
 #[cfg(not(test))]

@@ -3,27 +3,19 @@
 use aya_ebpf::programs::XdpContext;
 use ebpf_common::{layout::Connection, parse::Packet, verdict::Reason};
 
-use crate::{
-    connection::{self, Refresh},
-    send,
-};
+use crate::connection::{self, Refresh};
 
-/// Forwards a packet of a connection's backend to its client.
+/// Brings the connection of a backend's packet up to date.
 ///
 /// # Errors
-/// Returns why it cannot.
+/// Returns why the packet cannot go on.
 #[inline(always)]
-pub fn handle(
+pub fn connection(
     context: &XdpContext,
     packet: &Packet,
-    connection: &mut Connection,
-) -> Result<u32, Reason> {
-    if packet.hop_limit <= 1 {
-        return Err(Reason::HopLimit);
-    }
-    if packet.v6 && !packet.has_checksum {
-        return Err(Reason::NoChecksum);
-    }
+    connection: &'static mut Connection,
+) -> Result<&'static Connection, Reason> {
+    connection::check(packet)?;
     let now = connection::now_s();
     if connection::is_due(connection, packet, now)
         && let Refresh::Lost = connection::refresh(context.ctx, packet, connection, now)?
@@ -31,5 +23,5 @@ pub fn handle(
         connection::remove(&packet.tuple);
         return Err(Reason::NotService);
     }
-    send::send(context, packet, connection)
+    Ok(connection)
 }
