@@ -21,6 +21,7 @@ mod joining;
 mod metrics;
 mod objects;
 mod openapi;
+mod repeated;
 mod reply;
 mod request;
 mod routes;

@@ -52,7 +52,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Up(arguments) => process::up(arguments, &connection),
         Command::Join(arguments) => process::join(arguments, &connection),
-        Command::Dataplane(_) => Err(exit::Failure::Usage { reason: String::new() }),
+        Command::Dataplane(arguments) => process::dataplane(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "marchproxy", &mut script);

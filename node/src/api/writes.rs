@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::{
     ACK_WAIT_MAX, Shared, acks, fields,
     objects::Address,
+    repeated,
     reply::{ApiError, json_at},
     request::{Content, Params, Segments, request_id},
     types::WriteResponse,
@@ -75,7 +76,11 @@ pub(super) async fn apply(
 ) -> Result<Response, ApiError> {
     let options = query.options(&caller, &headers)?;
     let waiting = query.waiting()?;
-    let written = shared.control.apply(documents(content).await?, options).await?;
+    let objects = documents(content).await?;
+    let written = match repeated::earlier(&shared.control, &options).await? {
+        Some(written) => written,
+        None => shared.control.apply(objects, options).await?,
+    };
     Ok(respond(&shared, written, waiting).await)
 }
 
@@ -89,7 +94,10 @@ pub(super) async fn rollback(
     let options = query.options(&caller, &headers)?;
     let waiting = query.waiting()?;
     let RollbackRequest { revision } = content.json()?;
-    let written = shared.control.rollback(revision, options).await?;
+    let written = match repeated::earlier(&shared.control, &options).await? {
+        Some(written) => written,
+        None => shared.control.rollback(revision, options).await?,
+    };
     Ok(respond(&shared, written, waiting).await)
 }
 
@@ -102,7 +110,11 @@ pub(super) async fn remove(
 ) -> Result<Response, ApiError> {
     let options = query.options(&caller, &headers)?;
     let waiting = query.waiting()?;
-    let written = shared.control.delete(vec![address.key()?], options).await?;
+    let keys = vec![address.key()?];
+    let written = match repeated::earlier(&shared.control, &options).await? {
+        Some(written) => written,
+        None => shared.control.delete(keys, options).await?,
+    };
     Ok(respond(&shared, written, waiting).await)
 }
 

@@ -3,7 +3,7 @@
 use runtime::telemetry::{self, Metrics};
 
 use super::{
-    arguments::{Connection, JoinArgs, LogArgs, LogFormat, UpArgs},
+    arguments::{Connection, DataplaneArgs, JoinArgs, LogArgs, LogFormat, UpArgs},
     exit::Failure,
     welcome,
 };
@@ -51,6 +51,36 @@ fn control(
         Box::pin(control::run(settings, start, api, welcome))
             .await
             .map_err(|error| Failure::process("the control process ended", error))
+    })
+}
+
+/// Runs a data plane. What is not given is taken from the settings that the control process kept
+/// beside it, so that a data plane can be started with no control process alive.
+pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
+    let DataplaneArgs { data_dir, run_dir, push, envoy, xdp, listen_address, log } = arguments;
+    let metrics = telemetry("dataplane", &log)?;
+    let kept = match data_dir.parent().map(Settings::load) {
+        Some(Ok(kept)) => kept,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the settings of the control process are not readable");
+            None
+        }
+        None => None,
+    };
+    let push = push.or(kept.as_ref().map(|kept| kept.addresses().push));
+    let identity_dir = data_dir.join("identity");
+    let mut config =
+        dataplane::Config::new(push.into_iter().collect(), identity_dir, data_dir, run_dir);
+    config.envoy = envoy.or(kept.as_ref().and_then(|kept| kept.envoy.clone()));
+    config.listen_address = listen_address.or(kept.as_ref().and_then(|kept| kept.listen_address));
+    config.interfaces = match kept {
+        Some(kept) if xdp.is_empty() => kept.xdp,
+        _ => xdp,
+    };
+    block_on(async {
+        Box::pin(dataplane::run(config, metrics))
+            .await
+            .map_err(|error| Failure::process("the data plane ended", error))
     })
 }
 
