@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use model::Revision;
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 
@@ -30,7 +30,12 @@ pub struct RecorderStatus {
 #[derive(Debug)]
 pub enum RecorderMessage {
     /// There may be something new to save.
-    Wake,
+    Save {
+        /// Told when it is done, so that what comes meanwhile becomes one message.
+        reply: RpcReplyPort<()>,
+    },
+    /// The wait after a save that failed is over.
+    SaveAgain,
 }
 
 /// What the recorder works with.
@@ -71,8 +76,7 @@ impl Actor for RecorderActor {
             // The first look is at what stands already.
             desired.mark_changed();
             while desired.changed().await.is_ok() {
-                // Coalesces: what comes while a save runs is one wake-up.
-                if myself.cast(RecorderMessage::Wake).is_err() {
+                if myself.call(|reply| RecorderMessage::Save { reply }, None).await.is_err() {
                     return;
                 }
             }
@@ -87,7 +91,13 @@ impl Actor for RecorderActor {
         state: &mut RecorderState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RecorderMessage::Wake => save(&myself, &state.arguments).await,
+            RecorderMessage::Save { reply } => {
+                save(&myself, &state.arguments).await?;
+                // The waker may have gone with an older incarnation.
+                let _ = reply.send(());
+                Ok(())
+            }
+            RecorderMessage::SaveAgain => save(&myself, &state.arguments).await,
         }
     }
 
@@ -127,7 +137,7 @@ async fn save(
             let words = chain(&error);
             tracing::warn!(%revision, error = %words, "the configuration is not saved");
             arguments.status.send_modify(|status| status.error = Some(words));
-            myself.send_after(RETRY, || RecorderMessage::Wake);
+            myself.send_after(RETRY, || RecorderMessage::SaveAgain);
         }
     }
     Ok(())

@@ -186,7 +186,7 @@ async fn a_snapshot_deltas_and_health_reach_the_engines_and_reports_go_back() {
         notes: vec![],
     };
     plane.book.sender.send(report.clone()).await.unwrap();
-    assert_eq!(served.reports().await, [report.clone()]);
+    assert_eq!(served.reports().await, std::slice::from_ref(&report));
     served.say(ToPlane::Ping).await;
     assert_eq!(soon(served.reader.read()).await.unwrap(), Some(FromPlane::Pong));
 

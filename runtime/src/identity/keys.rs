@@ -28,6 +28,12 @@ pub struct KeyPair {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningRequest(pub String);
 
+impl AsRef<str> for SigningRequest {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl KeyPair {
     /// Makes a new key pair.
     ///

@@ -87,6 +87,21 @@ async fn dropping_kills_a_tied_process_and_no_other() {
     until("the other's end", || !alive(free_pid)).await;
 }
 
+/// The kernel sends the parent-death signal when the forking thread ends (prctl(2)).
+#[test]
+fn a_tied_process_outlives_the_thread_that_asked_for_it() {
+    let ask = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(Process::spawn(&shell("exec sleep 60", Tie::DiesWithParent))).unwrap()
+    };
+    let process = std::thread::spawn(ask).join().unwrap();
+    // The thread's end and the signal, if there were one, are not simultaneous: a signal that is
+    // sent now would be delivered after it.
+    send_signal(&process.pidfd, Signal::SIGCONT).unwrap();
+    std::thread::yield_now();
+    assert!(alive(process.pid().as_raw()));
+}
+
 #[tokio::test]
 async fn output_goes_to_the_end_of_its_file() {
     let directory = tempfile::tempdir().unwrap();

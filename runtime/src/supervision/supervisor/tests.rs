@@ -20,6 +20,8 @@ enum Order {
     Stop,
 }
 
+type Death = (&'static str, fn(&ActorRef<Order>));
+
 type Journal = Arc<Mutex<Vec<String>>>;
 
 /// A child that notes its starts and stops, and dies as told.
@@ -98,7 +100,7 @@ async fn a_panic_an_error_a_kill_and_a_stop_are_each_repaired() {
     let (other, untouched) = mortal("b", &journal);
     let (handle, _join) = SupervisorHandle::start(vec![spec, other]).await.unwrap();
     let sibling = untouched.get().unwrap().get_id();
-    let deaths: [(&str, fn(&ActorRef<Order>)); 4] = [
+    let deaths: [Death; 4] = [
         ("told to panic", |actor| actor.cast(Order::Panic).unwrap()),
         ("told to fail", |actor| actor.cast(Order::Fail).unwrap()),
         ("killed", |actor| actor.kill()),
