@@ -21,9 +21,9 @@ use crate::failure::Failure;
 use crate::history::Batch;
 use crate::ids::{NodeAddresses, NodeId, Revision};
 use crate::options::Options;
-use crate::raft::Raft;
 use crate::raft::leader_calls::LeaderCalls;
 use crate::raft::peers::Peers;
+use crate::raft::{Node, Raft};
 use crate::state::Published;
 use crate::status::RaftStatus;
 use crate::store::Store;
@@ -102,8 +102,8 @@ impl Consensus {
         if !members.contains_key(&node) {
             return Err(InitializeError::NotAMember { node });
         }
-        let members: BTreeMap<u64, NodeAddresses> =
-            members.into_iter().map(|(id, addresses)| (id.0, addresses)).collect();
+        let members: BTreeMap<u64, Node> =
+            members.into_iter().map(|(id, addresses)| (id.0, Node(addresses))).collect();
         self.inner.raft.initialize(members).await.map_err(|error| match error {
             RaftError::APIError(RaftInitializeError::NotAllowed(_)) => {
                 InitializeError::AlreadyInitialized

@@ -103,9 +103,6 @@ fn lock(path: &Path) -> Result<Flock<File>, StartError> {
         .map_err(|_| StartError::Locked { path: path.to_path_buf() })
 }
 
-fn io<'a>(
-    action: &'static str,
-    path: &'a Path,
-) -> impl FnOnce(std::io::Error) -> StartError + 'a {
+fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> StartError + 'a {
     move |source| StartError::Io { action, path: path.to_path_buf(), source }
 }

@@ -13,6 +13,8 @@ mod directory;
 pub mod disk;
 mod errors;
 mod failure;
+#[cfg(test)]
+mod fixture;
 mod history;
 mod ids;
 pub mod limits;

@@ -10,6 +10,8 @@
 //! unreadable file does not cost the state.
 
 pub(crate) mod format;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,10 +37,9 @@ impl SnapshotError {
     /// As an error of the kind that openraft carries, with its cause in the text.
     pub(crate) fn into_io(self) -> std::io::Error {
         match self {
-            Self::Io { action, path, source } => std::io::Error::new(
-                source.kind(),
-                format!("{action} {}: {source}", path.display()),
-            ),
+            Self::Io { action, path, source } => {
+                std::io::Error::new(source.kind(), format!("{action} {}: {source}", path.display()))
+            }
             Self::Invalid { .. } => std::io::Error::other(self.to_string()),
         }
     }
@@ -82,7 +83,11 @@ impl Snapshots {
     }
 
     /// Writes a snapshot durably, then removes all but the newest two.
-    pub(crate) fn write(&self, image: &Image, state: &State) -> Result<SnapshotFile, SnapshotError> {
+    pub(crate) fn write(
+        &self,
+        image: &Image,
+        state: &State,
+    ) -> Result<SnapshotFile, SnapshotError> {
         let applied = image.applied.unwrap_or_default();
         let path = self.folder.join(file_name(&applied));
         let temporary = self.temporary("building");

@@ -5,6 +5,8 @@
 
 pub(crate) mod apply;
 pub(crate) mod image;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

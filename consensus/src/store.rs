@@ -43,10 +43,19 @@ pub(crate) enum StoreError {
 /// What the thread is asked for.
 pub(super) enum Command {
     /// The rows of a group of entries, and the state after it.
-    Apply { changes: Vec<Changes>, image: Image, state: State },
+    Apply {
+        changes: Vec<Changes>,
+        image: Image,
+        state: State,
+    },
     /// Everything anew, after a snapshot was installed.
-    Replace { image: Image, state: State },
-    Stop { done: oneshot::Sender<()> },
+    Replace {
+        image: Image,
+        state: State,
+    },
+    Stop {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// Handle of the thread that writes the store.

@@ -14,6 +14,8 @@ pub(crate) mod log;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod segment;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(crate) use error::WalError;

@@ -46,11 +46,9 @@ fn explain(refused: &ChangeRefused) -> MembershipError {
         ChangeReason::Unknown => MembershipError::Unknown { node },
         ChangeReason::AddressesDiffer => MembershipError::AddressesDiffer { node },
         ChangeReason::NotCaughtUp => MembershipError::NotCaughtUp { node, behind: have, limit },
-        ChangeReason::QuorumAtRisk => MembershipError::QuorumAtRisk {
-            node,
-            healthy: have as usize,
-            voters: limit as usize,
-        },
+        ChangeReason::QuorumAtRisk => {
+            MembershipError::QuorumAtRisk { node, healthy: have as usize, voters: limit as usize }
+        }
         ChangeReason::TooManyVoters => MembershipError::TooManyVoters { voters: have as usize },
         ChangeReason::Unspecified => MembershipError::OutcomeUnknown {
             reason: "the leader refused for a reason that this program does not know".to_owned(),

@@ -1,15 +1,32 @@
 //! Follows openraft's metrics: the published status, the gauges, and a stop that nobody asked for.
 
+use std::time::Duration;
+
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant as _, RaftMetrics, ServerState};
 use tokio::sync::watch;
 
-use crate::errors::Fatal;
+use crate::errors::{Fatal, StartError};
 use crate::failure::Failure;
 use crate::ids::{NodeId, Revision};
-use crate::raft::{Raft, Types};
+use crate::raft::{Node, Raft, Types};
 use crate::status::{Member, RaftState, RaftStatus};
 use crate::telemetry;
+
+/// How long openraft may take to tell what it read from its own storage.
+const FIRST_METRICS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The status that a start begins with.
+pub(super) async fn first(raft: &Raft) -> Result<RaftStatus, StartError> {
+    let failed = |reason: String| StartError::Raft { reason };
+    let stored = raft.with_raft_state(|state| *state.membership_state.effective().log_id()).await;
+    let stored = stored.map_err(|fatal| failed(fatal.to_string()))?;
+    let metrics = raft
+        .wait(Some(FIRST_METRICS_TIMEOUT))
+        .metrics(|m| *m.membership_config.log_id() >= stored, "the stored membership")
+        .await;
+    Ok(summarize(&metrics.map_err(|e| failed(e.to_string()))?))
+}
 
 /// Runs until Raft stops or is told to.
 pub(super) async fn follow(
@@ -56,12 +73,12 @@ pub(super) async fn follow(
 pub(super) fn summarize(metrics: &RaftMetrics<Types>) -> RaftStatus {
     let membership = metrics.membership_config.membership();
     let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
-    let member = |(node, addresses): (&u64, &crate::ids::NodeAddresses)| {
+    let member = |(node, addresses): (&u64, &Node)| {
         let matched = metrics.replication.as_ref().and_then(|r| r.get(node).copied().flatten());
         let contact = metrics.heartbeat.as_ref().and_then(|h| h.get(node).copied().flatten());
         let member = Member {
             voter: voters.contains(node),
-            addresses: addresses.clone(),
+            addresses: addresses.0.clone(),
             matched: matched.map(|id| id.index()),
             last_contact_ms: contact.map(|at| at.elapsed().as_millis() as u64),
         };

@@ -233,8 +233,12 @@ impl Disk for SimulatedDisk {
         }
         let mut names = self.names();
         let inside = |path: &PathBuf| path.parent() == Some(folder);
-        let current: Vec<_> =
-            names.current.iter().filter(|(p, _)| inside(p)).map(|(p, c)| (p.clone(), c.clone())).collect();
+        let current: Vec<_> = names
+            .current
+            .iter()
+            .filter(|(p, _)| inside(p))
+            .map(|(p, c)| (p.clone(), c.clone()))
+            .collect();
         names.synced.retain(|path, _| !inside(path));
         names.synced.extend(current);
         Ok(())

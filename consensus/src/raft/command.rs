@@ -31,7 +31,9 @@ impl fmt::Display for Command {
 pub(crate) enum InvalidCommand {
     #[error("the command cannot be decoded")]
     Malformed,
-    #[error("the command has version {found}, this program applies up to {COMMAND_VERSION}: run the newer program")]
+    #[error(
+        "the command has version {found}, this program applies up to {COMMAND_VERSION}: run the newer program"
+    )]
     Version { found: u32 },
 }
 

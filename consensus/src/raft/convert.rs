@@ -7,7 +7,7 @@ use openraft::EntryPayload;
 use prost::Message;
 
 use super::command::{Command, InvalidCommand};
-use super::{Entry, LogId, Membership, SnapshotMeta, StoredMembership, Vote};
+use super::{Entry, LogId, Membership, Node, SnapshotMeta, StoredMembership, Vote};
 use crate::ids::NodeAddresses;
 use crate::pb::storage as pb;
 
@@ -72,9 +72,9 @@ pub(crate) fn addresses(a: &pb::Addresses) -> Result<NodeAddresses, InvalidMessa
 
 pub(crate) fn membership_message(m: &Membership) -> pb::Membership {
     let voters = |set: &BTreeSet<u64>| pb::Voters { nodes: set.iter().copied().collect() };
-    let member = |(node, a): (&u64, &NodeAddresses)| pb::Member {
+    let member = |(node, a): (&u64, &Node)| pb::Member {
         node: *node,
-        addresses: Some(addresses_message(a)),
+        addresses: Some(addresses_message(&a.0)),
     };
     pb::Membership {
         configs: m.get_joint_config().iter().map(voters).collect(),
@@ -82,12 +82,10 @@ pub(crate) fn membership_message(m: &Membership) -> pb::Membership {
     }
 }
 
-pub(crate) fn members(
-    m: &pb::Membership,
-) -> Result<BTreeMap<u64, NodeAddresses>, InvalidMessage> {
+pub(crate) fn members(m: &pb::Membership) -> Result<BTreeMap<u64, Node>, InvalidMessage> {
     let member = |m: &pb::Member| {
         let a = m.addresses.as_ref().ok_or(InvalidMessage::Missing("addresses"))?;
-        Ok((m.node, addresses(a)?))
+        Ok((m.node, Node(addresses(a)?)))
     };
     m.members.iter().map(member).collect()
 }

@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, LinearizableReadError, RaftError};
 use openraft::{ChangeMembers, Instant as _, Precondition, RaftMetrics, ReadPolicy};
 
-use super::{Command, Raft, Types, convert};
-use crate::ids::NodeAddresses;
+use super::{Command, Node, Raft, Types, convert};
 use crate::limits::{PROMOTION_LAG_MAX, VOTERS_MAX};
 use crate::pb::rpc::{
     Answer, Call, Change, ChangeKind, ChangeReason, ChangeRefused, Committed, CompareCompacted,
@@ -87,10 +85,15 @@ impl LeaderCalls {
 
     /// Makes one membership change, on the membership that was looked at.
     async fn change(&self, kind: ChangeKind) -> Result<(), Answer> {
-        let metrics = self.raft.metrics().borrow_watched().clone();
-        if metrics.current_leader != Some(metrics.id) {
-            return Err(Answer::NotLeader(metrics.current_leader.unwrap_or(0)));
-        }
+        // Look only at a membership that this leader has committed in its own term; a new leader
+        // has to commit its first entry before openraft lets it change anything.
+        let committed = match self.read_index().await {
+            Answer::ReadIndex(id) => id.index,
+            other => return Err(other),
+        };
+        let applied = self.raft.wait(Some(self.contact_max));
+        let applied = applied.applied_index_at_least(Some(committed), "membership change").await;
+        let metrics = applied.map_err(|e| Answer::Unknown(e.to_string()))?;
         let Some(change) = self.plan(&metrics, kind)? else { return Ok(()) };
         let last_membership_log_id = *metrics.membership_config.log_id();
         let on = [Precondition::LastMembershipLogId { last_membership_log_id }];
@@ -103,7 +106,7 @@ impl LeaderCalls {
         &self,
         metrics: &RaftMetrics<Types>,
         kind: ChangeKind,
-    ) -> Result<Option<ChangeMembers<u64, NodeAddresses>>, Answer> {
+    ) -> Result<Option<ChangeMembers<u64, Node>>, Answer> {
         let membership = metrics.membership_config.membership();
         if membership.get_joint_config().len() > 1 {
             return Err(refused(ChangeReason::InProgress, 0, 0, 0));

@@ -89,9 +89,7 @@ impl RaftLogStorage<Types> for LogStorage {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let encode = |e: Entry| {
-            (convert::log_id_message(&e.log_id()), convert::entry_payload(&e))
-        };
+        let encode = |e: Entry| (convert::log_id_message(&e.log_id()), convert::entry_payload(&e));
         let entries = entries.into_iter().map(encode).collect();
         self.0.append(entries, move |result| callback.io_completed(result)).await
     }

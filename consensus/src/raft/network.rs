@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
+use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::OptionalSend;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use super::peers::{Peers, client, unary};
-use super::{Snapshot, Types, Vote, convert, service};
-use crate::ids::{NodeAddresses, NodeId};
+use super::{Node, Snapshot, Types, Vote, convert, service};
+use crate::ids::NodeId;
 use crate::pb::rpc as pb;
 use crate::snap::SnapshotFile;
 
@@ -37,11 +37,11 @@ pub(crate) struct Network {
 impl RaftNetworkFactory<Types> for Network {
     type Network = Client;
 
-    async fn new_client(&mut self, target: u64, node: &NodeAddresses) -> Client {
+    async fn new_client(&mut self, target: u64, node: &Node) -> Client {
         Client {
             peers: self.peers.clone(),
             target: NodeId(target),
-            address: node.raft,
+            address: node.0.raft,
             append_timeout: self.append_timeout,
         }
     }

@@ -33,11 +33,6 @@ impl Peers {
         Self { transport, cluster: cluster.into(), node, channels: Arc::default() }
     }
 
-    /// This node.
-    pub(crate) fn node(&self) -> NodeId {
-        self.node
-    }
-
     /// What each request to `to` begins with.
     pub(crate) fn header(&self, to: NodeId) -> Option<Header> {
         Some(Header {

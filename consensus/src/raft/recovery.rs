@@ -81,9 +81,7 @@ fn judge(wal: &Wal, base: Option<LogId>, applied: Option<LogId>) -> Result<(), &
 type Loaded = (Image, State);
 
 /// Reads the newest readable snapshot; the text says what is wrong with newer ones.
-fn newest_snapshot(
-    snapshots: &Snapshots,
-) -> Result<(Option<Loaded>, Option<String>), StartError> {
+fn newest_snapshot(snapshots: &Snapshots) -> Result<(Option<Loaded>, Option<String>), StartError> {
     let start = |error: SnapshotError| match error {
         SnapshotError::Io { action, path, source } => StartError::Io { action, path, source },
         SnapshotError::Invalid { path, source } => {

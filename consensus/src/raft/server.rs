@@ -193,7 +193,10 @@ impl Server {
     }
 
     /// Writes the pieces to a file and checks all of it, so that openraft never sees a bad one.
-    async fn receive(&self, mut pieces: Streaming<pb::SnapshotPiece>) -> Result<SnapshotFile, Status> {
+    async fn receive(
+        &self,
+        mut pieces: Streaming<pb::SnapshotPiece>,
+    ) -> Result<SnapshotFile, Status> {
         let internal = |e: std::io::Error| Status::internal(format!("store the snapshot: {e}"));
         let path = self.snapshots.temporary("received");
         let file = self.snapshots.disk.create(&path).map_err(internal)?;

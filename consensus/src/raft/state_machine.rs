@@ -7,9 +7,9 @@ use std::io;
 
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
+use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use openraft::OptionalSend;
 use tokio::sync::watch;
 
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, convert};

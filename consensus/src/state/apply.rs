@@ -23,8 +23,16 @@ pub(crate) enum Outcome {
     /// The entry was no transaction.
     Nothing,
     Committed(Committed),
-    Conflict { key: String, expected: Option<Revision>, found: Option<Revision> },
-    CompareCompacted { prefix: String, revision: Revision, floor: Revision },
+    Conflict {
+        key: String,
+        expected: Option<Revision>,
+        found: Option<Revision>,
+    },
+    CompareCompacted {
+        prefix: String,
+        revision: Revision,
+        floor: Revision,
+    },
 }
 
 /// The rows that an entry touched.

@@ -140,12 +140,8 @@ pub(super) fn read(tree: &Tree, cluster: &str) -> Result<(Image, State), StoreEr
 }
 
 fn header(cluster: &str, image: &Image) -> Vec<u8> {
-    StoreHeader {
-        version: STORE_VERSION,
-        cluster: cluster.to_owned(),
-        image: Some(image.clone()),
-    }
-    .encode_to_vec()
+    StoreHeader { version: STORE_VERSION, cluster: cluster.to_owned(), image: Some(image.clone()) }
+        .encode_to_vec()
 }
 
 fn piece_header(first: &[u8]) -> Option<(u16, u32)> {

@@ -303,10 +303,7 @@ impl Wal {
         }
     }
 
-    async fn durably(
-        &self,
-        command: impl FnOnce(writer::Done) -> Command,
-    ) -> io::Result<()> {
+    async fn durably(&self, command: impl FnOnce(writer::Done) -> Command) -> io::Result<()> {
         let (sender, receiver) = oneshot::channel();
         let done = Box::new(move |result| {
             // The caller may have gone; the write counts all the same.
@@ -410,9 +407,11 @@ fn read(options: &WalOptions) -> Result<(LogImage, VecDeque<Opened>), WalError> 
         opened.push_back(segment);
     }
     let path = sequences.first().map_or(folder.to_path_buf(), |s| folder.join(segment::name(*s)));
-    let image = image
-        .finish()
-        .map_err(|invalid| WalError::Damaged { path, offset: 0, reason: invalid.to_string() })?;
+    let image = image.finish().map_err(|invalid| WalError::Damaged {
+        path,
+        offset: 0,
+        reason: invalid.to_string(),
+    })?;
     Ok((image, opened))
 }
 

@@ -114,7 +114,8 @@ pub(crate) fn decode(segment: &Bytes, offset: usize) -> Result<Found, Missing> {
     if rest[..HEADER_BYTES].iter().all(|b| *b == 0) {
         return Err(Missing::Empty);
     }
-    let u32_at = |at: usize| u32::from_le_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+    let u32_at =
+        |at: usize| u32::from_le_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
     let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
     let length = u32_at(0) as usize;
     if length > rest.len() - HEADER_BYTES {
@@ -170,6 +171,7 @@ pub(crate) fn scan(segment: &Bytes) -> Scan {
             Err(missing) => break missing,
         }
     };
+    // The file may be cut within the padding of the last good record.
     let end = offset.min(segment.len());
     let tail = match missing {
         Missing::Unknown(version) => Tail::Unknown(version),
@@ -179,7 +181,7 @@ pub(crate) fn scan(segment: &Bytes) -> Scan {
         Missing::Empty => Tail::Torn("a record is missing"),
         Missing::Bad(reason) => Tail::Torn(reason),
     };
-    Scan { records, end: end as u64, tail }
+    Scan { records, end: offset as u64, tail }
 }
 
 /// Whether a good record behind `bad` says that the bytes at `bad` had been synced.

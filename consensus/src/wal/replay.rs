@@ -65,8 +65,7 @@ impl LogImage {
                 {
                     return Err(InvalidLog::Gap { last: last.id.index, found: id.index });
                 }
-                let place =
-                    Place { segment, offset: found.offset, length: record.payload.len() };
+                let place = Place { segment, offset: found.offset, length: record.payload.len() };
                 self.entries.push_back(Live { id, place });
             }
             Kind::Vote => {

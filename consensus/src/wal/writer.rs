@@ -28,13 +28,26 @@ pub(super) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// What is asked of the thread.
 pub(super) enum Command {
-    Append { entries: Vec<(LogId, Bytes)>, done: Done },
-    Vote { vote: Vote, done: Done },
+    Append {
+        entries: Vec<(LogId, Bytes)>,
+        done: Done,
+    },
+    Vote {
+        vote: Vote,
+        done: Done,
+    },
     Commit(LogId),
-    Truncate { from: u64 },
-    Purge { upto: LogId, done: Done },
+    Truncate {
+        from: u64,
+    },
+    Purge {
+        upto: LogId,
+        done: Done,
+    },
     /// Makes everything before it durable and ends the thread.
-    Stop { done: Done },
+    Stop {
+        done: Done,
+    },
 }
 
 /// Told where entries were written, after they are durable.

@@ -201,7 +201,8 @@ async fn many_writers_see_their_own_writes_and_all_nodes_agree() {
         done.unwrap();
     }
     println!("600 writes by 24 writers: {:?}", begin.elapsed());
-    let views = [read(cluster.node(1)).await, read(cluster.node(2)).await, read(cluster.node(3)).await];
+    let views =
+        [read(cluster.node(1)).await, read(cluster.node(2)).await, read(cluster.node(3)).await];
     assert_eq!(contents(&views[0]), contents(&views[1]));
     assert_eq!(contents(&views[0]), contents(&views[2]));
     let histories: Vec<_> =

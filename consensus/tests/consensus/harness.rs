@@ -43,6 +43,11 @@ impl Cluster {
         }
     }
 
+    /// Gives a further node its addresses; it does not run yet.
+    pub(crate) fn prepare(&mut self, id: u64) {
+        self.addresses.insert(id, free_addresses(id));
+    }
+
     /// Starts `count` nodes that are voters of one cluster.
     pub(crate) async fn formed(count: u64) -> Self {
         Self::new(count).form().await
@@ -107,7 +112,8 @@ impl Cluster {
         let first = self.nodes().next().unwrap();
         let mut leader = 0;
         for node in std::iter::once(first).chain(self.nodes()) {
-            let running = |s: &RaftStatus| s.leader.is_some_and(|l| self.running.contains_key(&l.0));
+            let running =
+                |s: &RaftStatus| s.leader.is_some_and(|l| self.running.contains_key(&l.0));
             leader = wait_status(node, running).await.leader.unwrap().0;
         }
         leader
@@ -121,7 +127,10 @@ impl Cluster {
 }
 
 /// Waits until a node's status is as wanted.
-pub(crate) async fn wait_status(node: &Consensus, want: impl Fn(&RaftStatus) -> bool) -> RaftStatus {
+pub(crate) async fn wait_status(
+    node: &Consensus,
+    want: impl Fn(&RaftStatus) -> bool,
+) -> RaftStatus {
     let mut status = node.status();
     let last = status.clone();
     let wanted = status.wait_for(want);
@@ -189,9 +198,7 @@ pub(crate) fn value(view: &View, key: &str) -> Option<String> {
 }
 
 fn free_addresses(id: u64) -> NodeAddresses {
-    let free = || -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-    };
+    let free = || -> SocketAddr { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap() };
     let name = format!("node-{id}");
     NodeAddresses { name, api: free(), raft: free(), push: free(), zone: String::new() }
 }
