@@ -48,9 +48,14 @@ fn object(kind: &'static str, spec: impl Strategy<Value = Value> + 'static) -> R
 }
 
 fn duration(range: std::ops::Range<u64>) -> Raw {
-    (range, any::<bool>())
-        .prop_map(|(ms, us)| {
-            json!(if us { format!("{}us", ms * 1_000) } else { format!("{ms}ms") })
+    let least = range.start;
+    (range, 0..4u8)
+        .prop_map(move |(ms, form)| match form {
+            0 => json!(format!("{}us", ms * 1_000)),
+            // Whole seconds and minutes, which the canonical form writes as such.
+            1 => json!(format!("{}ms", (ms - ms % 1_000).max(least))),
+            2 => json!(format!("{}ms", (ms - ms % 60_000).max(least))),
+            _ => json!(format!("{ms}ms")),
         })
         .boxed()
 }

@@ -7,6 +7,7 @@ mod generate;
 mod mistakes_document;
 mod mistakes_http;
 mod mistakes_listener;
+mod mistakes_match;
 mod mistakes_service;
 mod mistakes_snapshot;
 mod mutation;
