@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn waiting_ends_with_the_last_answer_and_names_who_is_missing_otherwise() {
         let ledger = Ledger::default();
         let nodes: BTreeSet<NodeId> = [NodeId(1), NodeId(2)].into();
@@ -128,13 +128,13 @@ mod tests {
         ledger.connected(NodeId(2), true);
         ledger.engines(NodeId(1), vec![applied(5)]);
 
-        let late = ledger.wait_for(Revision(5), Duration::from_secs(3)).await;
+        let late = ledger.wait_for(Revision(5), Duration::from_millis(20)).await;
         assert!(!late.complete);
         assert_eq!(late.missing, [NodeId(2)]);
 
         let waiting = tokio::spawn({
             let ledger = ledger.clone();
-            async move { ledger.wait_for(Revision(5), Duration::from_secs(3)).await }
+            async move { ledger.wait_for(Revision(5), Duration::from_secs(30)).await }
         });
         tokio::task::yield_now().await;
         ledger.engines(NodeId(2), vec![applied(7)]);

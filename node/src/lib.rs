@@ -4,7 +4,7 @@
 //! run it in their own process.
 
 pub mod api;
-pub(crate) mod certificates;
+pub mod certificates;
 pub mod cli;
 pub mod client;
 pub mod control;

@@ -12,11 +12,11 @@ const PREFIX: &str = "mp1.";
 const LINE_CHARACTERS_MAX: usize = 4096;
 
 /// Time that a line may be used when none is asked for: enough to walk to the other hosts.
-pub const TTL_DEFAULT: Duration = Duration::from_secs(60 * 60);
+pub(crate) const TTL_DEFAULT: Duration = Duration::from_secs(60 * 60);
 /// Least time to live: less than it takes to copy a line is a mistake.
-pub const TTL_MIN: Duration = Duration::from_secs(60);
+pub(crate) const TTL_MIN: Duration = Duration::from_secs(60);
 /// Greatest time to live: a secret that lies around longer is a standing door.
-pub const TTL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+pub(crate) const TTL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The line that `marchproxy join` takes; `Display` writes it with its secret, `Debug` without.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

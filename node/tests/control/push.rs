@@ -1,0 +1,195 @@
+//! The push, seen by a data plane's client: snapshot, delta, resume, and acks in the ledger.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use consensus::{Op, Transaction};
+use model::{AckState, Engine, EngineReport, Revision, Snapshot, cluster::NodeId};
+use node::control::{ApplyOptions, Control};
+use runtime::{
+    identity::{KeyPair, NodeIdentity, PeerIdentity, Role},
+    push::{
+        FrameReader, FrameWriter, FromPlane, PlaneInfo, Resume, ToPlane, client_endpoint, connect,
+    },
+};
+
+use crate::cluster::{Cluster, DEADLINE, eventually, service};
+
+/// A data plane of node 1 that says what it is told to.
+struct Plane {
+    reader: FrameReader<quinn::RecvStream, ToPlane>,
+    writer: FrameWriter<quinn::SendStream, FromPlane>,
+    connection: quinn::Connection,
+    _endpoint: quinn::Endpoint,
+}
+
+async fn identity(control: &Control) -> NodeIdentity {
+    let own = control.identity();
+    let peer =
+        PeerIdentity { cluster: own.cluster().clone(), node: own.node(), role: Role::DataPlane };
+    let key = KeyPair::generate().unwrap();
+    let pem = control.renew(&peer, &key.csr().unwrap().0).await.unwrap();
+    NodeIdentity::new(own.ca_pem(), &pem, key).unwrap()
+}
+
+impl Plane {
+    async fn connect(control: &Control, resume: Option<Revision>) -> Self {
+        let identity = identity(control).await;
+        let endpoint = client_endpoint(&identity, "0.0.0.0:0".parse().unwrap()).unwrap();
+        let address = control.node().1.push;
+        let connection = connect(&endpoint, &identity, address).await.unwrap();
+        let (send, receive) = connection.open_bi().await.unwrap();
+        let mut writer = FrameWriter::new(send);
+        let plane = PlaneInfo { version: "test".to_owned(), host: "test".to_owned(), pid: 1 };
+        let cluster = identity.cluster().clone();
+        let resume = resume.map(|revision| Resume { cluster, revision });
+        writer.write(&FromPlane::Hello { plane, resume }).await.unwrap();
+        Self { reader: FrameReader::new(receive), writer, connection, _endpoint: endpoint }
+    }
+
+    /// The next message that carries configuration.
+    async fn next(&mut self) -> ToPlane {
+        let next = async {
+            loop {
+                match self.reader.read().await.unwrap().expect("the stream is open") {
+                    ToPlane::Ping => self.writer.write(&FromPlane::Pong).await.unwrap(),
+                    ToPlane::Health(_) | ToPlane::Welcome { .. } => {}
+                    other => return other,
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, next).await.expect("in time")
+    }
+
+    async fn report(&mut self, revision: Revision, ack: AckState) {
+        let report = EngineReport { engine: Engine::Envoy, revision, ack, notes: Vec::new() };
+        self.writer.write(&FromPlane::Reports { reports: vec![report] }).await.unwrap();
+    }
+
+    async fn close(self) {
+        self.connection.close(0_u32.into(), b"test");
+        self._endpoint.wait_idle().await;
+    }
+}
+
+async fn apply(control: &Control, name: &str, port: u16) -> Revision {
+    let options = ApplyOptions { actor: "test".to_owned(), ..ApplyOptions::default() };
+    control.apply(vec![service(name, port)], options).await.unwrap().revision
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plane_gets_a_snapshot_then_deltas_and_resumes_where_it_was() {
+    let mut cluster = Cluster::new(20);
+    cluster.up(1).await;
+    let control = cluster.control(1).clone();
+    let first = apply(&control, "a", 80).await;
+
+    let mut plane = Plane::connect(&control, None).await;
+    assert_eq!(plane.next().await, ToPlane::SnapshotStart { revision: first, objects_total: 1 });
+    assert!(matches!(plane.next().await, ToPlane::SnapshotChunk { objects } if objects.len() == 1));
+    assert_eq!(plane.next().await, ToPlane::SnapshotEnd { revision: first });
+
+    let second = apply(&control, "b", 81).await;
+    let value = service("b", 81).to_value();
+    let delta = ToPlane::Delta { from: first, to: second, puts: vec![value], deletes: Vec::new() };
+    assert_eq!(plane.next().await, delta);
+    plane.close().await;
+
+    // What it missed comes as deltas, also over revisions that change no object.
+    control.create_token("test", "in-between", node::tokens::Role::Read).await.unwrap();
+    let third = apply(&control, "c", 82).await;
+    let mut plane = Plane::connect(&control, Some(second)).await;
+    assert!(
+        matches!(plane.next().await, ToPlane::Delta { from, to, .. } if (from, to) == (second, third))
+    );
+    plane.close().await;
+
+    // A plane is never led back: a node that lacks its revision sends it away.
+    let mut plane = Plane::connect(&control, Some(Revision(third.0 + 1_000))).await;
+    assert!(
+        matches!(plane.next().await, ToPlane::Goodbye { reason } if reason.contains("already"))
+    );
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_revision_ends_with_the_answer_and_tells_refusals_on_every_node() {
+    let mut cluster = Cluster::new(21);
+    cluster.up(1).await;
+    let line = cluster.line(1).await;
+    cluster.join(2, line).await;
+    let (control, other) = (cluster.control(1).clone(), cluster.control(2).clone());
+    // These nodes run without a data plane; this one says that node 1 has one.
+    let record = |expected: &'static [u8]| {
+        let put =
+            Op::Put { key: "cluster/nodes/1".to_owned(), value: Bytes::from_static(expected) };
+        Transaction::new("test", "", vec![put])
+    };
+    eventually(async || {
+        let view = control.consensus().read(consensus::Consistency::Stale).await.ok()?;
+        view.get("cluster/nodes/1").map(drop)
+    })
+    .await;
+    let with_plane = record(br#"{"dataplane":true,"version":"test"}"#);
+    control.consensus().propose(with_plane).await.unwrap();
+    eventually(async || (!other.ledger().outcome(Revision(1)).complete).then_some(())).await;
+
+    let revision = apply(&control, "a", 80).await;
+    let silent = other.ledger().wait_for(revision, Duration::from_millis(100)).await;
+    assert_eq!((silent.complete, silent.missing), (false, vec![NodeId(1)]));
+
+    let mut plane = Plane::connect(&control, None).await;
+    let refusal = model::Refusal {
+        object: None,
+        field: String::new(),
+        resource: "Cluster a".to_owned(),
+        message: "no such thing".to_owned(),
+    };
+    plane.report(revision, AckState::Refused { refusals: vec![refusal] }).await;
+    plane.report(Revision(revision.0 + 1), AckState::Applied).await;
+    for control in [&control, &other] {
+        let outcome = control.ledger().wait_for(revision, DEADLINE).await;
+        assert!(outcome.complete && outcome.refused(), "{outcome:?}");
+    }
+    plane.close().await;
+    eventually(async || {
+        let report = other.ledger().report(NodeId(1))?;
+        (!report.connected).then_some(())
+    })
+    .await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_objects_arrive_whole_and_one_change_is_one_small_delta() {
+    let mut cluster = Cluster::new(22);
+    cluster.up(1).await;
+    let control = cluster.control(1).clone();
+    let options = ApplyOptions { actor: "test".to_owned(), ..ApplyOptions::default() };
+    let objects = (0..10_000).map(|n| service(&format!("s{n}"), 80)).collect();
+    let made = control.apply(objects, options).await.unwrap();
+    let mut plane = Plane::connect(&control, None).await;
+    let mut got = Snapshot::default();
+    loop {
+        match plane.next().await {
+            ToPlane::SnapshotStart { objects_total, .. } => assert_eq!(objects_total, 10_000),
+            ToPlane::SnapshotChunk { objects } => {
+                for value in &objects {
+                    let object = model::parse::object_from_value(value).unwrap();
+                    got.put(std::sync::Arc::new(object));
+                }
+            }
+            ToPlane::SnapshotEnd { revision } => {
+                assert_eq!(revision, made.revision);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got.len(), 10_000);
+    apply(&control, "s77", 81).await;
+    let ToPlane::Delta { puts, deletes, .. } = plane.next().await else { panic!("a delta") };
+    assert_eq!((puts.len(), deletes.len()), (1, 0));
+    plane.close().await;
+    cluster.shutdown().await;
+}
