@@ -1,0 +1,15 @@
+//! The L7 engine against a real Envoy: configuration goes in, real requests come out.
+//!
+//! Needs the Envoy binary; without it each test fails and names what fetches it.
+
+mod backend;
+mod churn;
+mod client;
+mod l4;
+mod plane;
+mod propagation;
+mod refusal;
+mod restart;
+mod routing;
+mod tls;
+mod websocket;
