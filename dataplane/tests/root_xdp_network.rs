@@ -35,7 +35,7 @@ const NODE: [&str; 2] = ["10.1.0.1:80", "[fd01::1]:80"];
 
 struct Network {
     client: Namespace,
-    node: Namespace,
+    _node: Namespace,
     _backends: Vec<Namespace>,
     pins: PinFolder,
     settings: Settings,
@@ -70,7 +70,7 @@ impl Network {
             pins: pins.clone(),
             addresses: Fixed::default(),
         };
-        Self { client, node, _backends: backends, pins, settings }
+        Self { client, _node: node, _backends: backends, pins, settings }
     }
 
     fn engine(&self) -> Engine {
@@ -95,7 +95,7 @@ fn connect(
     far_v4: &str,
     far_v6: &str,
 ) {
-    node.run(&format!("ip link add {name} type veth peer name eth0 netns {}", far.name()));
+    node.run(&format!("ip link add {name} type veth peer name eth0 netns {}", far.0));
     for (place, device, v4, v6) in [(node, name, v4, v6), (far, "eth0", far_v4, far_v6)] {
         place.run(&format!("ip link set {device} up"));
         place.run(&format!("ip addr add {v4} dev {device}"));
@@ -140,7 +140,7 @@ impl Load {
         for address in node_addresses() {
             for tcp in [true, false] {
                 let (stop, exchanges, ready) = (stop.clone(), exchanges.clone(), ready.clone());
-                threads.push(network.client.spawn(move || {
+                threads.push(echo::spawn(&network.client, move || {
                     let mut tcp_flows: Vec<TcpFlow> = Vec::new();
                     let mut udp_flows: Vec<UdpFlow> = Vec::new();
                     for _ in 0..per_kind {
@@ -202,7 +202,7 @@ fn root_real_tcp_and_udp_reach_all_backends_over_both_families() {
     engine.reconcile(&desired(1, &services(&[0, 1], 80))).unwrap();
     assert!(engine.attachments().values().all(|mode| *mode == Ok(Mode::Native)));
     engine.resolve_neighbours();
-    let reached = network.client.spawn(|| {
+    let reached = echo::spawn(&network.client, || {
         let mut reached = Vec::new();
         for address in node_addresses() {
             let tcp: std::collections::BTreeSet<u8> = (0..30)

@@ -2,8 +2,10 @@
 
 use std::{
     io::{Read as _, Write as _},
+    mem::ManuallyDrop,
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::mpsc::sync_channel,
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -15,11 +17,24 @@ pub(crate) const UDP_PORT: u16 = 8053;
 /// Time after which an answer counts as lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Starts a thread inside a namespace.
+pub(crate) fn spawn<T: Send + 'static>(
+    place: &Namespace,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    // Held by the caller for as long as it is needed.
+    let inside = ManuallyDrop::new(Namespace(place.0.clone()));
+    std::thread::spawn(move || {
+        inside.enter();
+        work()
+    })
+}
+
 /// Starts the servers of a backend; returns when they listen.
 pub(crate) fn serve(place: &Namespace, number: u8) {
     let (ready, listening) = sync_channel(2);
     let tcp_ready = ready.clone();
-    place.spawn(move || {
+    spawn(place, move || {
         let listener = TcpListener::bind(("::", TCP_PORT)).expect("the TCP port");
         tcp_ready.send(()).expect("the test waits");
         for stream in listener.incoming() {
@@ -36,7 +51,7 @@ pub(crate) fn serve(place: &Namespace, number: u8) {
             });
         }
     });
-    place.spawn(move || {
+    spawn(place, move || {
         let socket = UdpSocket::bind(("::", UDP_PORT)).expect("the UDP port");
         ready.send(()).expect("the test waits");
         let mut buffer = vec![0; 2_048];

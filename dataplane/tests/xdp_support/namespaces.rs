@@ -24,7 +24,7 @@ pub(crate) fn run(line: &str) {
 }
 
 /// A network namespace; removed on drop.
-pub(crate) struct Namespace(String);
+pub(crate) struct Namespace(pub(crate) String);
 
 impl Namespace {
     pub(crate) fn new(role: &str) -> Self {
@@ -37,10 +37,6 @@ impl Namespace {
         namespace
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.0
-    }
-
     /// Runs a command line inside.
     pub(crate) fn run(&self, line: &str) {
         run(&format!("ip netns exec {} {line}", self.0));
@@ -50,19 +46,6 @@ impl Namespace {
     pub(crate) fn enter(&self) {
         let file = File::open(format!("/var/run/netns/{}", self.0)).expect("the namespace's file");
         setns(file, CloneFlags::CLONE_NEWNET).expect("entering a namespace needs root");
-    }
-
-    /// Starts a thread inside.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> std::thread::JoinHandle<T> {
-        let inside = Self(self.0.clone());
-        std::thread::spawn(move || {
-            let inside = std::mem::ManuallyDrop::new(inside);
-            inside.enter();
-            work()
-        })
     }
 }
 
