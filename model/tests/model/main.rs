@@ -14,4 +14,3 @@ mod mutation;
 mod plans;
 mod round_trip;
 mod snapshots;
-mod speed;

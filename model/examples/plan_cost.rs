@@ -1,4 +1,6 @@
-//! The cost of one change among 10,000 services and 10,000 routes.
+//! Prints the cost of one change among 10,000 services and 10,000 routes.
+//!
+//! `cargo run --release -p model --example plan_cost`
 
 use std::{
     sync::Arc,
@@ -9,9 +11,6 @@ use model::{Object, Snapshot, parse, plan_apply};
 use serde_json::json;
 
 const SERVICES: usize = 10_000;
-/// The bound of an optimized build, and a generous one for the others.
-const LIMIT: Duration =
-    if cfg!(debug_assertions) { Duration::from_millis(200) } else { Duration::from_millis(10) };
 
 fn object(value: &serde_json::Value) -> Object {
     parse::object_from_value(value).unwrap_or_else(|errors| panic!("{errors}"))
@@ -50,8 +49,7 @@ fn shortest(mut run: impl FnMut()) -> Duration {
     [(); 7].map(once).into_iter().min().expect("there are runs")
 }
 
-#[test]
-fn one_change_is_checked_in_time() {
+fn main() {
     let mut base = Snapshot::default();
     base.put(Arc::new(object(&json!({
         "kind": "Listener",
@@ -79,12 +77,10 @@ fn one_change_is_checked_in_time() {
             assert_eq!(plan.unwrap_or_else(|errors| panic!("{errors}")).puts.len(), 1);
         });
         println!("{what}: {took:?}");
-        assert!(took < LIMIT, "{what} took {took:?}");
     }
     let took = shortest(|| {
         let keys = ["Service/default/s7".parse().expect("a key")];
         assert!(model::plan_delete(&base, &keys).is_err());
     });
     println!("delete: {took:?}");
-    assert!(took < LIMIT, "a delete took {took:?}");
 }
