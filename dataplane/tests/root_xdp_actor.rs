@@ -1,5 +1,7 @@
 //! The actor: what it carries, what it reports, and how it lives without what it needs. Needs root.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "xdp_support/namespaces.rs"]
 mod namespaces;
 #[path = "xdp_support/objects.rs"]

@@ -6,6 +6,8 @@
 //!                                                       └─ backend 1
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "xdp_support/echo.rs"]
 mod echo;
 #[path = "xdp_support/namespaces.rs"]

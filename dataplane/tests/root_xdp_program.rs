@@ -1,6 +1,8 @@
 //! The XDP program run on single packets by the kernel (`BPF_PROG_TEST_RUN`), its answers checked
 //! against an independent model. Needs root.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "xdp_support/bench.rs"]
 mod bench;
 #[path = "xdp_support/namespaces.rs"]
@@ -403,5 +405,43 @@ fn root_l4_cost() {
     let mut bench = Bench::new(&two_backends());
     for cost in bench.costs(&flows()) {
         println!("{cost}");
+    }
+}
+
+/// Prints what a swap costs by the number of services: all new, and with one changed.
+#[test]
+#[ignore = "a measurement: run it by name with --run-ignored all --no-capture"]
+fn root_swap_cost() {
+    use std::time::Instant;
+    let mut bench = Bench::new(&[]);
+    // Each has four endpoints.
+    for count in [10u16, 1_000, 10_000] {
+        let names: Vec<&'static str> =
+            (0..count).map(|n| &*Box::leak(format!("s{n}").into_boxed_str())).collect();
+        let all = |first_port: u16| -> Vec<Balanced> {
+            names
+                .iter()
+                .enumerate()
+                .map(|(n, name)| Balanced {
+                    name,
+                    protocol: Protocol::Tcp,
+                    address: None,
+                    port: 1_000 + n as u16,
+                    endpoints: (0..4)
+                        .map(|e| {
+                            ([10, 0, 0, 21 + e], if n == 0 { first_port } else { 8_000 + n as u16 })
+                                .into()
+                        })
+                        .collect(),
+                })
+                .collect()
+        };
+        let start = Instant::now();
+        bench.apply(u64::from(count), &all(8_000));
+        let fresh = start.elapsed();
+        let desired = objects::desired(u64::from(count) + 1, &all(9_000));
+        let start = Instant::now();
+        bench.engine.reconcile(&desired).unwrap();
+        println!("{count} services: all new {fresh:?}, one changed {:?}", start.elapsed());
     }
 }

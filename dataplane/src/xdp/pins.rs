@@ -14,7 +14,7 @@ use std::{
 use ebpf_common::layout::{CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, STATS_MAP};
 use nix::{
     mount::{MsFlags, mount},
-    sys::statfs::statfs,
+    sys::statfs::{FsType, statfs},
 };
 
 /// The maps that are pinned.
@@ -151,7 +151,7 @@ impl PinFolder {
 }
 
 fn is_bpffs(path: &Path) -> bool {
-    statfs(path).is_ok_and(|info| info.filesystem_type().0 as i64 == BPF_FS_MAGIC)
+    statfs(path).is_ok_and(|info| info.filesystem_type() == FsType(BPF_FS_MAGIC))
 }
 
 /// Takes the XDP program off the interfaces of an instance and removes its maps: nothing is left

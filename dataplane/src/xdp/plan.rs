@@ -151,9 +151,9 @@ fn carry(
     if let Some(address) = address {
         // Full NAT stays within an IP version.
         if address.is_ipv4() {
-            v6.clear()
+            v6.clear();
         } else {
-            v4.clear()
+            v4.clear();
         }
         if v4.is_empty() && v6.is_empty() {
             return Err(NotCarried::OtherFamily { address });

@@ -17,7 +17,7 @@ use aya::{
 };
 use ebpf_common::layout::{
     CONFIG_MAP, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP, Connection, PROGRAM,
-    SERVICES_MAX, STATS_MAP, STATS_WORDS, Tuple,
+    SERVICES_MAX, SNAT_PORT_FIRST, SNAT_PORT_LAST, STATS_MAP, STATS_WORDS, Tuple,
 };
 
 use super::pins::{MAPS, PinFolder, PinsError};
@@ -29,6 +29,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ma
 /// interface only: no real interface becomes a router by it.
 const FORWARDING: [&str; 2] =
     ["/proc/sys/net/ipv4/conf/lo/forwarding", "/proc/sys/net/ipv6/conf/lo/forwarding"];
+
+/// Ports that the kernel gives to no socket by itself (Documentation/networking/ip-sysctl.rst);
+/// without them a widened ephemeral range could clash with connections to endpoints.
+const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// Tells why the program is not in the kernel.
 #[derive(Debug, thiserror::Error)]
@@ -50,11 +54,13 @@ pub enum LoadError {
         /// Why not.
         source: MapError,
     },
-    /// Route lookups could not be switched on.
-    #[error("{path} could not be set to 1")]
-    Forwarding {
-        /// The switch.
+    /// A setting of the kernel could not be made.
+    #[error("{path} could not be set to {value}")]
+    Setting {
+        /// The setting's file.
         path: &'static str,
+        /// What it should hold.
+        value: String,
         /// Why not.
         source: io::Error,
     },
@@ -130,8 +136,9 @@ impl Program {
     pub fn load(pins: PinFolder) -> Result<Self, LoadError> {
         pins.prepare()?;
         for path in FORWARDING {
-            switch_on(path)?;
+            ensure(path, |value| value == "1", |_| "1".to_owned())?;
         }
+        reserve_ports()?;
         drop_unlike_maps(&pins)?;
         let mut loader = EbpfLoader::new();
         for name in MAPS {
@@ -293,13 +300,32 @@ fn words(error: &ProgramError) -> String {
     }
 }
 
-fn switch_on(path: &'static str) -> Result<(), LoadError> {
-    match fs::read_to_string(path) {
-        Ok(value) if value.trim() == "1" => Ok(()),
-        // A kernel without IPv6 routes none.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => fs::write(path, "1").map_err(|source| LoadError::Forwarding { path, source }),
+/// Makes a setting where it is not as wanted; what the kernel does not have is left out, such as
+/// those of IPv6 where there is none.
+fn ensure(
+    path: &'static str,
+    holds: impl Fn(&str) -> bool,
+    wanted: impl Fn(&str) -> String,
+) -> Result<(), LoadError> {
+    let found = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.unwrap_or_default(),
+    };
+    if holds(found.trim()) {
+        return Ok(());
     }
+    let value = wanted(found.trim());
+    fs::write(path, &value).map_err(|source| LoadError::Setting { path, value, source })
+}
+
+fn reserve_ports() -> Result<(), LoadError> {
+    let range = format!("{SNAT_PORT_FIRST}-{SNAT_PORT_LAST}");
+    ensure(
+        RESERVED_PORTS,
+        |found| found.split(',').any(|part| part == range),
+        // The kernel merges ranges that touch.
+        |found| if found.is_empty() { range.clone() } else { format!("{found},{range}") },
+    )
 }
 
 /// Unpins maps whose shape is not what their name promises: a name is meant to stand for one

@@ -99,7 +99,7 @@ impl TcpFlow {
 
     /// Sends many bytes and expects the same back.
     pub(crate) fn bulk(&mut self, length: usize) {
-        let data: Vec<u8> = (0..length).map(|n| (n * 31 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..length).map(|n| ((n * 31) >> 3) as u8).collect();
         let mut writer = self.stream.try_clone().expect("a second handle");
         let sent = data.clone();
         let sender = std::thread::spawn(move || writer.write_all(&sent));

@@ -24,8 +24,8 @@ pub const PROGRAM: &str = "marchproxy_l4";
 
 /// Connection entries; each connection takes two.
 pub const CONNECTIONS_MAX: usize = 1 << 18;
-/// Service slots, that is, listeners that XDP carries or drains.
-pub const SERVICES_MAX: usize = 1 << 14;
+/// Service slots: half for listeners that XDP carries, half for those that it drains.
+pub const SERVICES_MAX: usize = 1 << 15;
 /// Records of the inner map's template; real ones are sized to their content.
 pub const CONFIG_TEMPLATE_RECORDS: usize = 1;
 /// `BPF_F_MMAPABLE | BPF_F_INNER_MAP` (include/uapi/linux/bpf.h): user space writes a
