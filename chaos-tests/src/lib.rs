@@ -59,6 +59,7 @@ impl Fixture {
     pub fn serving(nodes: u8) -> Result<Self> {
         let mut fixture = Self::new(nodes)?;
         fixture.cluster.form()?;
+        fixture.cluster.settle()?;
         fixture.cluster.apply(usize::from(nodes) - 1, &fixture.base())?;
         Ok(fixture)
     }

@@ -17,6 +17,9 @@ use crate::waiting::wait_until;
 /// A learner catches up, autopilot promotes it, on two busy cores.
 const VOTERS_MAX: Duration = Duration::from_secs(30);
 
+/// Loading the XDP program and starting Envoy, on three nodes with two busy cores.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
+
 /// Some nodes that are to be one cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -83,6 +86,24 @@ impl Cluster {
             self.members[index].join(&line)?;
         }
         self.wait_voters(self.members.len(), VOTERS_MAX)
+    }
+
+    /// Waits until the engines of every data plane are there: a data plane connects, loads its XDP
+    /// program and starts its Envoy after its node has joined.
+    ///
+    /// # Errors
+    /// When an engine is not there in time, with what it says.
+    pub fn settle(&self) -> Result<()> {
+        let asked = self.leader()?;
+        let xdp = self.members.iter().filter(|member| !member.settings().interfaces.is_empty());
+        let wanted = self.members.len() + xdp.count();
+        wait_until(format!("{wanted} engines"), SETTLE_MAX, || {
+            let status = self.status(asked)?;
+            let ready = status.engines().filter(|(_, _, report)| report["state"] == "applied");
+            let ready = ready.count();
+            ensure!(ready >= wanted, "{ready} are ready: {}", status.0["reports"]);
+            Ok(())
+        })
     }
 
     /// A further join line, from `token join` on the first node.

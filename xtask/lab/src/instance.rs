@@ -103,10 +103,11 @@ impl Instance {
     #[must_use]
     pub fn log_tails(&self, lines: usize) -> String {
         let mut text = String::new();
-        let mut files: Vec<_> = fs::read_dir(self.logs())
-            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
-            .unwrap_or_default();
-        files.sort();
+        let mut files = files_in(&self.logs());
+        // A data plane is started by its control process and logs beside its sockets.
+        for host in files_in(&self.directory) {
+            files.push(host.join("run").join("dataplane.log"));
+        }
         for file in files {
             let content = fs::read(&file).unwrap_or_default();
             let content = String::from_utf8_lossy(&content);
@@ -197,6 +198,15 @@ pub(crate) fn destroy_live() {
     for name in names {
         destroy(&name);
     }
+}
+
+/// What a folder holds, sorted.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    files.sort();
+    files
 }
 
 /// Network namespaces of an instance.

@@ -176,6 +176,7 @@ fn build_site(programs: &Programs, layer: Layer, root: bool) -> Result<Site> {
     };
     let server = Server::start(&place, "backend", protocol, backend)?;
     cluster.form()?;
+    cluster.settle()?;
     Ok(Site { cluster, client, backend, _server: server, _instance: instance })
 }
 

@@ -38,6 +38,7 @@ pub(super) fn tell(scene: &mut Scene) -> Result<Verdict> {
     let start = Instant::now();
     step("`marchproxy up`, and `marchproxy join` twice", |_| scene.cluster.form())?;
     verdict.note(format_args!("three voters after {:.1} s", start.elapsed().as_secs_f64()));
+    step("Envoy and XDP of every node are there", |_| scene.cluster.settle())?;
     apply_shop(scene, &mut verdict)?;
     check_engines(scene, &mut verdict)?;
     let traffic =
