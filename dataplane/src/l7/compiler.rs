@@ -244,3 +244,7 @@ fn is_http(object: Option<&Arc<model::Object>>) -> bool {
         _ => false,
     })
 }
+
+#[cfg(test)]
+#[path = "compiler_tests.rs"]
+mod tests;

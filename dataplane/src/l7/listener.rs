@@ -31,6 +31,7 @@ pub(super) fn listener(
     route: Option<&L4Route>,
 ) -> Option<Resource> {
     let name = names::plain(key);
+    let route = route.filter(|_| !spec.protocol.is_http());
     let address = match spec.address {
         ListenAddress::Any => any,
         ListenAddress::Ip(address) => address,

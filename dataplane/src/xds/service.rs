@@ -1,7 +1,10 @@
 //! The gRPC service: one task per stream, which drives its [`Session`]. It decides nothing.
 
 use std::{
+    collections::VecDeque,
     future::pending,
+    net::Shutdown,
+    os::fd::{AsFd, OwnedFd},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -16,10 +19,10 @@ use envoy_types::pb::envoy::service::discovery::v3::{
         AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
     },
 };
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use prost::Message;
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     sync::{mpsc, watch},
 };
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
@@ -33,6 +36,9 @@ use crate::l7::{ResourceType, World};
 
 /// Responses between a session and its connection: one per type may be in flight.
 const RESPONSES_QUEUED_MAX: usize = ResourceType::ALL.len();
+
+/// Connections that are remembered: one per start of Envoy; those of before are closed.
+const CONNECTIONS_MAX: usize = 8;
 
 /// What a stream tells of itself.
 #[derive(Debug)]
@@ -73,10 +79,40 @@ pub(super) async fn serve(
     listener: UnixListener,
     shared: Shared,
 ) -> Result<(), tonic::transport::Error> {
+    let mut connections = Connections::default();
+    let incoming = UnixListenerStream::new(listener).map(move |accepted| {
+        accepted.inspect(|connection| connections.note(connection))
+    });
     tonic::transport::Server::builder()
         .add_service(AggregatedDiscoveryServiceServer::new(Ads(shared)))
-        .serve_with_incoming(UnixListenerStream::new(listener))
+        .serve_with_incoming(incoming)
         .await
+}
+
+/// Connections, to be shut when the server ends: tonic serves each in a task of its own, which
+/// would outlive the server, and Envoy would go on asking there.
+#[derive(Default)]
+struct Connections(VecDeque<OwnedFd>);
+
+impl Connections {
+    fn note(&mut self, connection: &UnixStream) {
+        match connection.as_fd().try_clone_to_owned() {
+            Ok(copy) => self.0.push_back(copy),
+            Err(error) => tracing::warn!(%error, "a connection cannot be shut with the server"),
+        }
+        if self.0.len() > CONNECTIONS_MAX {
+            self.0.pop_front();
+        }
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        for connection in self.0.drain(..) {
+            // One that the peer has closed is shut already.
+            let _ = std::os::unix::net::UnixStream::from(connection).shutdown(Shutdown::Both);
+        }
+    }
 }
 
 struct Ads(Shared);

@@ -272,9 +272,10 @@ impl Session {
             for want in &resource.wants {
                 if !self.kinds[want.kind as usize].subscriptions.covers(&want.name) {
                     self.awaited.insert(want.clone(), since);
-                } else if kind == ResourceType::Cluster {
+                } else {
                     // A changed cluster warms again, and waits for endpoints it does not ask for.
-                    self.mark(want.kind, &want.name, since, true);
+                    let again = kind == ResourceType::Cluster && before.is_some();
+                    self.mark(want.kind, &want.name, since, again);
                 }
             }
         }

@@ -74,9 +74,10 @@ async fn envoy_of_a_dead_data_plane_is_ended_before_another_starts() {
     let plane = Plane::with(&config).await;
     // What a data plane that died would leave: a process with the bootstrap among its arguments.
     let bootstrap = plane.directory.path().join("envoy-bootstrap.json");
-    let mut left = std::process::Command::new("/bin/sh")
-        .args(["-c", "while :; do sleep 60; done"])
+    let mut left = std::process::Command::new("tail")
+        .arg("-f")
         .arg(&bootstrap)
+        .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     let pid = plane.pid();

@@ -97,7 +97,6 @@ async fn envoy_serves_https_and_takes_rotated_certificates() {
     };
     let text = served(&first).await;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    drop(served);
     // The name differs in the second certificate, so only a handshake with it succeeds.
     let second = certificates.write(directory.path());
     assert_ne!(first, second);

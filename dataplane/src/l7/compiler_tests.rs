@@ -1,0 +1,221 @@
+//! Incremental and from-scratch translation agree, and a change costs what it concerns.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use model::{EndpointId, ObjectKey, Revision, Snapshot};
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(String),
+    Remove(&'static str, u8),
+    Unhealthy(Vec<(u8, u16)>),
+    Carried(Vec<u8>),
+}
+
+fn host() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (0..4u8).prop_map(|n| format!("h{n}.example")),
+        (0..2u8).prop_map(|n| format!("*.w{n}.example")),
+        Just("*".to_owned()),
+    ]
+}
+
+fn http_route() -> impl Strategy<Value = String> {
+    let hosts = proptest::collection::btree_set(host(), 1..3);
+    let listeners = proptest::collection::btree_set(0..3u8, 1..3);
+    (0..4u8, hosts, listeners, 0..4u8, 0..3u8).prop_map(|(n, hosts, listeners, service, prefix)| {
+        let listeners: Vec<String> =
+            listeners.iter().map(|n| format!("{{ name: l{n} }}")).collect();
+        let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
+        format!(
+            "kind: HTTPRoute\nmetadata: {{ name: r{n} }}\nspec:\n  listeners: [{}]\n  hosts: [{}]\n  \
+             rules:\n    - matches: [{{ path: {{ prefix: /p{prefix} }} }}]\n      backends: [{{ \
+             service: {{ name: s{service} }} }}]",
+            listeners.join(", "),
+            hosts.join(", ")
+        )
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let protocols = ["HTTP", "TCP", "UDP"];
+    let listener = (0..3u8, 0..3usize, 1..4u16).prop_map(move |(n, protocol, port)| {
+        format!(
+            "kind: Listener\nmetadata: {{ name: l{n} }}\nspec: {{ protocol: {}, port: {port} }}",
+            protocols[protocol]
+        )
+    });
+    let service = (0..4u8, proptest::collection::btree_set(1..5u16, 0..4), any::<bool>()).prop_map(
+        |(n, ports, maglev)| {
+            let endpoints: Vec<String> = ports
+                .iter()
+                .map(|port| format!("{{ address: 10.0.0.1, port: {port} }}"))
+                .collect();
+            format!(
+                "kind: Service\nmetadata: {{ name: s{n} }}\nspec: {{ endpoints: [{}], \
+                 loadBalancing: {} }}",
+                endpoints.join(", "),
+                if maglev { "Maglev" } else { "Random" }
+            )
+        },
+    );
+    let l4_route = (0..2u8, any::<bool>(), 0..3u8, 0..4u8).prop_map(|(n, udp, listener, service)| {
+        format!(
+            "kind: {}Route\nmetadata: {{ name: t{n} }}\nspec: {{ listeners: [{{ name: l{listener} }}], \
+             backends: [{{ service: {{ name: s{service} }} }}] }}",
+            if udp { "UDP" } else { "TCP" }
+        )
+    });
+    prop_oneof![
+        3 => listener.prop_map(Step::Put),
+        4 => service.prop_map(Step::Put),
+        6 => http_route().prop_map(Step::Put),
+        2 => l4_route.prop_map(Step::Put),
+        1 => (0..3u8).prop_map(|n| Step::Remove("Listener/default/l", n)),
+        1 => (0..4u8).prop_map(|n| Step::Remove("Service/default/s", n)),
+        2 => (0..4u8).prop_map(|n| Step::Remove("HTTPRoute/default/r", n)),
+        1 => (0..2u8).prop_map(|n| Step::Remove("TCPRoute/default/t", n)),
+        2 => proptest::collection::vec((0..4u8, 1..5u16), 0..6).prop_map(Step::Unhealthy),
+        1 => proptest::collection::vec(0..3u8, 0..3).prop_map(Step::Carried),
+    ]
+}
+
+type Content = BTreeMap<ResourceId, (Arc<str>, Vec<u8>)>;
+
+fn content(world: &World) -> Content {
+    let mut content = BTreeMap::new();
+    for kind in ResourceType::ALL {
+        for (name, resource) in world.of_kind(kind) {
+            let value = (resource.version.clone(), resource.body.value.clone());
+            content.insert(ResourceId { kind, name: name.clone() }, value);
+        }
+    }
+    content
+}
+
+fn apply(input: &mut Input, step: Step) {
+    match step {
+        Step::Put(yaml) => {
+            for object in model::parse::parse_documents(&yaml).unwrap() {
+                input.config.put(Arc::new(object));
+            }
+        }
+        Step::Remove(prefix, n) => {
+            input.config.remove(&format!("{prefix}{n}").parse().unwrap());
+        }
+        Step::Unhealthy(endpoints) => {
+            let id = |(n, port): (u8, u16)| EndpointId {
+                service: format!("Service/default/s{n}").parse().unwrap(),
+                address: ([10, 0, 0, 1], port).into(),
+            };
+            input.unhealthy = Arc::new(endpoints.into_iter().map(id).collect());
+        }
+        Step::Carried(listeners) => {
+            let key = |n: u8| -> ObjectKey { format!("Listener/default/l{n}").parse().unwrap() };
+            input.carried_by_xdp = Arc::new(listeners.into_iter().map(key).collect());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn updates_lead_where_a_new_compiler_would(
+        steps in proptest::collection::vec(proptest::collection::vec(step(), 1..4), 1..25),
+    ) {
+        let mut input = Input::default();
+        let mut compiler = Compiler::new(Settings::default());
+        let mut before = BTreeMap::new();
+        for (n, batch) in steps.into_iter().enumerate() {
+            for step in batch {
+                apply(&mut input, step);
+            }
+            input.config.set_revision(Revision(n as u64 + 1));
+            let delta = compiler.update(input.clone());
+            let mut fresh = Compiler::new(Settings::default());
+            fresh.update(input.clone());
+            let after = content(compiler.world());
+            prop_assert_eq!(&after, &content(fresh.world()));
+            // The delta names exactly what differs.
+            let names: BTreeSet<&ResourceId> = before.keys().chain(after.keys()).collect();
+            let differing: BTreeSet<ResourceId> = names
+                .into_iter()
+                .filter(|id| {
+                    before.get(*id).map(|(version, _): &(Arc<str>, Vec<u8>)| version)
+                        != after.get(*id).map(|(version, _)| version)
+                })
+                .cloned()
+                .collect();
+            prop_assert_eq!(&delta.touched, &differing);
+            // Equal versions mean equal content.
+            for (id, (version, body)) in &after {
+                if let Some((old_version, old_body)) = before.get(id) {
+                    prop_assert_eq!(version == old_version, body == old_body, "{}", id);
+                }
+            }
+            before = after;
+        }
+    }
+}
+
+fn many(hosts: usize) -> Snapshot {
+    let mut text = String::from(
+        "kind: Listener\nmetadata: { name: l0 }\nspec: { protocol: HTTP, port: 80 }\n",
+    );
+    for n in 0..hosts {
+        text += &format!(
+            "---\nkind: Service\nmetadata: {{ name: s{n} }}\nspec: {{ endpoints: [{{ address: \
+             10.0.0.1, port: 80 }}] }}\n---\nkind: HTTPRoute\nmetadata: {{ name: r{n} }}\nspec: {{ \
+             listeners: [{{ name: l0 }}], hosts: [h{n}.example], rules: [{{ backends: [{{ service: \
+             {{ name: s{n} }} }}] }}] }}\n"
+        );
+    }
+    let mut config = Snapshot::default();
+    for object in model::parse::parse_documents(&text).unwrap() {
+        config.put(Arc::new(object));
+    }
+    config
+}
+
+#[test]
+fn one_changed_host_makes_one_resource_again() {
+    let mut compiler = Compiler::new(Settings::default());
+    let mut input = Input { config: many(200), ..Input::default() };
+    compiler.update(input.clone());
+    let route = "kind: HTTPRoute\nmetadata: { name: r7 }\nspec: { listeners: [{ name: l0 }], hosts: \
+                 [h7.example], rules: [{ backends: [{ service: { name: s8 } }] }] }";
+    apply(&mut input, Step::Put(route.into()));
+    let names = |delta: ResourceDelta| -> Vec<String> {
+        delta.touched.iter().map(|id| format!("{id}")).collect()
+    };
+    let scope = "ScopedRouteConfiguration xdstp://marchproxy/envoy.config.route.v3.\
+                 ScopedRouteConfiguration/default/l0/h7.example";
+    assert_eq!(names(compiler.update(input.clone())), [scope]);
+    let service = "kind: Service\nmetadata: { name: s7 }\nspec: { endpoints: [{ address: 10.0.0.2, \
+                   port: 80 }] }";
+    apply(&mut input, Step::Put(service.into()));
+    assert_eq!(names(compiler.update(input.clone())), ["ClusterLoadAssignment default/s7"]);
+    // A label changes nothing.
+    apply(&mut input, Step::Put(service.replace("name: s7", "name: s7, labels: { a: b }")));
+    assert_eq!(names(compiler.update(input)), [""; 0]);
+}
+
+/// Versions are the same on every replica and in every release that does not say otherwise.
+#[test]
+fn versions_are_fixed() {
+    let mut compiler = Compiler::new(Settings::default());
+    compiler.update(Input { config: many(1), ..Input::default() });
+    let versions: Vec<String> = content(compiler.world())
+        .into_iter()
+        .map(|(id, (version, _))| format!("{} {version}", id.kind))
+        .collect();
+    let expected = include_str!("versions.golden");
+    assert_eq!(versions.join("\n"), expected.trim_end());
+}
