@@ -29,8 +29,25 @@ struct Running {
     task: Option<AbortOnDropHandle<()>>,
 }
 
-/// A permanent child that runs the loop that `make` gives; the token tells it to end.
+/// A permanent child that runs the loop that `make` gives, and drops it when it is to end.
 pub(crate) fn task<F>(name: &'static str, make: F) -> ChildSpec
+where
+    F: Fn() -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync + 'static,
+{
+    parting_task(name, move |stop| {
+        let future = make();
+        async move {
+            tokio::select! {
+                ended = future => ended,
+                () = stop.cancelled() => Ok(()),
+            }
+        }
+        .boxed()
+    })
+}
+
+/// A permanent child whose loop takes leave when the token tells it to end.
+pub(crate) fn parting_task<F>(name: &'static str, make: F) -> ChildSpec
 where
     F: Fn(CancellationToken) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync + 'static,
 {
@@ -113,17 +130,14 @@ mod tests {
     async fn an_error_a_panic_and_an_end_are_each_repaired_and_told() {
         let starts = Arc::new(AtomicUsize::new(0));
         let counter = starts.clone();
-        let spec = task("loop", move |stop| {
+        let spec = task("loop", move || {
             let nth = counter.fetch_add(1, Ordering::SeqCst);
             async move {
                 match nth {
                     0 => anyhow::bail!("no luck"),
                     1 => panic!("dropped it"),
                     2 => Ok(()),
-                    _ => {
-                        stop.cancelled().await;
-                        Ok(())
-                    }
+                    _ => std::future::pending().await,
                 }
             }
             .boxed()

@@ -24,7 +24,10 @@ use futures::FutureExt;
 use quinn::Endpoint;
 use runtime::supervision::{ChildSpec, Policy, RestartBudget};
 
-use super::{Control, ServeApi, dataplane, task::task};
+use super::{
+    Control, ServeApi, dataplane,
+    task::{parting_task, task},
+};
 use crate::{
     formation::founder,
     probes::{Probes, ProbesArguments},
@@ -76,7 +79,7 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
 
 fn consensus(control: &Control) -> ChildSpec {
     let consensus = control.consensus().clone();
-    task("consensus", move |_| {
+    task("consensus", move || {
         let mut failed = consensus.failed();
         async move {
             let fatal = failed.wait_for(Option::is_some).await?.clone();
@@ -88,26 +91,26 @@ fn consensus(control: &Control) -> ChildSpec {
 
 fn configuration(control: &Control) -> ChildSpec {
     let control = control.clone();
-    task("configuration", move |_| {
+    task("configuration", move || {
         control.configuration().clone().follow(control.event_sender().clone()).boxed()
     })
 }
 
 fn membership(control: &Control) -> ChildSpec {
     let membership = control.membership();
-    task("membership", move |_| membership.clone().run().boxed())
+    task("membership", move || membership.clone().run().boxed())
 }
 
 fn ledger(control: &Control) -> ChildSpec {
     let control = control.clone();
-    task("ledger", move |_| {
+    task("ledger", move || {
         control.ledger().clone().announce(control.event_sender().clone()).boxed()
     })
 }
 
 fn peers(control: &Control) -> ChildSpec {
     let control = control.clone();
-    task("peers", move |_| {
+    task("peers", move || {
         let identity = control.certificates().subscribe();
         peers::run(control.consensus().clone(), identity, control.ledger().clone()).boxed()
     })
@@ -133,17 +136,17 @@ fn publisher(control: &Control, endpoint: Endpoint) -> ChildSpec {
         node,
         sessions: Sessions::default(),
     };
-    task("publisher", move |stop| publisher.clone().run(endpoint.clone(), stop).boxed())
+    parting_task("publisher", move |stop| publisher.clone().run(endpoint.clone(), stop).boxed())
 }
 
 fn certificates(control: &Control) -> ChildSpec {
     let certificates = control.certificates().clone();
-    task("certificates", move |_| certificates.clone().keep_fresh().boxed())
+    task("certificates", move || certificates.clone().keep_fresh().boxed())
 }
 
 fn formation(control: &Control, invitation: Invitation) -> ChildSpec {
     let control = control.clone();
-    task("formation", move |_| {
+    task("formation", move || {
         let Invitation { genesis, tls } = invitation.clone();
         let identity = control.settings().identity_dir();
         let admissions = control.admissions().clone();
@@ -155,7 +158,7 @@ fn formation(control: &Control, invitation: Invitation) -> ChildSpec {
 fn serve(control: &Control, api: ServeApi, listener: TcpListener) -> ChildSpec {
     let control = control.clone();
     let listener = Arc::new(listener);
-    task("api", move |stop| {
+    parting_task("api", move |stop| {
         let (api, control, listener) = (api.clone(), control.clone(), listener.clone());
         async move {
             let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
