@@ -6,7 +6,7 @@
 //! from HTTP and written to HTTP.
 //!
 //! **Invariants.** No route but `GET /healthz` answers an anonymous caller with anything but 401, and
-//! neither does a path that does not exist. No body is read before the caller is known, except a
+//! neither does a path that does not exist. No body is kept before the caller is known, except a
 //! join's, which is small. No token, secret or key is logged.
 
 mod access;

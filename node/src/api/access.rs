@@ -15,12 +15,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, Method, header};
+use http_body_util::{BodyExt, Limited};
 
-use super::{Shared, connection::Trusted, reply::ApiError};
+use super::{BODY_BYTES_MAX, Shared, connection::Trusted, reply::ApiError};
 use crate::tokens::{AuthError, Caller, Role};
 
 /// At most one line a period tells of failed authentications; the rest are counted.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What is taken in of the body of a caller that nobody knows.
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How long a refused body is taken in.
+const LINGER_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a caller must show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +93,13 @@ pub(super) async fn check(guard: Arc<Guard>, mut request: Request, next: Next) -
         Ok(caller) => caller,
         Err(error) => {
             guard.refused.count();
+            linger(request, LINGER_BYTES_MAX).await;
             return error.into_response();
         }
     };
     if access == Access::Admin && caller.role != Role::Admin {
         let message = format!("token {:?} may only read; this needs the role admin", caller.name);
+        linger(request, BODY_BYTES_MAX).await;
         return ApiError::forbidden(message).into_response();
     }
     if let Some(trusted) = request.extensions().get::<Trusted>() {
@@ -99,6 +107,14 @@ pub(super) async fn check(guard: Arc<Guard>, mut request: Request, next: Next) -
     }
     request.extensions_mut().insert(caller);
     next.run(request).await
+}
+
+/// Takes in the rest of a refused request, for a moment: an answer before its end would break the
+/// connection, and the caller would not see why.
+async fn linger(request: Request, bytes_max: usize) {
+    let body = Limited::new(request.into_body(), bytes_max);
+    // Who sends more, or slower, sees a broken connection.
+    let _ = tokio::time::timeout(LINGER_WITHIN, body.collect()).await;
 }
 
 /// The bearer token of a request (RFC 6750, section 2.1).

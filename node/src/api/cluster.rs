@@ -10,7 +10,7 @@ use super::{
     request::Segments,
     types::NodeList,
 };
-use crate::tokens::Caller;
+use crate::{control::RemoveError, tokens::Caller};
 
 pub(super) async fn status(State(shared): State<Shared>) -> Response {
     let status = shared.control.status().await;
@@ -26,6 +26,10 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     Segments(id): Segments<u64>,
 ) -> Result<StatusCode, ApiError> {
-    shared.control.remove_node(&caller.name, NodeId(id)).await?;
+    let node = NodeId(id);
+    if !shared.control.nodes().await.iter().any(|member| member.id == node) {
+        return Err(RemoveError::Unknown { node }.into());
+    }
+    shared.control.remove_node(&caller.name, node).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -70,10 +70,12 @@ impl WriteQuery {
 pub(super) async fn apply(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Params(query): Params<WriteQuery>,
+    query: Result<Params<WriteQuery>, ApiError>,
     headers: HeaderMap,
     content: Content,
 ) -> Result<Response, ApiError> {
+    // After the body: an answer before its end would break the connection under the caller.
+    let Params(query) = query?;
     let options = query.options(&caller, &headers)?;
     let waiting = query.waiting()?;
     let objects = documents(content).await?;
@@ -87,10 +89,12 @@ pub(super) async fn apply(
 pub(super) async fn rollback(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
-    Params(query): Params<WriteQuery>,
+    query: Result<Params<WriteQuery>, ApiError>,
     headers: HeaderMap,
     content: Content,
 ) -> Result<Response, ApiError> {
+    // After the body: an answer before its end would break the connection under the caller.
+    let Params(query) = query?;
     let options = query.options(&caller, &headers)?;
     let waiting = query.waiting()?;
     let RollbackRequest { revision } = content.json()?;

@@ -22,13 +22,20 @@ fn path(operation: &Operation) -> String {
 /// A body that is of the right form, so that only the access decides.
 fn body(operation: &Operation) -> String {
     match operation.id {
-        "join" => r#"{"csr":"","dataplane_csr":"","addresses":{"name":"x","api":"127.0.0.1:1",
-            "raft":"127.0.0.1:2","push":"127.0.0.1:3","zone":""},"time_ms":0}"#
-            .to_owned(),
+        "join" => join(),
         "createToken" => r#"{"name":"made","role":"read"}"#.to_owned(),
         "rollback" => r#"{"revision":99999}"#.to_owned(),
         _ => String::new(),
     }
+}
+
+/// A join that only lacks the secret.
+pub(super) fn join() -> String {
+    let csr = runtime::identity::KeyPair::generate().unwrap().csr().unwrap().0;
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    serde_json::json!({"csr": csr, "dataplane_csr": csr, "time_ms": crate::tokens::now_ms(),
+        "addresses": {"name": "x", "api": at(1), "raft": at(2), "push": at(3), "zone": ""}})
+    .to_string()
 }
 
 #[tokio::test]
@@ -62,7 +69,7 @@ async fn every_operation_asks_for_the_token_that_its_table_row_names() {
             operation.id, operation.access
         );
     }
-    node.running.shutdown().await;
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -84,7 +91,7 @@ async fn what_does_not_exist_is_told_to_known_callers_only() {
     let twice = [("authorization", "Bearer x")];
     let two = node.call(Method::GET, "/v1/status", Some(&node.admin), &twice, "").await;
     assert_eq!(two.status, 401, "two tokens are none");
-    node.running.shutdown().await;
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -95,5 +102,5 @@ async fn a_deleted_token_is_worth_nothing() {
     let gone = node.call(Method::DELETE, "/v1/tokens/reader", Some(&node.admin), &[], "").await;
     assert_eq!(gone.status, 204);
     assert_eq!(node.call(Method::GET, "/v1/status", Some(token), &[], "").await.status, 401);
-    node.running.shutdown().await;
+    node.stop().await;
 }

@@ -48,7 +48,7 @@ async fn a_caller_that_comes_back_gets_what_it_missed_once_and_in_order() {
         serde_json::from_str(&revision_again(&client, &missed[1], &last).await.data).unwrap();
     assert_eq!(body["revision"].to_string(), last);
     assert_eq!(body["actor"], "admin");
-    node.running.shutdown().await;
+    node.stop().await;
 }
 
 /// Resumes after `after` and returns the first revision, which must be `expected`.
@@ -68,6 +68,6 @@ async fn an_id_that_is_no_revision_is_refused_and_a_stop_ends_the_stream() {
     assert_eq!(raw.status, 400);
     let mut stream = client.events(None).await.unwrap();
     let reader = tokio::spawn(async move { while let Ok(Some(_)) = stream.next().await {} });
-    node.running.shutdown().await;
+    node.stop().await;
     tokio::time::timeout(Duration::from_secs(10), reader).await.expect("an end in time").unwrap();
 }

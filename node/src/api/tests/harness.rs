@@ -1,6 +1,13 @@
 //! A one-node cluster in a temporary directory, and a caller that can send anything.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -19,6 +26,9 @@ use crate::{
 };
 
 pub(super) const SHOP: &str = include_str!("../../../../examples/shop.yaml");
+
+/// Nodes of this test process.
+static NODES: AtomicU8 = AtomicU8::new(0);
 
 /// A node that serves its API.
 pub(super) struct Node {
@@ -48,11 +58,12 @@ impl Raw {
 }
 
 impl Node {
-    /// Starts a cluster of one. Each test process has a loopback address of its own.
+    /// Starts a cluster of one, each on a loopback address of its own.
     pub(super) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pid = std::process::id();
-        let address = IpAddr::from([127, 77, (pid >> 8) as u8, (pid % 250) as u8 + 1]);
+        let nth = NODES.fetch_add(1, Ordering::Relaxed);
+        let address = IpAddr::from([127, 64 + nth, (pid >> 8) as u8, (pid % 250) as u8 + 1]);
         let flags = Flags {
             data_dir: Some(directory.path().join("data")),
             run_dir: Some(directory.path().join("run")),
@@ -82,6 +93,11 @@ impl Node {
 
     pub(super) fn client(&self) -> Client {
         Client::new(&self.context(&self.admin)).unwrap()
+    }
+
+    /// Ends it in order.
+    pub(super) async fn stop(self) {
+        self.running.shutdown().await;
     }
 
     pub(super) async fn get(&self, path: &str) -> Raw {

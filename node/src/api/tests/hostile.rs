@@ -71,5 +71,5 @@ fn no_body_query_or_path_makes_the_node_fail() {
         .unwrap();
     let healthy = runtime.block_on(node.get("/v1/status"));
     assert_eq!(healthy.status, 200);
-    runtime.block_on(node.running.shutdown());
+    runtime.block_on(node.stop());
 }

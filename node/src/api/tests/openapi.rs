@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     harness::{Node, Raw, SHOP},
@@ -80,8 +80,7 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
     let mut reached = BTreeSet::new();
     let bad = SHOP.replace("port: 8080", "port: 0");
     let secret = "mpj_wrong";
-    let join = json!({"csr": "x", "dataplane_csr": "x", "time_ms": 0, "addresses": {"name": "x",
-        "api": "127.0.0.1:1", "raft": "127.0.0.1:2", "push": "127.0.0.1:3", "zone": ""}});
+    let join = super::access::join();
     // Method, template, path, body, expected status; in this order.
     let calls: Vec<(&str, &str, &str, String, u16)> = vec![
         ("GET", "/healthz", "/healthz", String::new(), 200),
@@ -158,7 +157,7 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("DELETE", "/v1/tokens/{name}", "/v1/tokens/ci", String::new(), 404),
         ("POST", "/v1/join-lines", "/v1/join-lines", r#"{"ttlSeconds":60}"#.into(), 201),
         ("POST", "/v1/join-lines", "/v1/join-lines", r#"{"ttlSeconds":1}"#.into(), 422),
-        ("POST", "/v1/join", "/v1/join", join.to_string(), 401),
+        ("POST", "/v1/join", "/v1/join", join, 401),
     ];
     for (method, template, path, body, expected) in calls {
         let history = node.get("/v1/history").await.json();
@@ -180,5 +179,5 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         let one = (operation.method.to_string(), operation.path.to_owned());
         assert!(reached.contains(&one), "no answer of {one:?} was read");
     }
-    node.running.shutdown().await;
+    node.stop().await;
 }

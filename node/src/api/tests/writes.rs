@@ -51,7 +51,7 @@ async fn an_apply_a_diff_a_deletion_and_a_rollback() {
     client.send(&Request::delete("/v1/objects/udproute/default/ticks")).await.unwrap();
     let left: ObjectList = client.call(Request::get("/v1/objects/udproutes")).await.unwrap();
     assert!(left.objects.is_empty());
-    node.running.shutdown().await;
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn refusals_name_every_error_and_write_nothing() {
     assert_eq!(node.post("/v1/apply", large).await.status, 413);
     assert_eq!(node.get("/v1/history").await.json()["entries"], Value::Array(vec![]));
     assert_eq!(node.get("/v1/status").await.json()["revision"], revision);
-    node.running.shutdown().await;
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn a_write_that_is_repeated_under_its_key_is_done_once() {
     assert_eq!(again.status, 200, "{:?}", again.json());
     assert_eq!(first.json()["revision"], again.json()["revision"]);
     assert_eq!(node.get("/v1/history").await.json()["entries"].as_array().unwrap().len(), 1);
-    node.running.shutdown().await;
+    node.stop().await;
 }
 
 #[tokio::test]
@@ -120,5 +120,5 @@ async fn the_client_asks_the_next_server_and_names_those_that_are_down() {
     let stranger = Client::new(&Context { ca_pin: other_pin, ..context }).unwrap();
     let error = stranger.send(&Request::get("/v1/status")).await.unwrap_err().to_string();
     assert!(error.contains("pin"), "{error}");
-    node.running.shutdown().await;
+    node.stop().await;
 }

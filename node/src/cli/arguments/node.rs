@@ -25,8 +25,8 @@ pub struct LogArgs {
     /// How logs are written
     #[arg(long = "log", value_enum, default_value_t, value_name = "FORMAT")]
     pub format: LogFormat,
-    /// What is logged, as a filter: `info`, `debug`, `info,node::control=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    /// What is logged, as a filter: `info`, `warn,node::api=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info,openraft=warn")]
     pub log_level: String,
 }
 

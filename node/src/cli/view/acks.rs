@@ -26,6 +26,9 @@ pub fn table(reports: &[NodeReport]) -> String {
             ]);
         }
     }
+    if rows.is_empty() {
+        return "no node has a data plane\n".to_owned();
+    }
     table::render(&["NODE", "ENGINE", "STATE", "REVISION", "NOTES"], &rows)
 }
 
