@@ -130,6 +130,23 @@ fn root_a_listener_is_carried_reported_and_taken_over_by_the_next_actor() {
 }
 
 #[test]
+fn root_without_interfaces_what_an_earlier_process_left_is_removed() {
+    in_lab(|pins| async move {
+        let mut running = Running::start(&["v0"], &pins).await;
+        running.desired.send_replace(Arc::new(desired(7, &web("10.0.0.2:80"))));
+        running.placement(7).await;
+        running.actor.stop_and_wait(None, None).await.unwrap();
+        assert!(pins.path().exists());
+
+        let mut bare = Running::start(&[], &pins).await;
+        bare.desired.send_replace(Arc::new(desired(8, &web("10.0.0.2:80"))));
+        assert_eq!(bare.placement(8).await.summary, "no interface is given to XDP");
+        assert!(!pins.path().exists());
+        bare.actor.stop(None);
+    });
+}
+
+#[test]
 fn root_a_missing_interface_leaves_the_listener_to_envoy_until_it_comes() {
     in_lab(|pins| async move {
         let mut running = Running::start(&["v0", "late"], &pins).await;

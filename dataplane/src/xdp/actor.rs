@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     engine::{Engine, Settings},
-    judge,
+    judge, pins,
     placement::L4Placement,
     statistics,
 };
@@ -152,6 +152,13 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
         installed: false,
     };
     if settings.interfaces.is_empty() {
+        // What a process with interfaces left behind would forward by its last configuration for
+        // ever.
+        match pins::detach(&settings.pins) {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!(?removed, "XDP removed: no interface is given to it"),
+            Err(error) => tracing::warn!(error = %chain(&error), "XDP was not removed"),
+        }
         return Outcome {
             placement: judge::unavailable(&desired.config, "no interface is given to XDP"),
             notes: Vec::new(),
