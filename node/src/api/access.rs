@@ -1,7 +1,6 @@
 //! Who may call what: the bearer token is looked at before anything else of a request.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -44,7 +43,7 @@ pub(super) enum Access {
 /// Which access each operation asks for, and how often somebody was refused.
 pub(super) struct Guard {
     shared: Shared,
-    table: HashMap<(Method, &'static str), Access>,
+    table: Vec<(Method, &'static str, Access)>,
     refused: Refused,
 }
 
@@ -53,8 +52,7 @@ impl Guard {
         shared: Shared,
         table: impl Iterator<Item = (Method, &'static str, Access)>,
     ) -> Self {
-        let table = table.map(|(method, path, access)| ((method, path), access)).collect();
-        Self { shared, table, refused: Refused::default() }
+        Self { shared, table: table.collect(), refused: Refused::default() }
     }
 
     /// What a request must show; a path or method that is not there asks for a token all the same.
@@ -67,8 +65,8 @@ impl Guard {
         };
         self.table
             .iter()
-            .find(|((known, template), _)| *known == method && Some(*template) == path)
-            .map_or(Access::Read, |(_, access)| *access)
+            .find(|(known, template, _)| *known == method && Some(*template) == path)
+            .map_or(Access::Read, |(_, _, access)| *access)
     }
 
     async fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {

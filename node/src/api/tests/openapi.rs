@@ -9,7 +9,7 @@ use super::{
     harness::{Node, Raw, SHOP},
     schema::differences,
 };
-use crate::api::{openapi::document, routes::operations};
+use crate::api::{access::Access, openapi::document, routes::operations};
 
 #[test]
 fn the_document_names_exactly_the_routes_and_every_reference_leads_somewhere() {
@@ -36,6 +36,21 @@ fn the_document_names_exactly_the_routes_and_every_reference_leads_somewhere() {
         // Events travel as text, so no operation refers to their schema.
         let known = schema == "Event" || used.contains(&format!("#/components/schemas/{schema}"));
         assert!(known, "nothing refers to the schema {schema}");
+    }
+}
+
+#[test]
+fn the_page_for_people_names_every_operation_and_its_role() {
+    let page = include_str!("../../../../docs/api.md");
+    for operation in operations() {
+        let role = match operation.access {
+            Access::Anonymous => "nobody",
+            Access::Read => "read",
+            Access::Admin => "admin",
+            Access::JoinSecret => "join secret",
+        };
+        let row = format!("| `{} {}` | {role} |", operation.method, operation.path);
+        assert!(page.contains(&row), "docs/api.md lacks {row}");
     }
 }
 
