@@ -111,7 +111,7 @@ trait TapSorted {
     fn tap_sorted(self, like: &Self) -> Self;
 }
 
-impl<'a> TapSorted for Vec<(&'a str, [u64; 5])> {
+impl TapSorted for Vec<(&str, [u64; 5])> {
     fn tap_sorted(mut self, like: &Self) -> Self {
         self.sort_by_key(|(name, _)| like.iter().position(|(other, _)| other == name));
         self

@@ -25,7 +25,7 @@ fn backends(count: usize, v6: bool) -> Vec<Weighted> {
 fn sample(services: usize, per_service: usize) -> L4Plan {
     let carried = (0..services)
         .map(|n| Carried {
-            listener: ObjectKey::new(Kind::Listener, "default", &format!("l{n}")),
+            listener: ObjectKey::new(Kind::Listener, "default", format!("l{n}")),
             frontend: Frontend {
                 address: (n % 3 > 0)
                     .then(|| format!("10.8.{}.{}", n >> 8, n & 255).parse().unwrap()),
