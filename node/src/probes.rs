@@ -1,7 +1,9 @@
 //! Health probes: one supervised actor per endpoint that a service wants watched.
 //!
-//! Owns the target actors. Its parent is the root supervisor; it is permanent and begins anew with
-//! every endpoint counted healthy, so that its death never takes traffic away. The set of targets is
+//! Owns the target actors. Its parent is the root supervisor; it is permanent, and what was known of
+//! endpoints survives its death. A process that begins tells its data plane nothing until each target
+//! has come to a verdict (or [`SETTLE_WITHIN`] is over), so that a restart sends no traffic to an
+//! endpoint that was found dead before. The set of targets is
 //! reconciled from the whole configuration; a target that dies is started again under a budget of
 //! its own. Results are soft state of this node: they go to its data plane and to listeners, never
 //! through Raft.
@@ -12,13 +14,14 @@ mod target;
 mod verdict;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use model::{
-    EndpointId, ObjectKey, Snapshot, api::Event, endpoint::EndpointHealth, service::HealthCheck,
+    EndpointId, ObjectKey, Revision, Snapshot, api::Event, endpoint::EndpointHealth,
+    service::HealthCheck,
 };
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use runtime::{
@@ -32,6 +35,9 @@ use target::{Target, TargetArguments};
 
 /// Probes under way at a time: below the usual limit of open files, with room for everything else.
 const CONCURRENT_MAX: usize = 256;
+/// Time after which verdicts are told though some targets have none yet: a few probes of the usual
+/// interval; an endpoint without a verdict counts as healthy.
+const SETTLE_WITHIN: Duration = Duration::from_secs(15);
 /// Targets of a node; more would take more than this node's share of probes.
 const TARGETS_MAX: usize = 10_000;
 
@@ -39,12 +45,13 @@ const TARGETS_MAX: usize = 10_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Results {
     endpoints: Arc<Mutex<BTreeMap<EndpointId, EndpointHealth>>>,
-    update: Arc<watch::Sender<HealthUpdate>>,
+    /// `None` until the targets have settled.
+    update: Arc<watch::Sender<Option<HealthUpdate>>>,
 }
 
 impl Results {
     pub(crate) fn new() -> Self {
-        let update = watch::Sender::new(HealthUpdate::default());
+        let update = watch::Sender::new(None);
         Self { endpoints: Arc::default(), update: Arc::new(update) }
     }
 
@@ -55,11 +62,11 @@ impl Results {
 
     /// The services all of whose endpoints fail.
     pub(crate) fn panicking(&self) -> Vec<ObjectKey> {
-        self.update.borrow().panicking.clone()
+        self.update.borrow().as_ref().map(|update| update.panicking.clone()).unwrap_or_default()
     }
 
-    /// Follows what the data plane is told; latest wins.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<HealthUpdate> {
+    /// Follows what the data plane is told, `None` being nothing; latest wins.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Option<HealthUpdate>> {
         self.update.subscribe()
     }
 
@@ -74,7 +81,14 @@ pub(crate) enum ProbesMessage {
     /// The configuration may want other targets.
     Reconcile,
     /// A target came to a result.
-    Observed(EndpointHealth),
+    Observed {
+        /// What it knows.
+        health: EndpointHealth,
+        /// Whether that is a verdict.
+        decided: bool,
+    },
+    /// The time to settle is over.
+    Settle,
     /// The wait before a restart is over.
     Restart(EndpointId),
 }
@@ -94,6 +108,8 @@ pub(crate) struct State {
     arguments: ProbesArguments,
     targets: BTreeMap<EndpointId, Child>,
     permits: Arc<Semaphore>,
+    /// Targets without a verdict, until all have settled; `None` from then on.
+    undecided: Option<BTreeSet<EndpointId>>,
     /// Casts `Reconcile` for each change of the configuration.
     _wake: AbortOnDropHandle<()>,
 }
@@ -115,8 +131,9 @@ impl Actor for Probes {
         myself: ActorRef<ProbesMessage>,
         arguments: ProbesArguments,
     ) -> Result<State, ActorProcessingErr> {
-        arguments.results.lock().clear();
-        arguments.results.update.send_replace(HealthUpdate::default());
+        // After its own death the targets had settled before, or do so within the time.
+        let settled = arguments.results.update.borrow().is_some();
+        myself.send_after(SETTLE_WITHIN, || ProbesMessage::Settle);
         let mut configuration = arguments.configuration.clone();
         configuration.mark_changed();
         let wake = tokio::spawn(async move {
@@ -131,6 +148,7 @@ impl Actor for Probes {
             arguments,
             targets: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(CONCURRENT_MAX)),
+            undecided: (!settled).then(BTreeSet::new),
             _wake: AbortOnDropHandle::new(wake),
         })
     }
@@ -143,8 +161,12 @@ impl Actor for Probes {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ProbesMessage::Reconcile => state.reconcile(&myself).await,
-            ProbesMessage::Observed(health) => {
-                state.observe(health);
+            ProbesMessage::Observed { health, decided } => {
+                state.observe(health, decided);
+                Ok(())
+            }
+            ProbesMessage::Settle => {
+                state.settle();
                 Ok(())
             }
             ProbesMessage::Restart(endpoint) => state.restart(&myself, &endpoint).await,
@@ -199,10 +221,12 @@ impl State {
             if let Some(actor) = child.and_then(|child| child.actor) {
                 actor.stop(Some("no longer wanted".to_owned()));
             }
-            // A changed check keeps what is known; a removed endpoint is forgotten.
-            if !wanted.contains_key(&endpoint) {
-                self.arguments.results.lock().remove(&endpoint);
-            }
+        }
+        // A changed check keeps what is known; a removed endpoint is forgotten.
+        self.arguments.results.lock().retain(|endpoint, _| wanted.contains_key(endpoint));
+        let known: BTreeSet<EndpointId> = self.arguments.results.lock().keys().cloned().collect();
+        if let Some(undecided) = &mut self.undecided {
+            *undecided = wanted.keys().filter(|key| !known.contains(key)).cloned().collect();
         }
         for (endpoint, check) in wanted {
             if !self.targets.contains_key(&endpoint) {
@@ -234,7 +258,7 @@ impl State {
         Ok(actor.get_cell())
     }
 
-    fn observe(&mut self, health: EndpointHealth) {
+    fn observe(&mut self, health: EndpointHealth, decided: bool) {
         // A result of a target that was stopped meanwhile says nothing any more.
         if !self.targets.contains_key(&health.endpoint) {
             return;
@@ -244,6 +268,7 @@ impl State {
             let before = endpoints.insert(health.endpoint.clone(), health.clone());
             before.is_none_or(|before| before.healthy != health.healthy)
         };
+        let settled = decided && self.decide(&health.endpoint);
         if flipped {
             tracing::info!(
                 endpoint = %health.endpoint,
@@ -253,16 +278,40 @@ impl State {
             );
             // Nobody listening is no error.
             let _ = self.arguments.events.send(Event::Health(health));
+        }
+        if flipped || settled {
             let snapshot = self.arguments.configuration.borrow().clone();
             self.publish(&snapshot);
         }
     }
 
-    fn publish(&self, snapshot: &Snapshot) {
+    /// Notes a verdict; true when it was the last one that was missing.
+    fn decide(&mut self, endpoint: &EndpointId) -> bool {
+        self.undecided
+            .as_mut()
+            .is_some_and(|undecided| undecided.remove(endpoint) && undecided.is_empty())
+    }
+
+    fn settle(&mut self) {
+        if self.undecided.take().is_some() {
+            let snapshot = self.arguments.configuration.borrow().clone();
+            self.publish(&snapshot);
+        }
+    }
+
+    fn publish(&mut self, snapshot: &Snapshot) {
+        // Before the first configuration there is nothing to have settled.
+        if snapshot.revision() == Revision::ZERO
+            || self.undecided.as_ref().is_some_and(|undecided| !undecided.is_empty())
+        {
+            return;
+        }
+        self.undecided = None;
         let update = verdict::update(snapshot, &self.arguments.results.lock());
         metrics::gauge!("marchproxy_probe_unhealthy_endpoints").set(update.unhealthy.len() as f64);
         metrics::gauge!("marchproxy_probe_panicking_services").set(update.panicking.len() as f64);
         self.arguments.results.update.send_if_modified(|held| {
+            let update = Some(update);
             let changed = *held != update;
             *held = update;
             changed

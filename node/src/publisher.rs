@@ -40,7 +40,7 @@ pub(crate) struct Publisher {
     pub(crate) consensus: Consensus,
     pub(crate) configuration: Configuration,
     pub(crate) ledger: Ledger,
-    pub(crate) health: watch::Receiver<HealthUpdate>,
+    pub(crate) health: watch::Receiver<Option<HealthUpdate>>,
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
     pub(crate) sessions: Sessions,

@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 use consensus::{Consensus, Consistency, Options, Profile, RaftTls};
 use futures::future::BoxFuture;
 use model::cluster::NodeId;
+use quinn::{Endpoint, VarInt};
 use runtime::{
     durable,
     identity::{ClusterId, NodeIdentity, Role},
@@ -38,6 +39,8 @@ use crate::{
 /// How long a joiner waits to receive what the cluster knows: a snapshot of 10,000 objects takes
 /// seconds, a leader may change meanwhile.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
+/// Time for the last packets of push sessions: three round trips between regions.
+const PUSH_CLOSES_WITHIN: Duration = Duration::from_secs(1);
 /// Between two looks at what has arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -91,6 +94,7 @@ pub struct Running {
     pub admin_token: Option<Zeroizing<String>>,
     supervisor: SupervisorHandle,
     ended: JoinHandle<()>,
+    push: Endpoint,
     _data_dir: DataDir,
 }
 
@@ -101,13 +105,22 @@ impl Running {
         if self.control.settings().dataplane {
             dataplane::stop(self.control.settings()).await;
         }
+        self.close_push().await;
         self.control.consensus().shutdown().await;
     }
 
     /// Ends it as a crash does, but for the files: the data plane stays.
     pub async fn abandon(self) {
         self.supervisor.stop("abandoned").await;
+        self.close_push().await;
         self.control.consensus().shutdown().await;
+    }
+
+    /// Closes the QUIC endpoint, so that its port is free soon after.
+    async fn close_push(&self) {
+        self.push.close(VarInt::from_u32(0), b"shutdown");
+        // Sessions have taken leave by now; what is left is the wait for lost packets.
+        let _ = tokio::time::timeout(PUSH_CLOSES_WITHIN, self.push.wait_idle()).await;
     }
 
     /// Waits until it ended by itself, which is always a failure, and tells why.
@@ -187,7 +200,8 @@ pub async fn start(settings: Settings, start: Start, api: ServeApi) -> anyhow::R
         let control = assemble(&settings, identity, live, &consensus, became).await?;
         let invitation = invitation(&settings, tls)?;
         let listener = ports.api;
-        let materials = Materials { control: control.clone(), api, listener, push, invitation };
+        let materials =
+            Materials { control: control.clone(), api, listener, push: push.clone(), invitation };
         let (supervisor, ended) = SupervisorHandle::start(tree::children(materials)).await?;
         control.show_children(supervisor.status());
         anyhow::Ok((control, supervisor, ended))
@@ -195,7 +209,15 @@ pub async fn start(settings: Settings, start: Start, api: ServeApi) -> anyhow::R
     match Box::pin(started).await {
         Ok((control, supervisor, ended)) => {
             let admin_token = genesis::admin_token(&settings.identity_dir());
-            Ok(Running { control, became, admin_token, supervisor, ended, _data_dir: data_dir })
+            Ok(Running {
+                control,
+                became,
+                admin_token,
+                supervisor,
+                ended,
+                push,
+                _data_dir: data_dir,
+            })
         }
         Err(error) => {
             consensus.shutdown().await;

@@ -116,11 +116,27 @@ impl Table {
         changed
     }
 
-    /// The reports of the data planes that are connected to this node: what peers are told.
+    /// What a peer that was told `told` is to be told of the data planes connected to this node:
+    /// each answer since, oldest first, so that none is lost to a newer one, then how they stand.
     #[must_use]
-    pub fn own_reports(&self) -> Vec<NodeReport> {
-        let own = self.rows.iter().filter(|(_, row)| row.through.is_none());
-        own.map(|(node, row)| row.report(*node)).collect()
+    pub(crate) fn own_news(&self, told: Option<&Self>) -> Vec<NodeReport> {
+        let mut news = Vec::new();
+        for (node, row) in self.rows.iter().filter(|(_, row)| row.through.is_none()) {
+            let before = told.and_then(|told| told.rows.get(node));
+            if before == Some(row) {
+                continue;
+            }
+            for (engine, answers) in &row.answers {
+                let last = before.and_then(|row| row.answers.get(engine)?.back());
+                let known = last.and_then(|last| answers.iter().rposition(|a| a == last));
+                for answer in answers.iter().skip(known.map_or(0, |at| at + 1)) {
+                    let engines = vec![answer.clone()];
+                    news.push(NodeReport { node: *node, connected: row.connected, engines });
+                }
+            }
+            news.push(row.report(*node));
+        }
+        news
     }
 }
 
@@ -269,12 +285,36 @@ mod tests {
         table.from_peer(peer, report(true));
         table.connected(ONE, false);
         assert!(connected(&table), "the end of the old session says nothing about the new one");
-        assert!(table.own_reports().is_empty());
+        assert!(table.own_news(None).is_empty());
         table.peer_lost(NodeId(3));
         assert!(connected(&table));
         table.peer_lost(peer);
         assert!(!connected(&table));
-        assert_eq!(here.own_reports().len(), 1);
+        assert_eq!(here.own_news(None).len(), 1);
+    }
+
+    #[test]
+    fn a_peer_is_told_every_answer_once_and_in_order() {
+        let applied = |revision| report(Engine::Envoy, revision, AckState::Applied);
+        let here = table(vec![report(Engine::Envoy, 5, refused()), applied(6)]);
+        let mut there = Table::default();
+        there.expect([ONE].into(), &[ONE].into());
+        for news in here.own_news(None) {
+            there.from_peer(NodeId(2), news);
+        }
+        assert!(there.outcome(Revision(5)).refused() && !there.outcome(Revision(6)).refused());
+
+        let mut later = here.clone();
+        assert!(later.own_news(Some(&here)).is_empty());
+        later.engines(ONE, vec![applied(7), report(Engine::Envoy, 8, refused()), applied(9)]);
+        let news = later.own_news(Some(&here));
+        let revisions: Vec<u64> = news.iter().map(|n| n.engines[0].revision.0).collect();
+        assert_eq!(revisions, [7, 8, 9, 9]);
+        news.into_iter().for_each(|news| {
+            there.from_peer(NodeId(2), news);
+        });
+        assert!(there.outcome(Revision(5)).refused() && there.outcome(Revision(8)).refused());
+        assert!(!there.outcome(Revision(7)).refused() && there.outcome(Revision(9)).complete);
     }
 
     proptest! {

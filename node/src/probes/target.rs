@@ -106,7 +106,8 @@ impl State {
         };
         let healthy = self.health.counts_as_healthy();
         let health = EndpointHealth { endpoint: endpoint.clone(), healthy, rtt_us, reason };
-        Ok(parent.cast(ProbesMessage::Observed(health))?)
+        let decided = !matches!(self.health, Health::Unknown { .. });
+        Ok(parent.cast(ProbesMessage::Observed { health, decided })?)
     }
 }
 

@@ -100,6 +100,7 @@ pub(super) mod tests {
 
     pub(in crate::probes) fn snapshot(objects: Vec<Object>) -> Snapshot {
         let mut snapshot = Snapshot::default();
+        snapshot.set_revision(model::Revision(1));
         objects.into_iter().for_each(|object| snapshot.put(Arc::new(object)));
         snapshot
     }

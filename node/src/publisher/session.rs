@@ -164,7 +164,9 @@ async fn follow(
             },
             Ok(()) = health.changed() => {
                 let update = health.borrow_and_update().clone();
-                writer.send(&ToPlane::Health(update)).await?;
+                if let Some(update) = update {
+                    writer.send(&ToPlane::Health(update)).await?;
+                }
             }
             _ = ping.tick() => writer.send(&ToPlane::Ping).await?,
         }
@@ -256,10 +258,11 @@ pub(super) async fn peer(
     let mut table = publisher.ledger.subscribe();
     let mut told = None;
     loop {
-        let reports = table.borrow_and_update().own_reports();
-        if told.as_ref() != Some(&reports) {
-            link.writer.send(&ToPlane::Ledger { reports: reports.clone() }).await?;
-            told = Some(reports);
+        let present = table.borrow_and_update().clone();
+        let reports = present.own_news(told.as_ref());
+        told = Some(present);
+        if !reports.is_empty() {
+            link.writer.send(&ToPlane::Ledger { reports }).await?;
         }
         tokio::select! {
             changed = table.changed() => changed.map_err(|_| SessionEnd::Stopped)?,

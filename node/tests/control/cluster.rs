@@ -172,6 +172,9 @@ impl Cluster {
     /// Ends one node.
     pub(crate) async fn stop(&mut self, id: u8) {
         self.nodes.remove(&id).expect("it runs").shutdown().await;
+        // QUIC gives its socket back when its last task has ended, a moment later.
+        let push = std::net::SocketAddr::new(self.address(id), 7802);
+        eventually(async || std::net::UdpSocket::bind(push).ok()).await;
     }
 
     /// Ends all nodes.
