@@ -16,3 +16,4 @@ mod subscription;
 pub use actor::{XdsActor, XdsArguments, XdsMessage};
 pub use ledger::Ledger;
 pub use service::Transferred;
+pub(crate) use sm::INSTANCE_FIELD;

@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     fs, io,
     path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -187,6 +188,7 @@ async fn start(
     Bootstrap {
         node: &arguments.node,
         cluster: &arguments.cluster,
+        instance: &instance(),
         xds_socket: &arguments.xds_socket,
         admin_socket: &admin_socket,
         heap_bytes_max: heap_bytes_max(),
@@ -226,6 +228,12 @@ fn command_line(arguments: &EnvoyArguments) -> Vec<OsString> {
     line.extend(["--concurrency".into(), concurrency.to_string().into()]);
     line.extend(["--drain-time-s".into(), arguments.drain.as_secs().max(1).to_string().into()]);
     line
+}
+
+/// Tells one start from another: this process, and a count within it.
+fn instance() -> String {
+    static STARTS: AtomicU64 = AtomicU64::new(0);
+    format!("{}.{}", std::process::id(), STARTS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Three quarters of the host's memory.

@@ -92,10 +92,9 @@ impl Admin {
         let connect = |source| AdminError::Connect { path: self.socket.clone(), source };
         let failed = |source| AdminError::Exchange { target: target.to_owned(), source };
         let stream = UnixStream::connect(&self.socket).await.map_err(connect)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                .await
-                .map_err(|error| failed(error.into()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(error.into()))?;
         let exchange = async {
             let request = Request::builder()
                 .method(method)

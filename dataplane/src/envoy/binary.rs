@@ -86,7 +86,10 @@ pub fn find(explicit: Option<&Path>) -> Result<Binary, BinaryError> {
         .map_err(|source| BinaryError::NotRunnable { path: path.clone(), source })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let Some(version) = version(&text) else {
-        return Err(BinaryError::NotEnvoy { path, output: text.trim().chars().take(200).collect() });
+        return Err(BinaryError::NotEnvoy {
+            path,
+            output: text.trim().chars().take(200).collect(),
+        });
     };
     if is_supported(version) {
         Ok(Binary { path, version: version.to_owned() })

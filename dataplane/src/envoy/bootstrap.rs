@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::xds::INSTANCE_FIELD;
+
 /// Windows of the stream that configuration comes by: a cold start's megabytes in one flight.
 const XDS_STREAM_WINDOW: u32 = 16 * 1024 * 1024;
 const XDS_CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
@@ -24,6 +26,8 @@ pub struct Bootstrap<'a> {
     pub node: &'a str,
     /// The cluster's.
     pub cluster: &'a str,
+    /// What tells this start of Envoy from all others.
+    pub instance: &'a str,
     /// The configuration server's socket.
     pub xds_socket: &'a Path,
     /// Where Envoy makes the socket of its admin interface.
@@ -38,7 +42,11 @@ impl Bootstrap<'_> {
     pub fn to_json(&self) -> Value {
         let ads = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s" });
         json!({
-            "node": { "id": self.node, "cluster": self.cluster },
+            "node": {
+                "id": self.node,
+                "cluster": self.cluster,
+                "metadata": { INSTANCE_FIELD: self.instance },
+            },
             "admin": { "address": { "pipe": { "path": self.admin_socket, "mode": 0o600 } } },
             "dynamic_resources": {
                 "ads_config": {
@@ -113,12 +121,8 @@ impl Bootstrap<'_> {
     /// The directory cannot be written to.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let new = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(self.to_json().to_string().as_bytes())?;
         drop(file);
         fs::rename(&new, path)

@@ -48,9 +48,11 @@ pub(super) enum OrphanError {
     },
 }
 
-/// Writes down which process runs.
+/// Writes down which process runs, whole or not at all.
 pub(super) fn note(path: &Path, pid: Pid) -> Result<(), OrphanError> {
-    fs::write(path, pid.to_string())
+    let new = path.with_extension("new");
+    fs::write(&new, pid.to_string())
+        .and_then(|()| fs::rename(&new, path))
         .map_err(|source| OrphanError::File { path: path.to_owned(), source })
 }
 

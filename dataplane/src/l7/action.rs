@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::route::{DirectResponse, HttpAction, HttpRule, PathMatch, Redirect, Retries, Rewrite,
-    WeightedBackend};
+use model::route::{
+    DirectResponse, HttpAction, HttpRule, PathMatch, Redirect, Retries, Rewrite, WeightedBackend,
+};
 
 use super::{
     names,

@@ -10,15 +10,15 @@ use std::{
 };
 
 use model::{
-    Change, EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec,
-    listener::EngineChoice,
+    Change, EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::EngineChoice,
 };
 
 use super::{
     ResourceType, cluster, endpoints,
     index::{Hosts, Index},
-    listener, names, secret, table,
+    listener, names,
     resource::ResourceId,
+    secret, table,
     world::{ResourceDelta, World},
 };
 

@@ -53,10 +53,8 @@ fn step() -> impl Strategy<Value = Step> {
     });
     let service = (0..4u8, proptest::collection::btree_set(1..5u16, 0..4), any::<bool>()).prop_map(
         |(n, ports, maglev)| {
-            let endpoints: Vec<String> = ports
-                .iter()
-                .map(|port| format!("{{ address: 10.0.0.1, port: {port} }}"))
-                .collect();
+            let endpoints: Vec<String> =
+                ports.iter().map(|port| format!("{{ address: 10.0.0.1, port: {port} }}")).collect();
             format!(
                 "kind: Service\nmetadata: {{ name: s{n} }}\nspec: {{ endpoints: [{}], \
                  loadBalancing: {} }}",

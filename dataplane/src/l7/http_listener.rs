@@ -79,9 +79,7 @@ fn scoped_routes(key: &ObjectKey) -> hcm::ScopedRoutes {
         ConfigSpecifier, ScopeKeyBuilder,
         scope_key_builder::{
             FragmentBuilder,
-            fragment_builder::{
-                HeaderValueExtractor, Type, header_value_extractor::ExtractType,
-            },
+            fragment_builder::{HeaderValueExtractor, Type, header_value_extractor::ExtractType},
         },
     };
     hcm::ScopedRoutes {

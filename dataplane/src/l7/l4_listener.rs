@@ -66,9 +66,7 @@ pub(super) fn tcp_chain(name: &str, clusters: &[(Arc<str>, u32)]) -> listener::F
 
 /// Makes the listener filter of a UDP listener.
 pub(super) fn udp_filter(name: &str, cluster: &str) -> listener::ListenerFilter {
-    use udp_proxy::udp_proxy_config::{
-        HashPolicy, RouteSpecifier, hash_policy::PolicySpecifier,
-    };
+    use udp_proxy::udp_proxy_config::{HashPolicy, RouteSpecifier, hash_policy::PolicySpecifier};
     use xds_matcher::matcher::{OnMatch, on_match};
     let action = xds_core::TypedExtensionConfig {
         name: "route".into(),
@@ -84,9 +82,7 @@ pub(super) fn udp_filter(name: &str, cluster: &str) -> listener::ListenerFilter 
     let proxy = udp_proxy::UdpProxyConfig {
         stat_prefix: name.to_owned(),
         idle_timeout: Some(pb::duration(UDP_IDLE_TIMEOUT)),
-        hash_policies: vec![HashPolicy {
-            policy_specifier: Some(PolicySpecifier::SourceIp(true)),
-        }],
+        hash_policies: vec![HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(true)) }],
         route_specifier: Some(RouteSpecifier::Matcher(matcher)),
         ..Default::default()
     };

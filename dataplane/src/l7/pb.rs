@@ -5,11 +5,8 @@ use std::time::Duration;
 pub(crate) use envoy_types::pb::{
     envoy::{
         config::{
-            cluster::v3 as cluster,
-            core::v3 as core,
-            endpoint::v3 as endpoint,
-            listener::v3 as listener,
-            route::v3 as route,
+            cluster::v3 as cluster, core::v3 as core, endpoint::v3 as endpoint,
+            listener::v3 as listener, route::v3 as route,
         },
         extensions::{
             filters::{

@@ -22,8 +22,10 @@ pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
     let certificate = tls::TlsCertificate {
         certificate_chain: Some(file(&files.certificate_file)),
         private_key: Some(file(&files.private_key_file)),
-        watched_directory: directory
-            .map(|path| core::WatchedDirectory { path: path.display().to_string(), ..Default::default() }),
+        watched_directory: directory.map(|path| core::WatchedDirectory {
+            path: path.display().to_string(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let secret = tls::Secret {

@@ -128,10 +128,8 @@ impl Table {
             key::{Fragment, fragment::Type},
         };
         let name: Arc<str> = name.into();
-        let version = Version::of(ResourceType::ScopedRoute)
-            .part(&name.as_ref())
-            .part(&self.parts)
-            .finish();
+        let version =
+            Version::of(ResourceType::ScopedRoute).part(&name.as_ref()).part(&self.parts).finish();
         let configuration = route::RouteConfiguration {
             name: name.to_string(),
             virtual_hosts: self.hosts,

@@ -93,8 +93,7 @@ impl Actor for XdsActor {
             transferred: arguments.transferred,
         };
         let desired = arguments.desired.clone();
-        let compiler =
-            compile(arguments.desired, arguments.placement, worlds, arguments.settings);
+        let compiler = compile(arguments.desired, arguments.placement, worlds, arguments.settings);
         let myself_too = myself.clone();
         let compiling = Task::spawn(async move {
             compiler.await;

@@ -1,8 +1,8 @@
 //! What Envoy has accepted and refused, kept over its restarts and reconnections.
 //!
-//! **Invariants.** A refused (name, version) is not sent again; in its place stands the version
-//! that was accepted last, with the clusters that it needs. A new version of the name ends the
-//! refusal.
+//! **Invariants.** A refused (name, version) is not sent again while it is wanted; in its place stands
+//! the version that was accepted last, with the clusters that it needs. Another version that is
+//! accepted, or the removal of the resource, ends the refusal.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -20,6 +20,12 @@ pub struct Ledger {
     refused: BTreeMap<ResourceId, Refused>,
     /// Clusters that accepted versions need in place of refused ones.
     pinned: BTreeSet<Arc<str>>,
+    /// The start of Envoy that is connected, or was last.
+    instance: String,
+    /// The scopes that this start has accepted.
+    present: BTreeSet<ResourceId>,
+    /// What is on its way, which a broken stream leaves open.
+    in_doubt: BTreeSet<ResourceId>,
 }
 
 #[derive(Debug)]
@@ -65,9 +71,42 @@ impl Ledger {
         self.accepted.get(&ResourceId { kind, name: name.clone() })
     }
 
+    /// Notes which start of Envoy connects; tells whether it is the one that accepted.
+    pub(super) fn is_instance(&mut self, instance: &str) -> bool {
+        let same = self.instance == instance;
+        if !same {
+            instance.clone_into(&mut self.instance);
+            self.present.clear();
+            self.in_doubt.clear();
+        }
+        same && !instance.is_empty()
+    }
+
+    /// Notes that a resource, or its removal, is on its way.
+    pub(super) fn send(&mut self, kind: ResourceType, name: &Arc<str>) {
+        self.in_doubt.insert(ResourceId { kind, name: name.clone() });
+    }
+
+    /// Lists what an Envoy that connects again has of a collection, though it does not say so.
+    pub(super) fn collection(&self, kind: ResourceType, path: &str) -> Vec<Arc<Resource>> {
+        let in_path = |id: &&ResourceId| id.kind == kind && id.name.starts_with(path);
+        self.present
+            .iter()
+            .filter(in_path)
+            .filter(|id| !self.in_doubt.contains(id))
+            .filter_map(|id| self.accepted.get(id).cloned())
+            .collect()
+    }
+
+    /// Notes that Envoy dropped a collection, with the listener that asked for it.
+    pub(super) fn forget_collection(&mut self, kind: ResourceType, path: &str) {
+        self.present.retain(|id| id.kind != kind || !id.name.starts_with(path));
+    }
+
     /// Notes that Envoy took a resource.
     pub(super) fn accept(&mut self, kind: ResourceType, resource: &Arc<Resource>) {
         let id = ResourceId { kind, name: resource.name.clone() };
+        self.in_doubt.remove(&id);
         // The version that stands in for a refused one was accepted before; the refusal stays.
         let ends = self.refused.get(&id).is_some_and(|refused| {
             refused.version == resource.version || self.accepted.get(&id) != Some(resource)
@@ -76,12 +115,17 @@ impl Ledger {
             self.refused.remove(&id);
             self.repin();
         }
+        if kind == ResourceType::ScopedRoute {
+            self.present.insert(id.clone());
+        }
         self.accepted.insert(id, resource.clone());
     }
 
     /// Notes that Envoy dropped a resource.
     pub(super) fn forget(&mut self, kind: ResourceType, name: &Arc<str>) {
         let id = ResourceId { kind, name: name.clone() };
+        self.in_doubt.remove(&id);
+        self.present.remove(&id);
         self.accepted.remove(&id);
         if self.refused.remove(&id).is_some() {
             self.repin();
@@ -98,8 +142,17 @@ impl Ledger {
             message: message.to_owned(),
         };
         let id = ResourceId { kind, name: resource.name.clone() };
+        self.in_doubt.remove(&id);
         self.refused.insert(id, Refused { version: resource.version.clone(), refusal });
         self.repin();
+    }
+
+    /// Ends the refusal of what the configuration has no more: put back, it is tried again.
+    pub(super) fn lift(&mut self, world: &World, kind: ResourceType, name: &Arc<str>) {
+        let id = ResourceId { kind, name: name.clone() };
+        if world.get(kind, name).is_none() && self.refused.remove(&id).is_some() {
+            self.repin();
+        }
     }
 
     /// Tells whether the world's version was refused and none stands in for it.

@@ -80,9 +80,8 @@ pub(super) async fn serve(
     shared: Shared,
 ) -> Result<(), tonic::transport::Error> {
     let mut connections = Connections::default();
-    let incoming = UnixListenerStream::new(listener).map(move |accepted| {
-        accepted.inspect(|connection| connections.note(connection))
-    });
+    let incoming = UnixListenerStream::new(listener)
+        .map(move |accepted| accepted.inspect(|connection| connections.note(connection)));
     tonic::transport::Server::builder()
         .add_service(AggregatedDiscoveryServiceServer::new(Ads(shared)))
         .serve_with_incoming(incoming)

@@ -40,6 +40,9 @@ pub(super) use super::answer::Answer;
 /// Resources in one response. 25,000 scopes are about 10 MB, which Envoy takes in one piece.
 const RESOURCES_MAX: usize = 25_000;
 
+/// The field of a node's metadata that is another one after each start of Envoy.
+pub(crate) const INSTANCE_FIELD: &str = "marchproxy.instance";
+
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -50,6 +53,11 @@ pub(super) struct Session {
     awaited: BTreeMap<ResourceId, Revision>,
     answers: Answers,
     nonce: u64,
+    /// Whether this Envoy is the one that the ledger tells of.
+    same_instance: bool,
+    /// Whether a listener was sent on this stream: until then Envoy has those of before, and with
+    /// them the collections that they asked for.
+    listeners_sent: bool,
 }
 
 /// The state of one resource type.
@@ -110,6 +118,8 @@ impl Session {
             awaited: BTreeMap::new(),
             answers,
             nonce: 0,
+            same_instance: false,
+            listeners_sent: false,
         }
     }
 
@@ -130,6 +140,9 @@ impl Session {
         ledger: &mut Ledger,
     ) {
         let Some(kind) = ResourceType::of_type_url(&request.type_url) else { return };
+        if let Some(node) = &request.node {
+            self.same_instance = ledger.is_instance(instance(node));
+        }
         self.acknowledge(now, kind, request, ledger);
         // Subscriptions count whatever the nonce is.
         let state = &mut self.kinds[kind as usize];
@@ -162,14 +175,21 @@ impl Session {
         let revision = self.world.revision;
         for prefix in &subscribed.prefixes {
             let world = self.world.clone();
-            let state = &self.kinds[kind as usize];
             let mut missing = !initial.keys().any(|name| name.starts_with(&**prefix));
+            if kind == ResourceType::ScopedRoute && self.same_instance && !self.listeners_sent {
+                missing &= !self.assume(kind, prefix, ledger);
+            }
+            let state = &self.kinds[kind as usize];
             let held: Vec<Arc<str>> =
                 state.held.keys().filter(|name| name.starts_with(&**prefix)).cloned().collect();
-            let pinned: Vec<Arc<str>> =
-                if kind == ResourceType::Cluster { ledger.pinned().cloned().collect() } else { vec![] };
+            let pinned: Vec<Arc<str>> = if kind == ResourceType::Cluster {
+                ledger.pinned().cloned().collect()
+            } else {
+                vec![]
+            };
             for (name, resource) in world.with_prefix(kind, prefix) {
-                let has = self.kinds[kind as usize].held.get(name).and_then(|held| held.version.as_ref());
+                let has =
+                    self.kinds[kind as usize].held.get(name).and_then(|held| held.version.as_ref());
                 if has != Some(&resource.version) {
                     self.mark(kind, name, revision, false);
                     missing = true;
@@ -198,6 +218,21 @@ impl Session {
             let since = self.awaited.remove(&id).unwrap_or(revision);
             self.mark(kind, &id.name, since, false);
         }
+    }
+
+    /// Takes for granted what Envoy accepted of a collection: of collections it tells no versions
+    /// when it connects again. Tells whether there was anything.
+    fn assume(&mut self, kind: ResourceType, path: &str, ledger: &Ledger) -> bool {
+        let accepted = ledger.collection(kind, path);
+        for resource in &accepted {
+            self.clusters.add(&resource.clusters);
+            let held = Held {
+                version: Some(resource.version.clone()),
+                clusters: resource.clusters.clone(),
+            };
+            self.kinds[kind as usize].held.insert(resource.name.clone(), held);
+        }
+        !accepted.is_empty()
     }
 
     /// Forgets what is not subscribed to any more: Envoy has dropped it.
@@ -352,7 +387,7 @@ impl Session {
         while let Some(part) = self.kinds[kind as usize].suspects.pop_front() {
             let items = self.collect(now, kind, part, ledger);
             if !items.is_empty() {
-                return Some(self.respond(kind, items));
+                return Some(self.respond(kind, items, ledger));
             }
         }
         if self.kinds[kind as usize].dirty.is_empty() && self.kinds[kind as usize].fresh.is_empty()
@@ -370,16 +405,16 @@ impl Session {
             .filter(|prefix| state.dirty.keys().any(|name| name.starts_with(&***prefix)))
             .cloned()
             .collect();
-        let (items, early): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| {
-            !partial.iter().any(|prefix| item.name.starts_with(&**prefix))
-        });
+        let (items, early): (Vec<Item>, Vec<Item>) = items
+            .into_iter()
+            .partition(|item| !partial.iter().any(|prefix| item.name.starts_with(&**prefix)));
         for item in early {
             self.put_back(kind, item);
         }
         let state = &mut self.kinds[kind as usize];
         let answered = state.fresh.len() > partial.len();
         state.fresh = partial.into_iter().collect();
-        (answered || !items.is_empty()).then(|| self.respond(kind, items))
+        (answered || !items.is_empty()).then(|| self.respond(kind, items, ledger))
     }
 
     /// Takes those of the dirty names that differ and may be sent; the others stay or are done.
@@ -408,7 +443,10 @@ impl Session {
                     }
                     mark.forced || !same
                 }
-                None => self.may_go(now, kind, &name, mark, held.is_some()),
+                None => {
+                    ledger.lift(&self.world, kind, &name);
+                    self.may_go(now, kind, &name, mark, held.is_some())
+                }
             };
             self.kinds[kind as usize].dirty.remove(&name);
             if !send {
@@ -460,12 +498,19 @@ impl Session {
             .insert(item.name, Mark { since: item.since, forced: false });
     }
 
-    fn respond(&mut self, kind: ResourceType, items: Vec<Item>) -> pb::DeltaDiscoveryResponse {
+    fn respond(
+        &mut self,
+        kind: ResourceType,
+        items: Vec<Item>,
+        ledger: &mut Ledger,
+    ) -> pb::DeltaDiscoveryResponse {
         self.nonce += 1;
+        self.listeners_sent |= kind == ResourceType::Listener && !items.is_empty();
         let nonce = self.nonce.to_string();
         let mut resources = Vec::with_capacity(items.len());
         let mut removed_resources = Vec::new();
         for item in &items {
+            ledger.send(kind, &item.name);
             match &item.sent {
                 Some(resource) => {
                     self.clusters.add(&resource.clusters);
@@ -479,6 +524,14 @@ impl Session {
                 None => {
                     removed_resources.push(item.name.to_string());
                     self.kinds[kind as usize].held.remove(&item.name);
+                    let known = ledger.accepted(kind, &item.name).cloned();
+                    for want in known.iter().flat_map(|known| &known.wants) {
+                        if want.kind == ResourceType::ScopedRoute
+                            && let Some((path, _)) = want.name.rsplit_once('/')
+                        {
+                            ledger.forget_collection(want.kind, &format!("{path}/"));
+                        }
+                    }
                     if kind == ResourceType::Cluster {
                         // Should it come again, its endpoints are to be sent again.
                         self.clusters.stay(&item.name);
@@ -488,8 +541,7 @@ impl Session {
             }
         }
         let since = items.iter().map(|item| item.since).min().unwrap_or(self.world.revision);
-        self.kinds[kind as usize].in_flight =
-            Some(InFlight { nonce: nonce.clone(), since, items });
+        self.kinds[kind as usize].in_flight = Some(InFlight { nonce: nonce.clone(), since, items });
         pb::DeltaDiscoveryResponse {
             system_version_info: self.world.revision.to_string(),
             type_url: kind.type_url().to_owned(),
@@ -524,6 +576,16 @@ impl Session {
             .chain(self.awaited.values().copied())
             .min();
         self.answers.poll(open, || ledger.refusals(&self.world))
+    }
+}
+
+/// Returns what tells one start of Envoy from another.
+fn instance(node: &envoy_types::pb::envoy::config::core::v3::Node) -> &str {
+    use envoy_types::pb::google::protobuf::value::Kind;
+    let value = node.metadata.as_ref().and_then(|metadata| metadata.fields.get(INSTANCE_FIELD));
+    match value.and_then(|value| value.kind.as_ref()) {
+        Some(Kind::StringValue(instance)) => instance,
+        _ => "",
     }
 }
 

@@ -8,8 +8,14 @@ use std::{
 };
 
 use envoy_types::pb::{
-    envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
-    google::rpc::Status,
+    envoy::{
+        config::core::v3::Node,
+        service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse},
+    },
+    google::{
+        protobuf::{Struct, Value, value},
+        rpc::Status,
+    },
 };
 use model::{ObjectKey, Revision, Snapshot};
 use proptest::prelude::*;
@@ -36,6 +42,10 @@ struct Model {
     unheard: BTreeSet<Version>,
     /// Refuses whole responses (a broken protobuf rule), instead of the bad resources only.
     whole: bool,
+    /// What it took last; another version ends a refusal.
+    accepted: BTreeMap<(ResourceType, String), String>,
+    starts: usize,
+    last: Vec<Version>,
     resources: usize,
 }
 
@@ -69,13 +79,16 @@ impl Model {
     }
 
     fn ask(&mut self, kind: ResourceType, subscribe: Vec<String>, unsubscribe: Vec<String>) {
-        let initial = if self.asked[kind as usize] {
+        // Of collections it tells no versions.
+        let initial = if self.asked[kind as usize] || kind == ResourceType::ScopedRoute {
             HashMap::new()
         } else {
             self.held[kind as usize].clone().into_iter().collect()
         };
+        let node = (self.asked == [false; 5]).then(|| self.node());
         self.asked[kind as usize] = true;
         self.outbox.push_back(DeltaDiscoveryRequest {
+            node,
             type_url: kind.type_url().into(),
             resource_names_subscribe: subscribe,
             resource_names_unsubscribe: unsubscribe,
@@ -84,10 +97,17 @@ impl Model {
         });
     }
 
+    fn node(&self) -> Node {
+        let kind = Some(value::Kind::StringValue(self.starts.to_string()));
+        let fields = HashMap::from([(INSTANCE_FIELD.to_owned(), Value { kind })]);
+        Node { metadata: Some(Struct { fields }), ..Default::default() }
+    }
+
     fn take(&mut self, response: &DeltaDiscoveryResponse, known: &HashMap<Version, Arc<Resource>>) {
         let kind = ResourceType::of_type_url(&response.type_url).unwrap();
         self.resources += response.resources.len();
         let version = |one: &pb::Resource| (kind, one.name.clone(), one.version.clone());
+        self.last = response.resources.iter().map(version).collect();
         let bad: Vec<Version> = response
             .resources
             .iter()
@@ -107,6 +127,10 @@ impl Model {
                 continue;
             }
             self.held[kind as usize].insert(one.name.clone(), one.version.clone());
+            let before = self.accepted.insert((kind, one.name.clone()), one.version.clone());
+            if before.as_ref() != Some(&one.version) {
+                self.refused_alone.retain(|refused| (refused.0, &refused.1) != (kind, &one.name));
+            }
             let resource = &known[&version(one)];
             for want in &resource.wants {
                 let name = match want.kind {
@@ -121,6 +145,7 @@ impl Model {
             }
         }
         for name in response.removed_resources.iter().filter(|_| take_some) {
+            self.refused_alone.retain(|refused| (refused.0, &refused.1) != (kind, name));
             let held = self.held[kind as usize].remove(name);
             let gone = held.and_then(|held| known.get(&(kind, name.clone(), held)).cloned());
             for want in gone.iter().flat_map(|gone| &gone.wants) {
@@ -239,6 +264,7 @@ impl Pair {
         if restarted {
             self.envoy.held = Default::default();
             self.envoy.names = Default::default();
+            self.envoy.starts += 1;
         }
         self.session = Session::new(self.compiler.world().clone());
         self.answered = None;
@@ -409,7 +435,11 @@ fn run(actions: Vec<Action>) {
     let before = pair.envoy.resources;
     pair.reconnect(false);
     pair.settle();
-    assert_eq!(pair.envoy.resources, before, "a reconnection sends nothing again");
+    assert_eq!(
+        pair.envoy.resources, before,
+        "a reconnection sends nothing again: {:?}",
+        pair.envoy.last
+    );
     pair.check_at_rest();
     // A new Envoy gets what was accepted.
     pair.reconnect(true);

@@ -75,9 +75,7 @@ impl Subscriptions {
     pub(super) fn covers(&self, name: &str) -> bool {
         self.wildcard != Wildcard::No
             || self.names.contains(name)
-            || name
-                .rfind('/')
-                .is_some_and(|slash| self.collections.contains(&name[..=slash]))
+            || name.rfind('/').is_some_and(|slash| self.collections.contains(&name[..=slash]))
     }
 
     /// Tells whether there was any request of this type.

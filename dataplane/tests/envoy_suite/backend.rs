@@ -43,9 +43,8 @@ impl Backend {
             while let Ok((stream, _)) = listener.accept().await {
                 let (name, counter) = (name.clone(), counter.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| {
-                        answer(name.clone(), counter.clone(), request)
-                    });
+                    let service =
+                        service_fn(move |request| answer(name.clone(), counter.clone(), request));
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .with_upgrades()
@@ -69,9 +68,8 @@ async fn answer(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let nth = seen.fetch_add(1, Ordering::Relaxed);
-    let number = |name: &str| -> Option<u64> {
-        request.headers().get(name)?.to_str().ok()?.parse().ok()
-    };
+    let number =
+        |name: &str| -> Option<u64> { request.headers().get(name)?.to_str().ok()?.parse().ok() };
     if let Some(ms) = number("x-delay-ms") {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }

@@ -29,7 +29,9 @@ async fn greeting(port: u16) -> Option<String> {
 }
 
 fn listener(protocol: &str, port: u16) -> String {
-    format!("kind: Listener\nmetadata: {{ name: l4 }}\nspec: {{ protocol: {protocol}, port: {port} }}\n")
+    format!(
+        "kind: Listener\nmetadata: {{ name: l4 }}\nspec: {{ protocol: {protocol}, port: {port} }}\n"
+    )
 }
 
 fn route(protocol: &str, backends: &str) -> String {

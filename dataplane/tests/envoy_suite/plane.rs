@@ -81,7 +81,16 @@ impl Plane {
         ];
         let (supervisor, _) = SupervisorHandle::start(children).await.unwrap();
         let config = Snapshot::default();
-        Self { xds: xds_actor, directory, supervisor, desired, placement, report, config, transferred }
+        Self {
+            xds: xds_actor,
+            directory,
+            supervisor,
+            desired,
+            placement,
+            report,
+            config,
+            transferred,
+        }
     }
 
     /// Starts with a first configuration and waits until it is applied.

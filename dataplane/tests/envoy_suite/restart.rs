@@ -51,9 +51,8 @@ async fn envoy_reconnecting_is_sent_nothing_again() {
 
     plane.restart_xds().await;
     let mut report = plane.report();
-    let connected = report.wait_for(|report| {
-        report.as_ref().is_some_and(|report| report.ack == AckState::Applied)
-    });
+    let connected = report
+        .wait_for(|report| report.as_ref().is_some_and(|report| report.ack == AckState::Applied));
     tokio::time::timeout(DEADLINE, connected).await.expect("envoy connects again").unwrap();
     let revision = plane.publish(&route("new", "new.example", &to("s0")));
     plane.applied(revision).await;

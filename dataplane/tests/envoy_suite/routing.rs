@@ -197,7 +197,10 @@ async fn envoy_edits_rewrites_redirects_and_answers() {
     assert_eq!(target("/one").await, ("/other".into(), "h.example".into()));
 
     let moved = get(port, "h.example", "/moved/x").await;
-    assert_eq!((moved.status.as_u16(), moved.header("location")), (301, "https://new.example/there"));
+    assert_eq!(
+        (moved.status.as_u16(), moved.header("location")),
+        (301, "https://new.example/there")
+    );
     let host = format!("h.example:{port}");
     let moved = get(port, &host, "/path").await;
     let location = format!("http://{host}/elsewhere");

@@ -9,9 +9,7 @@ use std::{
 
 use model::cluster::NodeId;
 use runtime::identity::{Authority, ClusterId, KeyPair, PeerIdentity, Role, Validity};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::ServerName,
-};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::ServerName};
 
 use crate::{
     backend::Backend,
