@@ -74,7 +74,7 @@ impl Ledger {
     /// Takes in the whole reports of the data planes that are connected to a peer.
     pub fn peer(&self, peer: NodeId, reports: Vec<NodeReport>) {
         self.modify(|table| {
-            let take = |changed, report| table.from_peer(peer, report) || changed;
+            let take = |changed, report| table.take_from_peer(peer, report) || changed;
             reports.into_iter().fold(false, take)
         });
     }

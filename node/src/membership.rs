@@ -42,6 +42,9 @@ pub(crate) struct Record {
     pub(crate) version: String,
 }
 
+/// The leader and the roles that listeners were told last.
+type Told = (Option<NodeId>, Vec<(NodeId, bool)>);
+
 /// What the membership loop works on.
 #[derive(Clone)]
 pub(crate) struct Membership {
@@ -74,7 +77,7 @@ impl Membership {
     }
 
     /// Tells listeners when members, roles or the leader changed.
-    fn tell(&self, status: &RaftStatus, told: &mut Option<(Option<NodeId>, Vec<(NodeId, bool)>)>) {
+    fn tell(&self, status: &RaftStatus, told: &mut Option<Told>) {
         let roles = status.members.iter().map(|(node, member)| (*node, member.voter)).collect();
         let present = Some((status.leader, roles));
         if *told != present {

@@ -160,7 +160,7 @@ pub async fn run(
     let mut terminate = unix::signal(unix::SignalKind::terminate())?;
     let mut interrupt = unix::signal(unix::SignalKind::interrupt())?;
     let mut running = tokio::select! {
-        started = Box::pin(self::start(settings, start, api)) => started?,
+        started = self::start(settings, start, api) => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -186,6 +186,10 @@ pub async fn run(
 /// # Errors
 /// Why it did not start; nothing is left running.
 pub async fn start(settings: Settings, start: Start, api: ServeApi) -> anyhow::Result<Running> {
+    Box::pin(begin(settings, start, api)).await
+}
+
+async fn begin(settings: Settings, start: Start, api: ServeApi) -> anyhow::Result<Running> {
     describe_metrics();
     let data_dir = DataDir::open(&settings.data_dir)?;
     durable::private_directory(&settings.run_dir)?;

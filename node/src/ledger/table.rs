@@ -94,11 +94,15 @@ impl Table {
 
     pub(super) fn engines(&mut self, node: NodeId, reports: Vec<EngineReport>) -> bool {
         let row = self.rows.entry(node).or_default();
-        reports.into_iter().fold(false, |changed, report| row.take(report) || changed)
+        let mut changed = false;
+        for report in reports {
+            changed |= row.take(report);
+        }
+        changed
     }
 
     /// What a peer says of a data plane counts unless that one is connected elsewhere.
-    pub(super) fn from_peer(&mut self, peer: NodeId, report: NodeReport) -> bool {
+    pub(super) fn take_from_peer(&mut self, peer: NodeId, report: NodeReport) -> bool {
         let row = self.rows.entry(report.node).or_default();
         if row.connected && row.through != Some(peer) && !report.connected {
             return false;
@@ -280,9 +284,9 @@ mod tests {
         let (here, peer) = (table(Vec::new()), NodeId(2));
 
         let mut table = here.clone();
-        table.from_peer(peer, report(false));
+        table.take_from_peer(peer, report(false));
         assert!(connected(&table), "a peer's old row says nothing about this node's session");
-        table.from_peer(peer, report(true));
+        table.take_from_peer(peer, report(true));
         table.connected(ONE, false);
         assert!(connected(&table), "the end of the old session says nothing about the new one");
         assert!(table.own_news(None).is_empty());
@@ -300,7 +304,7 @@ mod tests {
         let mut there = Table::default();
         there.expect([ONE].into(), &[ONE].into());
         for news in here.own_news(None) {
-            there.from_peer(NodeId(2), news);
+            there.take_from_peer(NodeId(2), news);
         }
         assert!(there.outcome(Revision(5)).refused() && !there.outcome(Revision(6)).refused());
 
@@ -311,7 +315,7 @@ mod tests {
         let revisions: Vec<u64> = news.iter().map(|n| n.engines[0].revision.0).collect();
         assert_eq!(revisions, [7, 8, 9, 9]);
         news.into_iter().for_each(|news| {
-            there.from_peer(NodeId(2), news);
+            there.take_from_peer(NodeId(2), news);
         });
         assert!(there.outcome(Revision(5)).refused() && there.outcome(Revision(8)).refused());
         assert!(!there.outcome(Revision(7)).refused() && there.outcome(Revision(9)).complete);

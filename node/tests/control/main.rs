@@ -1,6 +1,8 @@
 //! Control processes over real TLS on loopback addresses: forming, joining, refusals, restarts,
 //! writes through followers, and actors that die. Each test has addresses of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
 mod cluster;
 mod push;
 
@@ -89,6 +91,25 @@ async fn lines_that_are_used_wrong_or_of_another_cluster_are_refused_with_a_reas
     // The used line on the member it made is a restart.
     cluster.join(2, good).await;
     other.shutdown().await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hosts_that_use_one_line_at_once_exactly_one_comes_in() {
+    let mut cluster = Cluster::new(11);
+    cluster.up(1).await;
+    let line = cluster.line(1).await;
+    let starting = |id| tokio::spawn(cluster.starting(id, Start::Join { line: line.clone() }));
+    let (two, three) = tokio::join!(starting(2), starting(3));
+    let (two, three) = (two.unwrap(), three.unwrap());
+    assert!(two.is_ok() != three.is_ok(), "one host, not both and not none");
+    for (id, started) in [(2, two), (3, three)] {
+        match started {
+            Ok(running) => cluster.add(id, running),
+            Err(error) => assert!(format!("{error:#}").contains("was used by node"), "{error:#}"),
+        }
+    }
+    assert_eq!(cluster.control(1).nodes().await.len(), 2);
     cluster.shutdown().await;
 }
 
