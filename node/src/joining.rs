@@ -1,10 +1,10 @@
 //! Joining: how a host with a join line becomes a member.
 //!
-//! The line ([`line`]) carries the CA's pin, addresses and a single-use secret. The joiner
-//! ([`joiner`]) pins the CA, sends its certificate requests to the API of any member and saves what
-//! it gets; the member ([`admission`]) consumes the secret by compare-and-set through consensus,
+//! The line ([`JoinLine`]) carries the CA's pin, addresses and a single-use secret. The joiner
+//! (`joiner`) pins the CA, sends its certificate requests to the API of any member and saves what
+//! it gets; the member (`admission`) consumes the secret by compare-and-set through consensus,
 //! numbers the node and adds it as a learner. It becomes a voter when it has caught up
-//! ([`crate::membership`]).
+//! (`crate::membership`).
 //!
 //! A joiner that dies half way keeps its keys, and the used secret lets the same keys in again: the
 //! same command goes on where it stopped.
