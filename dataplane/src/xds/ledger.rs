@@ -5,7 +5,7 @@
 //! accepted, or the removal of the resource, ends the refusal.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -13,11 +13,15 @@ use model::Refusal;
 
 use crate::l7::{self, Resource, ResourceId, ResourceType, World};
 
+/// Refused versions remembered of one resource: more than anybody tries before reading why.
+const REFUSED_MAX: usize = 16;
+
 /// What Envoy has accepted and refused.
 #[derive(Debug, Default)]
 pub struct Ledger {
     accepted: HashMap<ResourceId, Arc<Resource>>,
-    refused: BTreeMap<ResourceId, Refused>,
+    /// By resource, the oldest first.
+    refused: BTreeMap<ResourceId, VecDeque<Refused>>,
     /// Clusters that accepted versions need in place of refused ones.
     pinned: BTreeSet<Arc<str>>,
     /// The start of Envoy that is connected, or was last.
@@ -63,7 +67,11 @@ impl Ledger {
     }
 
     fn is_refused(&self, id: &ResourceId, resource: &Resource) -> bool {
-        self.refused.get(id).is_some_and(|refused| refused.version == resource.version)
+        self.refusal(id, resource).is_some()
+    }
+
+    fn refusal(&self, id: &ResourceId, resource: &Resource) -> Option<&Refused> {
+        self.refused.get(id)?.iter().find(|refused| refused.version == resource.version)
     }
 
     /// Returns the version that was accepted last.
@@ -108,9 +116,8 @@ impl Ledger {
         let id = ResourceId { kind, name: resource.name.clone() };
         self.in_doubt.remove(&id);
         // The version that stands in for a refused one was accepted before; the refusal stays.
-        let ends = self.refused.get(&id).is_some_and(|refused| {
-            refused.version == resource.version || self.accepted.get(&id) != Some(resource)
-        });
+        let ends = self.refused.contains_key(&id)
+            && (self.is_refused(&id, resource) || self.accepted.get(&id) != Some(resource));
         if ends {
             self.refused.remove(&id);
             self.repin();
@@ -143,7 +150,11 @@ impl Ledger {
         };
         let id = ResourceId { kind, name: resource.name.clone() };
         self.in_doubt.remove(&id);
-        self.refused.insert(id, Refused { version: resource.version.clone(), refusal });
+        let refused = self.refused.entry(id).or_default();
+        refused.push_back(Refused { version: resource.version.clone(), refusal });
+        if refused.len() > REFUSED_MAX {
+            refused.pop_front();
+        }
         self.repin();
     }
 
@@ -165,11 +176,9 @@ impl Ledger {
     /// Lists what of the world is refused.
     pub(super) fn refusals(&self, world: &World) -> Vec<Refusal> {
         self.refused
-            .iter()
-            .filter(|(id, _)| {
-                world.get(id.kind, &id.name).is_some_and(|resource| self.is_refused(id, resource))
-            })
-            .map(|(_, refused)| refused.refusal.clone())
+            .keys()
+            .filter_map(|id| self.refusal(id, world.get(id.kind, &id.name)?))
+            .map(|refused| refused.refusal.clone())
             .collect()
     }
 

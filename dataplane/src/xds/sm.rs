@@ -332,18 +332,15 @@ impl Session {
                     self.clusters.drop(&resource.clusters, now);
                     ledger.refuse(kind, resource, message);
                 }
-                // It has what it accepted last.
-                let accepted = ledger.accepted(kind, &name).map(|last| last.version.clone());
+                // It has what it had; where that is open, the accepted version is sent once more.
+                let accepted = ledger.accepted(kind, &name).is_some();
                 let state = &mut self.kinds[kind as usize];
-                match (before, accepted) {
-                    (Some(before), version @ Some(_)) => {
-                        state.held.insert(name.clone(), Held { version, ..before });
+                match before {
+                    Some(before) if before.version.is_some() || accepted => {
+                        state.held.insert(name.clone(), before);
                     }
-                    (Some(before), None) => {
-                        self.clusters.drop(&before.clusters, now);
-                        state.held.remove(&name);
-                    }
-                    (None, _) => {
+                    before => {
+                        self.clusters.drop(&before.unwrap_or_default().clusters, now);
                         state.held.remove(&name);
                     }
                 }

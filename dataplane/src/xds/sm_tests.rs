@@ -225,6 +225,8 @@ impl Pair {
                 self.known.insert(version, resource.clone());
             }
         }
+        // What is taken away and put back is tried again.
+        self.envoy.refused_alone.retain(|(kind, name, _)| world.get(*kind, name).is_some());
         self.session.set_world(world);
         revision
     }
@@ -300,6 +302,9 @@ impl Pair {
                 let has = held.get(&**name);
                 if self.envoy.bad.contains(&version) {
                     assert_ne!(has, Some(&version.2), "{name} was refused");
+                    let last =
+                        self.ledger.accepted(kind, name).map(|last| last.version.to_string());
+                    assert_eq!(has, last.as_ref(), "{name} is what was accepted last");
                 } else if kind != ResourceType::Endpoints
                     || self.envoy.held[ResourceType::Cluster as usize].contains_key(&**name)
                 {
