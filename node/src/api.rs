@@ -1,6 +1,6 @@
 //! The API of a node: REST with an OpenAPI document, server-sent events, metrics. HTTPS only.
 //!
-//! What may be called, by whom, with what and with which answer stands in one table ([`routes`]);
+//! What may be called, by whom, with what and with which answer stands in one table (`routes`);
 //! the router, the access check and the OpenAPI document are made from it, so none can say what
 //! the others do not. Everything that is decided is decided behind [`Control`]; here it is read
 //! from HTTP and written to HTTP.
