@@ -217,6 +217,32 @@ fn the_power_cut_check_notices_a_disk_that_lies() {
     });
 }
 
+#[test]
+fn a_record_of_a_torn_write_does_not_come_back_behind_a_new_one() {
+    let disk = SimulatedDisk::new();
+    let entry = |index: u64, byte: u8| (id(1, index), Bytes::from(vec![byte; 40]));
+    block_on(async {
+        let wal = open(&disk).unwrap();
+        append(&wal, vec![entry(0, 0)]).await.unwrap();
+        append(&wal, vec![entry(1, 1), entry(2, 2)]).await.unwrap();
+        wal.close().await;
+    });
+    // Of the last write, only the second record reached the device.
+    let mut bytes = disk.files()[&path(0)].clone();
+    let records = record::scan(&Bytes::from(bytes.clone())).records;
+    let lost = records[2].offset as usize..records[3].offset as usize;
+    bytes[lost].fill(0);
+    disk.put(&path(0), bytes);
+    block_on(async {
+        let wal = open(&disk).unwrap();
+        assert_eq!(wal.last(), Some(id(1, 0)));
+        append(&wal, vec![entry(1, 7)]).await.unwrap();
+        wal.close().await;
+    });
+    let found = open(&disk).unwrap().read(0, u64::MAX, usize::MAX).unwrap();
+    assert_eq!(found, [entry(0, 0), entry(1, 7)]);
+}
+
 /// A log of `count` entries of 40 bytes, each synced by itself; returns its disk.
 fn filled(count: u64) -> SimulatedDisk {
     let disk = SimulatedDisk::new();
