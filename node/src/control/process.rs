@@ -198,7 +198,7 @@ async fn begin(settings: Settings, start: Start, api: ServeApi) -> anyhow::Resul
         Box::pin(become_member(&settings, &start, &data_dir, &ports)).await?;
     settings.save()?;
     let live = LiveIdentity::new(&identity)?;
-    let push = crate::publisher::endpoint::server(&live, ports.push)?;
+    let push = crate::publisher::endpoint::server(&live, &identity, ports.push)?;
     let consensus = Consensus::start(options(&settings, &identity, &live)?).await?;
     let started = async {
         let control = assemble(&settings, identity, live, &consensus, became).await?;

@@ -1,15 +1,22 @@
 //! QUIC endpoints of the push protocol, with mutual TLS.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-
-use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, IdleTimeout, ServerConfig,
-    TransportConfig, VarInt,
-    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
 };
 
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, ServerConfig,
+    TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
+};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
+
 use crate::{
-    identity::{NodeIdentity, PeerIdentity, Role},
+    identity::{KeyPair, NodeIdentity, PeerIdentity, Role},
     tls::{self, PeerError, TlsError, peer_identity},
 };
 
@@ -17,10 +24,10 @@ use crate::{
 pub const ALPN: &[u8] = b"mp-push/1";
 
 /// How often a silent connection proves that it is alive.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(2);
+pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// Silence after which a connection is lost: four missed keep-alives and a round trip.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes in flight of one session before the sender waits: one frame of the greatest length.
 const STREAM_WINDOW: u32 = 16 * 1024 * 1024;
@@ -78,10 +85,46 @@ pub fn server_endpoint(
     identity: &NodeIdentity,
     address: SocketAddr,
 ) -> Result<Endpoint, EndpointError> {
-    let tls = tls::server_alpn(&*tls::server_mtls(identity)?, &[ALPN]);
+    let tls = tls::server_mtls(identity)?;
+    let bound = UdpSocket::bind(address).map_err(|source| EndpointError::Bind { address, source });
+    serve_on(&tls, identity.certified_key().key(), bound?)
+}
+
+/// The same on a socket that is bound, with a TLS configuration made elsewhere.
+///
+/// What a restarted server says to the sessions of its former life (stateless resets, RFC 9000
+/// section 10.3) is derived from `key`, so that their clients learn of the restart at once instead
+/// of by silence.
+///
+/// # Errors
+/// The configuration does not fit QUIC, or the socket cannot be used.
+pub fn serve_on(
+    tls: &rustls::ServerConfig,
+    key: &KeyPair,
+    socket: UdpSocket,
+) -> Result<Endpoint, EndpointError> {
+    let tls = tls::server_alpn(tls, &[ALPN]);
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config.transport_config(transport());
-    Endpoint::server(config, address).map_err(|source| EndpointError::Bind { address, source })
+    let address = socket.local_addr().map_err(|source| EndpointError::Bind {
+        address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        source,
+    })?;
+    Endpoint::new(endpoint_config(key), Some(config), socket, Arc::new(TokioRuntime))
+        .map_err(|source| EndpointError::Bind { address, source })
+}
+
+/// Keys that are the same in each life of a node, and known to nobody else.
+fn endpoint_config(key: &KeyPair) -> EndpointConfig {
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, key.private_der().secret_der());
+    let derive = |purpose: &[u8]| hmac::sign(&secret, purpose);
+    let reset = hmac::Key::new(hmac::HMAC_SHA256, derive(b"marchproxy push reset").as_ref());
+    let ids = derive(b"marchproxy push connection ids");
+    let ids = ids.as_ref().first_chunk().expect("a SHA-256 tag has 32 bytes");
+    let ids = u64::from_be_bytes(*ids);
+    let mut config = EndpointConfig::new(Arc::new(reset));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    config
 }
 
 /// An endpoint that connects to control nodes, from any port of the given family and address.
@@ -136,7 +179,7 @@ fn transport() -> Arc<TransportConfig> {
     transport
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(
-            IdleTimeout::try_from(IDLE_TIMEOUT).expect("ten seconds fit in a QUIC integer"),
+            IdleTimeout::try_from(IDLE_TIMEOUT).expect("seconds fit in a QUIC integer"),
         ))
         // One stream carries a session; the protocol has no use for more.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))

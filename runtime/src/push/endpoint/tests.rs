@@ -84,3 +84,35 @@ async fn a_taken_port_is_named() {
     let error = server_endpoint(&identity, taken).unwrap_err();
     assert!(matches!(error, EndpointError::Bind { address, .. } if address == taken), "{error}");
 }
+
+#[tokio::test]
+async fn a_restarted_server_ends_the_sessions_of_its_former_life_at_once() {
+    let ca = Authority::create(ClusterId::random()).unwrap();
+    let identity = node(&ca, 1, Role::Control);
+    let first = server_endpoint(&identity, any_port()).unwrap();
+    let address = first.local_addr().unwrap();
+    let plane = node(&ca, 2, Role::DataPlane);
+    let client = client_endpoint(&plane, any_port()).unwrap();
+    let accept = async { first.accept().await.unwrap().await.unwrap() };
+    let (served, session) = tokio::join!(accept, connect(&client, &plane, address));
+    let session = session.unwrap();
+
+    // A `kill -9` says no goodbye: the first server goes mute (its socket moves away; an endpoint
+    // keeps the socket before the present one), and a second one is at its address.
+    for _ in 0..2 {
+        first.rebind(std::net::UdpSocket::bind(any_port()).unwrap()).unwrap();
+    }
+    let second = async {
+        // The tasks of the first let go of its socket when they next run.
+        loop {
+            match server_endpoint(&identity, address) {
+                Ok(second) => break second,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let _second = tokio::time::timeout(IDLE_TIMEOUT, second).await.unwrap();
+    let ended = tokio::time::timeout(IDLE_TIMEOUT / 2, session.closed()).await;
+    assert!(matches!(ended, Ok(ConnectionError::Reset)), "{ended:?}");
+    drop(served);
+}
