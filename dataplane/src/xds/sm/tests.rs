@@ -452,8 +452,20 @@ fn run(actions: Vec<Action>) {
     pair.check_at_rest();
 }
 
+/// Cases where `PROPTEST_CASES` does not say how many.
+const CASES: u32 = 300;
+
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|count| count.parse().ok());
+    ProptestConfig {
+        cases: cases.unwrap_or(CASES),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(cases())]
 
     #[test]
     fn envoy_always_has_what_it_routes_to_and_ends_with_what_is_wanted(

@@ -1,0 +1,127 @@
+//! What Envoy answers to a response, and the search for the culprit in one that it refused: those
+//! that its message names stand alone, the rest is halved, until a response of one is refused.
+
+use std::{sync::Arc, time::Instant};
+
+use envoy_types::pb::envoy::service::discovery::v3 as pb;
+
+use super::{Held, InFlight, Item, Session};
+use crate::{l7::ResourceType, xds::ledger::Ledger};
+
+impl Session {
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Instant,
+        kind: ResourceType,
+        request: &pb::DeltaDiscoveryRequest,
+        ledger: &mut Ledger,
+    ) {
+        let state = &mut self.kinds[kind as usize];
+        let Some(in_flight) =
+            state.in_flight.take_if(|in_flight| in_flight.nonce == request.response_nonce)
+        else {
+            return;
+        };
+        match &request.error_detail {
+            None => self.accepted(now, kind, in_flight, ledger),
+            Some(error) => self.refused(now, kind, in_flight, &error.message, ledger),
+        }
+    }
+
+    fn accepted(
+        &mut self,
+        now: Instant,
+        kind: ResourceType,
+        in_flight: InFlight,
+        ledger: &mut Ledger,
+    ) {
+        for Item { name, since, sent, before } in in_flight.items {
+            let known = ledger.accepted(kind, &name).cloned();
+            if let Some(before) = &before {
+                self.clusters.drop(&before.clusters, now);
+            }
+            let Some(resource) = sent else {
+                for want in known.iter().flat_map(|known| &known.wants) {
+                    self.awaited.remove(want);
+                }
+                ledger.forget(kind, &name);
+                continue;
+            };
+            let held = Held {
+                version: Some(resource.version.clone()),
+                clusters: resource.clusters.clone(),
+            };
+            self.kinds[kind as usize].held.insert(name.clone(), held);
+            ledger.accept(kind, &resource);
+            for want in &resource.wants {
+                if !self.kinds[want.kind as usize].subscriptions.covers(&want.name) {
+                    self.awaited.insert(want.clone(), since);
+                } else {
+                    // A changed cluster warms again, and waits for endpoints it does not ask for.
+                    let again = kind == ResourceType::Cluster && before.is_some();
+                    self.mark(want.kind, &want.name, since, again);
+                }
+            }
+        }
+    }
+
+    fn refused(
+        &mut self,
+        now: Instant,
+        kind: ResourceType,
+        in_flight: InFlight,
+        message: &str,
+        ledger: &mut Ledger,
+    ) {
+        let alone = in_flight.items.len() == 1;
+        let mut names = Vec::with_capacity(in_flight.items.len());
+        for Item { name, since, sent, before } in in_flight.items {
+            if alone {
+                if let Some(resource) = &sent {
+                    self.clusters.drop(&resource.clusters, now);
+                    ledger.refuse(kind, resource, message);
+                }
+                // It has what it had; where that is open, the accepted version is sent once more.
+                let accepted = ledger.accepted(kind, &name).is_some();
+                let state = &mut self.kinds[kind as usize];
+                match before {
+                    Some(before) if before.version.is_some() || accepted => {
+                        state.held.insert(name.clone(), before);
+                    }
+                    before => {
+                        self.clusters.drop(&before.unwrap_or_default().clusters, now);
+                        state.held.remove(&name);
+                    }
+                }
+                self.mark(kind, &name, since, false);
+            } else {
+                // It may have taken this one or not, so whatever either refers to must stay.
+                let mut clusters = before.map(|before| before.clusters).unwrap_or_default();
+                clusters.extend(sent.iter().flat_map(|sent| sent.clusters.iter().cloned()));
+                let held = Held { version: None, clusters };
+                self.kinds[kind as usize].held.insert(name.clone(), held);
+                self.mark(kind, &name, since, false);
+                names.push(name);
+            }
+        }
+        if !alone {
+            self.kinds[kind as usize].suspects.extend(suspects(names, message));
+        }
+    }
+}
+
+/// Divides a refused response: those that the message names stand alone, the rest is halved.
+fn suspects(names: Vec<Arc<str>>, message: &str) -> Vec<Vec<Arc<str>>> {
+    let (named, mut rest): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| message.contains(&**name));
+    let found = !named.is_empty();
+    let mut parts: Vec<Vec<Arc<str>>> = named.into_iter().map(|name| vec![name]).collect();
+    if !found {
+        let second = rest.split_off(rest.len() / 2);
+        parts.push(second);
+    }
+    if !rest.is_empty() {
+        parts.push(rest);
+    }
+    parts
+}

@@ -1,0 +1,206 @@
+//! What is sent next: clusters before what routes to them, removals in reverse, each when what it
+//! hangs on has arrived or gone.
+
+use std::{sync::Arc, time::Instant};
+
+use envoy_types::pb::envoy::service::discovery::v3 as pb;
+
+use super::{InFlight, Item, Mark, Session};
+use crate::{
+    l7::{Resource, ResourceType},
+    xds::ledger::Ledger,
+};
+
+/// Resources in one response. 25,000 scopes are about 10 MB, which Envoy takes in one piece.
+const RESOURCES_MAX: usize = 25_000;
+
+impl Session {
+    /// Returns the next response, if there is one to send.
+    pub(in crate::xds) fn poll_response(
+        &mut self,
+        now: Instant,
+        ledger: &mut Ledger,
+    ) -> Option<pb::DeltaDiscoveryResponse> {
+        for cluster in self.clusters.due(now) {
+            self.mark(ResourceType::Cluster, &cluster, self.world.revision, false);
+        }
+        ResourceType::ALL.into_iter().find_map(|kind| self.poll_kind(now, kind, ledger))
+    }
+
+    fn poll_kind(
+        &mut self,
+        now: Instant,
+        kind: ResourceType,
+        ledger: &mut Ledger,
+    ) -> Option<pb::DeltaDiscoveryResponse> {
+        if self.kinds[kind as usize].in_flight.is_some() {
+            return None;
+        }
+        while let Some(part) = self.kinds[kind as usize].suspects.pop_front() {
+            let items = self.collect(now, kind, part, ledger);
+            if !items.is_empty() {
+                return Some(self.respond(kind, items, ledger));
+            }
+        }
+        if self.kinds[kind as usize].dirty.is_empty() && self.kinds[kind as usize].fresh.is_empty()
+        {
+            return None;
+        }
+        let names: Vec<Arc<str>> =
+            self.kinds[kind as usize].dirty.keys().take(RESOURCES_MAX).cloned().collect();
+        let items = self.collect(now, kind, names, ledger);
+        // A first response is sent when it is whole: what waits for it opens with all of it.
+        let state = &self.kinds[kind as usize];
+        let partial: Vec<Arc<str>> = state
+            .fresh
+            .iter()
+            .filter(|prefix| state.dirty.keys().any(|name| name.starts_with(&***prefix)))
+            .cloned()
+            .collect();
+        let (items, early): (Vec<Item>, Vec<Item>) = items
+            .into_iter()
+            .partition(|item| !partial.iter().any(|prefix| item.name.starts_with(&**prefix)));
+        for item in early {
+            self.put_back(kind, item);
+        }
+        let state = &mut self.kinds[kind as usize];
+        let answered = state.fresh.len() > partial.len();
+        state.fresh = partial.into_iter().collect();
+        (answered || !items.is_empty()).then(|| self.respond(kind, items, ledger))
+    }
+
+    /// Takes those of the dirty names that differ and may be sent; the others stay or are done.
+    fn collect(
+        &mut self,
+        now: Instant,
+        kind: ResourceType,
+        names: Vec<Arc<str>>,
+        ledger: &mut Ledger,
+    ) -> Vec<Item> {
+        let mut items = Vec::new();
+        for name in names {
+            let Some(mark) = self.kinds[kind as usize].dirty.get(&name).copied() else { continue };
+            let wanted = ledger.wanted(&self.world, kind, &name);
+            let held = self.kinds[kind as usize].held.get(&name).cloned();
+            let send = match &wanted {
+                Some(wanted) => {
+                    if kind == ResourceType::Cluster {
+                        self.clusters.stay(&name);
+                    }
+                    let same = held
+                        .as_ref()
+                        .is_some_and(|held| held.version.as_ref() == Some(&wanted.version));
+                    if (mark.forced || !same) && !self.is_ready(wanted, ledger) {
+                        continue;
+                    }
+                    mark.forced || !same
+                }
+                None => {
+                    ledger.lift(&self.world, kind, &name);
+                    self.may_go(now, kind, &name, mark, held.is_some())
+                }
+            };
+            self.kinds[kind as usize].dirty.remove(&name);
+            if !send {
+                continue;
+            }
+            items.push(Item { name, since: mark.since, sent: wanted, before: held });
+        }
+        items
+    }
+
+    /// Tells whether every cluster of a resource has reached Envoy, endpoints included.
+    fn is_ready(&self, resource: &Resource, ledger: &Ledger) -> bool {
+        let has = |kind: ResourceType, name: &Arc<str>| {
+            self.kinds[kind as usize].held.get(name).is_some_and(|held| held.version.is_some())
+                || ledger.is_hopeless(&self.world, kind, name)
+        };
+        resource.clusters.iter().all(|cluster| {
+            // A cluster that is not to be had is not waited for: its requests get 500.
+            ledger.wanted(&self.world, ResourceType::Cluster, cluster).is_none()
+                || (has(ResourceType::Cluster, cluster)
+                    && (ledger.is_hopeless(&self.world, ResourceType::Cluster, cluster)
+                        || has(ResourceType::Endpoints, cluster)))
+        })
+    }
+
+    /// Tells whether a name that is wanted no more is to be removed.
+    fn may_go(
+        &mut self,
+        now: Instant,
+        kind: ResourceType,
+        name: &Arc<str>,
+        mark: Mark,
+        held: bool,
+    ) -> bool {
+        match kind {
+            ResourceType::Cluster if held => {
+                self.clusters.leave(name, now);
+                self.clusters.due(now).contains(name)
+            }
+            // They go with the cluster or listener that asked for them.
+            ResourceType::Endpoints | ResourceType::Secret => mark.forced,
+            _ => held || mark.forced,
+        }
+    }
+
+    fn put_back(&mut self, kind: ResourceType, item: Item) {
+        self.kinds[kind as usize]
+            .dirty
+            .insert(item.name, Mark { since: item.since, forced: false });
+    }
+
+    fn respond(
+        &mut self,
+        kind: ResourceType,
+        items: Vec<Item>,
+        ledger: &mut Ledger,
+    ) -> pb::DeltaDiscoveryResponse {
+        self.nonce += 1;
+        self.listeners_sent |= kind == ResourceType::Listener && !items.is_empty();
+        let nonce = self.nonce.to_string();
+        let mut resources = Vec::with_capacity(items.len());
+        let mut removed_resources = Vec::new();
+        for item in &items {
+            ledger.send(kind, &item.name);
+            match &item.sent {
+                Some(resource) => {
+                    self.clusters.add(&resource.clusters);
+                    resources.push(pb::Resource {
+                        name: resource.name.to_string(),
+                        version: resource.version.to_string(),
+                        resource: Some(resource.body.clone()),
+                        ..Default::default()
+                    });
+                }
+                None => {
+                    removed_resources.push(item.name.to_string());
+                    self.kinds[kind as usize].held.remove(&item.name);
+                    let known = ledger.accepted(kind, &item.name).cloned();
+                    for want in known.iter().flat_map(|known| &known.wants) {
+                        if want.kind == ResourceType::ScopedRoute
+                            && let Some((path, _)) = want.name.rsplit_once('/')
+                        {
+                            ledger.forget_collection(want.kind, &format!("{path}/"));
+                        }
+                    }
+                    if kind == ResourceType::Cluster {
+                        // Should it come again, its endpoints are to be sent again.
+                        self.clusters.stay(&item.name);
+                        self.kinds[ResourceType::Endpoints as usize].held.remove(&item.name);
+                    }
+                }
+            }
+        }
+        let since = items.iter().map(|item| item.since).min().unwrap_or(self.world.revision);
+        self.kinds[kind as usize].in_flight = Some(InFlight { nonce: nonce.clone(), since, items });
+        pb::DeltaDiscoveryResponse {
+            system_version_info: self.world.revision.to_string(),
+            type_url: kind.type_url().to_owned(),
+            resources,
+            removed_resources,
+            nonce,
+            ..Default::default()
+        }
+    }
+}
