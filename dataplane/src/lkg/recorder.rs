@@ -57,6 +57,8 @@ pub struct RecorderActor;
 #[derive(Debug)]
 pub struct RecorderState {
     arguments: RecorderArguments,
+    /// Whether a [`RecorderMessage::SaveAgain`] is on its way; there is never more than one.
+    waiting: bool,
     /// Wakes the actor.
     _waker: Task,
 }
@@ -81,7 +83,7 @@ impl Actor for RecorderActor {
                 }
             }
         });
-        Ok(RecorderState { arguments, _waker: waker })
+        Ok(RecorderState { arguments, waiting: false, _waker: waker })
     }
 
     async fn handle(
@@ -92,12 +94,15 @@ impl Actor for RecorderActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             RecorderMessage::Save { reply } => {
-                save(&myself, &state.arguments).await?;
+                save(&myself, state).await?;
                 // The waker may have gone with an older incarnation.
                 let _ = reply.send(());
                 Ok(())
             }
-            RecorderMessage::SaveAgain => save(&myself, &state.arguments).await,
+            RecorderMessage::SaveAgain => {
+                state.waiting = false;
+                save(&myself, state).await
+            }
         }
     }
 
@@ -106,14 +111,15 @@ impl Actor for RecorderActor {
         myself: ActorRef<RecorderMessage>,
         state: &mut RecorderState,
     ) -> Result<(), ActorProcessingErr> {
-        save(&myself, &state.arguments).await
+        save(&myself, state).await
     }
 }
 
 async fn save(
     myself: &ActorRef<RecorderMessage>,
-    arguments: &RecorderArguments,
+    state: &mut RecorderState,
 ) -> Result<(), ActorProcessingErr> {
+    let arguments = &state.arguments;
     let config = arguments.desired.borrow().config.clone();
     let revision = config.revision();
     if revision == Revision::ZERO {
@@ -137,7 +143,9 @@ async fn save(
             let words = chain(&error);
             tracing::warn!(%revision, error = %words, "the configuration is not saved");
             arguments.status.send_modify(|status| status.error = Some(words));
-            myself.send_after(RETRY, || RecorderMessage::SaveAgain);
+            if !std::mem::replace(&mut state.waiting, true) {
+                myself.send_after(RETRY, || RecorderMessage::SaveAgain);
+            }
         }
     }
     Ok(())
