@@ -147,7 +147,12 @@ impl DataPlane {
         let (desired, desired_receiver) = watch::channel(Arc::new(desired));
         let (push, push_receiver) = watch::channel(PushStatus::default());
         let (recorder, recorder_receiver) = watch::channel(RecorderStatus::default());
-        let (placement, placement_receiver) = watch::channel(Arc::new(L4Placement::default()));
+        let placement = if config.interfaces.is_empty() {
+            L4Placement::default()
+        } else {
+            L4Placement::undecided()
+        };
+        let (placement, placement_receiver) = watch::channel(Arc::new(placement));
         let reports = ReportBook::open();
         let plane = PlaneInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -12,6 +12,7 @@ mod service;
 mod sm;
 mod socket;
 mod subscription;
+mod undecided;
 
 pub use actor::{XdsActor, XdsArguments, XdsMessage};
 pub use ledger::Ledger;

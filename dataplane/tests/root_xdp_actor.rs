@@ -35,7 +35,7 @@ struct Running {
 impl Running {
     async fn start(interfaces: &[&str], pins: &PinFolder) -> Self {
         let (desired, receiver) = watch::channel(Arc::new(Desired::default()));
-        let (placement_sender, placement) = watch::channel(Arc::new(L4Placement::default()));
+        let (placement_sender, placement) = watch::channel(Arc::new(L4Placement::undecided()));
         let (report_sender, reports) = mpsc::channel(8);
         let arguments = XdpArguments {
             settings: Settings {
@@ -51,8 +51,18 @@ impl Running {
         Self { actor, desired, placement, reports, arguments }
     }
 
-    async fn report(&mut self) -> EngineReport {
+    async fn any_report(&mut self) -> EngineReport {
         tokio::time::timeout(PATIENCE, self.reports.recv()).await.expect("in time").expect("open")
+    }
+
+    /// The next answer.
+    async fn report(&mut self) -> EngineReport {
+        loop {
+            let report = self.any_report().await;
+            if report.ack != AckState::Pending {
+                return report;
+            }
+        }
     }
 
     async fn placement(&mut self, revision: u64) -> Arc<L4Placement> {
@@ -101,7 +111,11 @@ fn in_lab<F: Future<Output = ()>>(test: impl FnOnce(PinFolder) -> F) {
 fn root_a_listener_is_carried_reported_and_taken_over_by_the_next_actor() {
     in_lab(|pins| async move {
         let mut running = Running::start(&["v0"], &pins).await;
+        let report = running.any_report().await;
+        assert_eq!((report.revision, report.ack), (Revision::ZERO, AckState::Pending));
         running.desired.send_replace(Arc::new(desired(7, &web("10.0.0.2:80"))));
+        let report = running.any_report().await;
+        assert_eq!((report.revision, report.ack), (Revision(7), AckState::Pending));
         let placement = running.placement(7).await;
         assert!(placement.carries(&key()), "{placement:?}");
         assert_eq!(placement.summary, "v0: native");
@@ -140,7 +154,8 @@ fn root_without_interfaces_what_an_earlier_process_left_is_removed() {
 
         let mut bare = Running::start(&[], &pins).await;
         bare.desired.send_replace(Arc::new(desired(8, &web("10.0.0.2:80"))));
-        assert_eq!(bare.placement(8).await.summary, "no interface is given to XDP");
+        let reason = "XDP is not asked for: no --xdp interface is given";
+        assert_eq!(bare.placement(8).await.summary, reason);
         assert!(!pins.path().exists());
         bare.actor.stop(None);
     });

@@ -44,6 +44,8 @@ pub struct Input {
     pub unhealthy: Arc<BTreeSet<EndpointId>>,
     /// TCP and UDP listeners that XDP carries, which are not Envoy's.
     pub carried_by_xdp: Arc<BTreeSet<ObjectKey>>,
+    /// TCP and UDP listeners on which XDP is yet to decide: new ones are held back.
+    pub undecided: Arc<BTreeSet<ObjectKey>>,
 }
 
 /// Translates configurations, one after the other.
@@ -86,6 +88,9 @@ impl Compiler {
         self.services(&affected, &mut touched);
         self.listeners(&affected.listeners, &mut touched);
         self.scopes(&affected.hosts, &mut touched);
+        let revision = self.world.revision;
+        let holds = self.input.undecided.iter().any(|key| self.is_held_back(key));
+        self.world.waiting = holds.then(|| self.world.waiting.unwrap_or(revision));
         ResourceDelta { revision: self.world.revision, touched }
     }
 
@@ -132,6 +137,10 @@ impl Compiler {
         if !Arc::ptr_eq(&self.input.carried_by_xdp, &input.carried_by_xdp) {
             let moved = self.input.carried_by_xdp.symmetric_difference(&input.carried_by_xdp);
             affected.listeners.extend(moved.cloned());
+        }
+        if !Arc::ptr_eq(&self.input.undecided, &input.undecided) {
+            let decided = self.input.undecided.symmetric_difference(&input.undecided);
+            affected.listeners.extend(decided.cloned());
         }
         affected
     }
@@ -233,8 +242,16 @@ impl Compiler {
             || match spec.engine {
                 EngineChoice::Envoy => true,
                 EngineChoice::Xdp => false,
-                EngineChoice::Auto => !self.input.carried_by_xdp.contains(key),
+                EngineChoice::Auto => {
+                    !self.input.carried_by_xdp.contains(key) && !self.is_held_back(key)
+                }
             }
+    }
+
+    /// Tells whether a listener waits for XDP's decision; one that Envoy runs already does not.
+    fn is_held_back(&self, key: &ObjectKey) -> bool {
+        self.input.undecided.contains(key)
+            && self.world.get(ResourceType::Listener, &names::plain(key)).is_none()
     }
 }
 

@@ -12,6 +12,8 @@ use super::resource::{Resource, ResourceId, ResourceType};
 pub struct World {
     /// The revision of the configuration that it was made of.
     pub revision: Revision,
+    /// The oldest revision of which a listener is held back, so that it is not applied.
+    pub waiting: Option<Revision>,
     kinds: [OrdMap<Arc<str>, Arc<Resource>>; 5],
 }
 

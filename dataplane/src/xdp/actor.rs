@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use model::EngineReport;
+use model::{EngineReport, Revision};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{
     sync::{mpsc, watch},
@@ -61,6 +61,8 @@ pub struct XdpState {
     arguments: XdpArguments,
     engine: Arc<Mutex<Option<Engine>>>,
     reported: Option<EngineReport>,
+    /// Whether the first attempt to load the program has come to an end.
+    decided: bool,
     wakers: [JoinHandle<()>; 2],
 }
 
@@ -78,7 +80,12 @@ impl Actor for XdpActor {
             tokio::spawn(wake_on_change(arguments.desired.clone(), myself.clone())),
             tokio::spawn(wake_in_time(myself)),
         ];
-        Ok(XdpState { arguments, engine: Arc::default(), reported: None, wakers })
+        let decided = arguments.settings.interfaces.is_empty();
+        let mut state =
+            XdpState { arguments, engine: Arc::default(), reported: None, decided, wakers };
+        let revision = state.arguments.desired.borrow().revision;
+        state.undecided(revision);
+        Ok(state)
     }
 
     async fn handle(
@@ -111,10 +118,12 @@ impl XdpState {
         if desired.changed == crate::desired::Changed::Nothing {
             return Ok(());
         }
+        self.undecided(desired.revision);
         let (settings, engine) = (self.arguments.settings.clone(), self.engine.clone());
         let for_kernel = desired.clone();
         let outcome =
             tokio::task::spawn_blocking(move || follow(&settings, &engine, &for_kernel)).await?;
+        self.decided = true;
         let placement = Arc::new(outcome.placement);
         let report = judge::report(&desired.config, &placement, &outcome.notes, outcome.installed);
         self.arguments.placement.send_if_modified(|current| {
@@ -122,13 +131,24 @@ impl XdpState {
             *current = placement;
             changed
         });
-        if self.reported.as_ref() != Some(&report) {
-            // A full channel has a newer one coming: the next tick repeats this one.
-            if self.arguments.reports.try_send(report.clone()).is_ok() {
-                self.reported = Some(report);
-            }
-        }
+        self.report(report);
         Ok(())
+    }
+
+    /// Says that the answer is yet to come, until the first attempt to load the program is over.
+    fn undecided(&mut self, revision: Revision) {
+        if !self.decided {
+            self.report(judge::undecided(revision));
+        }
+    }
+
+    fn report(&mut self, report: EngineReport) {
+        // A full channel has a newer one coming: the next tick repeats this one.
+        if self.reported.as_ref() != Some(&report)
+            && self.arguments.reports.try_send(report.clone()).is_ok()
+        {
+            self.reported = Some(report);
+        }
     }
 
     async fn tick(&mut self) -> Result<(), ActorProcessingErr> {
@@ -160,7 +180,7 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
             Err(error) => tracing::warn!(error = %chain(&error), "XDP was not removed"),
         }
         return Outcome {
-            placement: judge::unavailable(&desired.config, "no interface is given to XDP"),
+            placement: judge::unavailable(&desired.config, judge::NOT_ASKED_FOR),
             notes: Vec::new(),
             installed: false,
         };

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use model::{AckState, Engine, EngineReport, Refusal, Snapshot, listener::EngineChoice};
+use model::{AckState, Engine, EngineReport, Refusal, Revision, Snapshot, listener::EngineChoice};
 
 use super::{
     engine::Attachment,
     placement::{L4Placement, NotCarried, Placement},
     plan::L4Plan,
 };
+
+/// Why there is no XDP where nobody wants it.
+pub const NOT_ASKED_FOR: &str = "XDP is not asked for: no --xdp interface is given";
 
 /// The placement when there is no XDP at all.
 #[must_use]
@@ -21,7 +24,12 @@ pub fn unavailable(config: &Snapshot, reason: &str) -> L4Placement {
             (key.clone(), Placement::NotCarried(reason))
         })
         .collect();
-    L4Placement { revision: Some(config.revision()), listeners, summary: reason.to_owned() }
+    L4Placement {
+        revision: Some(config.revision()),
+        listeners,
+        summary: reason.to_owned(),
+        deciding: false,
+    }
 }
 
 /// The placement of a plan, given how the interfaces stand.
@@ -41,7 +49,7 @@ pub fn placement(
         })
         .collect();
     if attachments.is_empty() {
-        return unavailable(config, "no interface is given to XDP");
+        return unavailable(config, NOT_ASKED_FOR);
     }
     if !missing.is_empty() {
         return unavailable(config, &missing.join("; "));
@@ -56,6 +64,7 @@ pub fn placement(
         revision: Some(plan.revision),
         listeners: plan.placements.clone(),
         summary: modes.join("; "),
+        deciding: true,
     }
 }
 
@@ -87,6 +96,77 @@ pub fn report(
     } else {
         AckState::Unavailable { reason: placement.summary.clone() }
     };
-    let notes = std::iter::once(placement.summary.clone()).chain(notes.iter().cloned()).collect();
+    // A reason that is told already is not told again as a note.
+    let told = match &ack {
+        AckState::Unavailable { reason } => *reason == placement.summary,
+        AckState::Refused { refusals } => {
+            refusals.iter().any(|refusal| refusal.message == placement.summary)
+        }
+        AckState::Applied | AckState::Pending => false,
+    };
+    let summary = (!told).then(|| placement.summary.clone());
+    let notes = summary.into_iter().chain(notes.iter().cloned()).collect();
     EngineReport { engine: Engine::Xdp, revision: config.revision(), ack, notes }
+}
+
+/// The report while the program is being loaded for the first time: not an answer yet, so that who
+/// waits for answers waits for this one.
+#[must_use]
+pub fn undecided(revision: Revision) -> EngineReport {
+    let notes = vec![L4Placement::undecided().summary];
+    EngineReport { engine: Engine::Xdp, revision, ack: AckState::Pending, notes }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn config(engine: &str) -> Snapshot {
+        let yaml = format!(
+            "kind: Listener\nmetadata: {{ name: l4 }}\nspec: {{ protocol: TCP, port: 80, engine: \
+             {engine} }}\n"
+        );
+        let mut config = Snapshot::default();
+        for object in model::parse::parse_documents(&yaml).unwrap() {
+            config.put(Arc::new(object));
+        }
+        config.set_revision(Revision(3));
+        config
+    }
+
+    #[test]
+    fn a_reason_is_told_once() {
+        for engine in ["auto", "xdp"] {
+            let config = config(engine);
+            let placement = unavailable(&config, NOT_ASKED_FOR);
+            let report = report(&config, &placement, &[], false);
+            let told = format!("{report:?}").matches(NOT_ASKED_FOR).count();
+            assert_eq!(told, 1, "{report:?}");
+        }
+    }
+
+    #[test]
+    fn the_mode_is_a_note_of_what_is_applied() {
+        let config = config("auto");
+        let attachments =
+            BTreeMap::from([("v0".to_owned(), Ok(super::super::program::Mode::Native))]);
+        let plan = L4Plan { revision: Revision(3), ..L4Plan::default() };
+        let placement = placement(&config, &plan, &attachments);
+        assert!(placement.deciding, "listeners to come are for it to decide");
+        let report = report(&config, &placement, &["a note".to_owned()], true);
+        assert_eq!(report.ack, AckState::Applied);
+        assert_eq!(report.notes, ["v0: native", "a note"]);
+    }
+
+    #[test]
+    fn until_the_first_attempt_nothing_is_decided_and_afterwards_all_is() {
+        let config = config("auto");
+        let key = config.listeners().next().unwrap().0.clone();
+        assert!(L4Placement::undecided().is_undecided(&key));
+        assert!(!unavailable(&config, "no CAP_BPF").is_undecided(&key));
+        assert!(!L4Placement::default().is_undecided(&key), "without XDP nobody waits for it");
+        assert_eq!(undecided(Revision(3)).ack, AckState::Pending);
+    }
 }

@@ -86,9 +86,24 @@ pub struct L4Placement {
     pub listeners: BTreeMap<ObjectKey, Placement>,
     /// What holds for all of them: mode and interfaces, or why there is no XDP.
     pub summary: String,
+    /// Whether XDP is yet to decide on listeners that are not named here. Nobody should carry them
+    /// until it has: a listener that moves from Envoy to XDP loses its connections.
+    pub deciding: bool,
 }
 
 impl L4Placement {
+    /// The placement while the program is being loaded for the first time.
+    #[must_use]
+    pub fn undecided() -> Self {
+        Self { summary: "XDP is being loaded".to_owned(), deciding: true, ..Self::default() }
+    }
+
+    /// Tells whether XDP is yet to decide on a TCP or UDP listener.
+    #[must_use]
+    pub fn is_undecided(&self, listener: &ObjectKey) -> bool {
+        self.deciding && !self.listeners.contains_key(listener)
+    }
+
     /// Tells whether XDP carries a listener.
     #[must_use]
     pub fn carries(&self, listener: &ObjectKey) -> bool {

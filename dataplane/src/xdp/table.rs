@@ -5,7 +5,7 @@
 //! [Header]   [lookup table]    [backends][Maglev table] …
 //! ```
 //! The lookup table is a two-choice cuckoo table with one entry a place, at most half full, so a
-//! lookup reads at most two records.
+//! lookup reads at most two records. Services with the same backends share one Maglev table.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -62,6 +62,7 @@ pub fn build(
     let mut entries = Vec::with_capacity(slots.len() * 4);
     let mut tail: Vec<Record> = Vec::new();
     let mut older = std::mem::take(cache);
+    let mut pools: HashMap<&[Weighted], Pool> = HashMap::new();
     for slot in slots {
         let mut entry = Entry {
             key: service_key(&slot.frontend),
@@ -71,7 +72,9 @@ pub fn build(
         };
         if let Some(carried) = carried.get(&slot.frontend) {
             for (backends, pool) in [(&carried.v4, &mut entry.v4), (&carried.v6, &mut entry.v6)] {
-                *pool = append_pool(backends, &mut tail, &mut older, cache);
+                *pool = *pools
+                    .entry(backends)
+                    .or_insert_with(|| append_pool(backends, &mut tail, &mut older, cache));
                 entries.extend(
                     backends.iter().map(|backend| Entry {
                         key: backend_key(slot, backend),

@@ -5,8 +5,10 @@
 
 use std::{
     collections::BTreeSet,
+    future::pending,
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use model::{AckState, Engine, EngineReport, ObjectKey, Revision};
@@ -18,6 +20,7 @@ use super::{
     service::{self, Shared, StreamEvent, Transferred},
     sm::Answer,
     socket,
+    undecided::Undecided,
 };
 use crate::{
     desired::{Changed, DesiredReceiver},
@@ -191,13 +194,18 @@ async fn compile(
     settings: Settings,
 ) {
     let mut compiler = Compiler::new(settings);
+    let mut undecided = Undecided::default();
+    let mut xdp_decides = true;
     loop {
         let latest = desired.borrow_and_update().clone();
         if latest.changed != Changed::Nothing {
+            let placed = placement.borrow_and_update().clone();
+            let held_back = undecided.update(Instant::now(), &latest.config, &placed);
             let input = Input {
                 config: latest.config.clone(),
                 unhealthy: latest.unhealthy.clone(),
-                carried_by_xdp: carried(&placement.borrow_and_update()),
+                carried_by_xdp: carried(&placed),
+                undecided: Arc::new(held_back),
             };
             // A whole configuration takes a second; the runtime's threads have other work.
             let work = tokio::task::spawn_blocking(move || {
@@ -214,12 +222,18 @@ async fn compile(
             }
             worlds.send_replace(Some(compiler.world().clone()));
         }
+        let timeout = undecided.next_timeout();
+        let timer = async move {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             changed = desired.changed() => if changed.is_err() { return },
-            changed = placement.changed() => if changed.is_err() {
-                // XDP is gone for good; what it carried last counts.
-                if desired.changed().await.is_err() { return }
-            },
+            // When XDP is gone for good, what it carried last counts.
+            changed = placement.changed(), if xdp_decides => xdp_decides = changed.is_ok(),
+            () = timer => tracing::warn!("XDP has not decided in time what it carries"),
         }
     }
 }

@@ -194,6 +194,7 @@ impl Session {
                 marks.chain(kind.in_flight.as_ref().map(|in_flight| in_flight.since))
             })
             .chain(self.awaited.values().copied())
+            .chain(self.world.waiting)
             .min();
         self.answers.poll(open, || ledger.refusals(&self.world))
     }

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use dataplane::xdp::{L4Placement, Placement};
+use dataplane::xdp::{L4Placement, NotCarried, Placement};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
 };
 
-use crate::plane::{DEADLINE, Plane, eventually, free_port, service};
+use crate::plane::{DEADLINE, Plane, eventually, free_port, http_listener, service};
 
 async fn tcp_greeter(name: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -68,6 +68,59 @@ async fn envoy_carries_tcp_until_xdp_does() {
     })
     .await;
     plane.placement.send_replace(Arc::default());
+    eventually("the port to open", async || greeting(port).await).await;
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_waits_for_xdp_to_decide_on_tcp_but_not_on_http() {
+    let (a, web) = (tcp_greeter("a").await, free_port());
+    let ports = [free_port(), free_port()];
+    let names = ["first", "second"];
+    let mut config = http_listener(web)
+        + &crate::plane::route("r", "shop.example", "    - directResponse: { status: 204 }")
+        + &service("a", &[a]);
+    for (name, port) in names.into_iter().zip(ports) {
+        let objects = listener("TCP", port) + &route("TCP", "{ service: { name: a } }");
+        config += "---\n";
+        config += &objects.replace("name: l4", &format!("name: {name}"));
+    }
+    let mut plane = Plane::start().await;
+    plane.placement.send_replace(Arc::new(L4Placement::undecided()));
+    let revision = plane.publish(&config);
+    let answer = eventually("HTTP", async || {
+        crate::client::Client::connect(web).await?.get("shop.example", "/").await
+    })
+    .await;
+    assert_eq!(answer.status, 204);
+    let applied = |report: &Option<model::EngineReport>| {
+        report.as_ref().is_some_and(|report| report.revision >= revision)
+    };
+    assert!(!applied(&plane.report().borrow()), "TCP is not applied yet");
+    for port in ports {
+        assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err(), "{port} is open");
+    }
+
+    // XDP takes the first, and leaves the second to Envoy.
+    let placed = [Placement::Carried, Placement::NotCarried(NotCarried::NoEndpoint)];
+    let keys = names.map(|name| format!("Listener/default/{name}").parse().unwrap());
+    let listeners = keys.into_iter().zip(placed).collect();
+    let decided = L4Placement { listeners, ..L4Placement::undecided() };
+    plane.placement.send_replace(Arc::new(decided));
+    plane.applied(revision).await;
+    assert_eq!(greeting(ports[1]).await.as_deref(), Some("a"));
+    assert!(TcpStream::connect(("127.0.0.1", ports[0])).await.is_err(), "XDP's port is closed");
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_carries_what_xdp_does_not_decide_on_in_time() {
+    let (a, port) = (tcp_greeter("a").await, free_port());
+    let mut plane = Plane::start().await;
+    plane.placement.send_replace(Arc::new(L4Placement::undecided()));
+    let config =
+        listener("TCP", port) + &service("a", &[a]) + &route("TCP", "{ service: { name: a } }");
+    plane.apply(&config).await;
     eventually("the port to open", async || greeting(port).await).await;
     plane.stop().await;
 }
