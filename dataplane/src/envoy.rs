@@ -9,7 +9,7 @@ mod bootstrap;
 mod orphan;
 mod stats;
 
-pub use actor::{EnvoyActor, EnvoyArguments, EnvoyMessage};
+pub use actor::{EnvoyActor, EnvoyArguments, EnvoyMessage, admin_socket};
 pub use admin::{Admin, AdminError};
 pub use binary::{Binary, BinaryError, SUPPORTED, find};
 pub use bootstrap::Bootstrap;

@@ -8,6 +8,7 @@ mod actor;
 mod answer;
 mod cluster_use;
 mod ledger;
+mod listening;
 mod service;
 mod sm;
 mod socket;

@@ -7,7 +7,7 @@
 use std::{
     ffi::OsString,
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -73,7 +73,7 @@ impl EnvoyArguments {
     /// Returns where Envoy makes the socket of its admin interface.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
-        self.run_dir.join("envoy-admin.sock")
+        admin_socket(&self.run_dir)
     }
 
     fn bootstrap_file(&self) -> PathBuf {
@@ -83,6 +83,12 @@ impl EnvoyArguments {
     fn pid_file(&self) -> PathBuf {
         self.run_dir.join("envoy.pid")
     }
+}
+
+/// Returns where the Envoy of a run directory makes the socket of its admin interface.
+#[must_use]
+pub fn admin_socket(run_dir: &Path) -> PathBuf {
+    run_dir.join("envoy-admin.sock")
 }
 
 /// The actor.

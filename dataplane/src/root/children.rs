@@ -20,7 +20,7 @@ use crate::{
     admin::{AdminActor, AdminArguments, Pages},
     config::Config,
     desired::{Desired, DesiredReceiver},
-    envoy::{EnvoyActor, EnvoyArguments},
+    envoy::{self, EnvoyActor, EnvoyArguments},
     l7,
     lkg::{RecorderActor, RecorderArguments, RecorderStatus, Store},
     subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
@@ -58,7 +58,7 @@ pub(super) fn specs(parts: Parts) -> Result<Vec<ChildSpec>, RunError> {
     Ok(vec![
         xdp(&parts)?,
         xds(&parts),
-        envoy(&parts),
+        envoy_child(&parts),
         subscriber(&parts),
         recorder(&parts),
         admin(&parts),
@@ -91,6 +91,7 @@ fn xds(parts: &Parts) -> ChildSpec {
     let placement = parts.placement_receiver.clone();
     let reports = parts.reports.clone();
     let socket = parts.config.xds_socket();
+    let envoy_admin = envoy::admin_socket(&parts.config.run_dir);
     let settings = l7::Settings { any_address: parts.config.any_address() };
     let (ledger, transferred) = (Arc::<Lock<Ledger>>::default(), Arc::<Transferred>::default());
     ChildSpec::actor("xds", move || {
@@ -99,6 +100,7 @@ fn xds(parts: &Parts) -> ChildSpec {
             placement: placement.clone(),
             reports: reports.clone(),
             socket: socket.clone(),
+            envoy_admin: envoy_admin.clone(),
             settings: settings.clone(),
             ledger: Arc::clone(&ledger),
             transferred: Arc::clone(&transferred),
@@ -107,7 +109,7 @@ fn xds(parts: &Parts) -> ChildSpec {
     })
 }
 
-fn envoy(parts: &Parts) -> ChildSpec {
+fn envoy_child(parts: &Parts) -> ChildSpec {
     let config = &parts.config;
     let arguments = EnvoyArguments {
         binary: config.envoy.clone(),

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     desired::{Changed, DesiredReceiver},
+    envoy::Admin,
     l7::{Compiler, Input, Settings, World},
     tasks::Task,
     xdp::L4Placement,
@@ -56,6 +57,8 @@ pub struct XdsArguments {
     pub reports: mpsc::Sender<EngineReport>,
     /// The path of the Unix socket; its directory exists.
     pub socket: PathBuf,
+    /// The socket of Envoy's admin interface, which tells what Envoy listens on.
+    pub envoy_admin: PathBuf,
     /// Node settings of the translation.
     pub settings: Settings,
     /// What Envoy has accepted; kept by the parent, so that it outlives a restart of the actor.
@@ -94,6 +97,7 @@ impl Actor for XdsActor {
             ledger: arguments.ledger,
             events,
             transferred: arguments.transferred,
+            admin: Admin::new(&arguments.envoy_admin),
         };
         let desired = arguments.desired.clone();
         let compiler = compile(arguments.desired, arguments.placement, worlds, arguments.settings);

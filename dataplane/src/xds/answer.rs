@@ -34,11 +34,16 @@ impl Answers {
         }
     }
 
+    /// Tells whether refusals are others than those of the last answer.
+    pub(super) fn is_news(&self, refusals: &[Refusal]) -> bool {
+        self.last.as_ref().is_none_or(|last| last.refusals != refusals)
+    }
+
     /// Returns what is answered for when everything since `open` is not, and that is news.
     pub(super) fn poll(
         &mut self,
         open: Option<Revision>,
-        refusals: impl FnOnce() -> Vec<Refusal>,
+        refusals: Vec<Refusal>,
     ) -> Option<Answer> {
         while self.given.front().is_some_and(|first| open.is_none_or(|open| *first < open)) {
             self.answered = self.given.pop_front()?;
@@ -46,7 +51,7 @@ impl Answers {
         if self.last.is_none() && open.is_some() {
             return None;
         }
-        let answer = Answer { revision: self.answered, refusals: refusals() };
+        let answer = Answer { revision: self.answered, refusals };
         if self.last.as_ref() == Some(&answer) {
             return None;
         }

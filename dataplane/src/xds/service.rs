@@ -30,9 +30,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     ledger::Ledger,
+    listening::{Listening, Look},
     sm::{Answer, Session},
 };
-use crate::l7::{ResourceType, World};
+use crate::{
+    envoy::Admin,
+    l7::{ResourceType, World},
+};
 
 /// Responses between a session and its connection: one per type may be in flight.
 const RESPONSES_QUEUED_MAX: usize = ResourceType::ALL.len();
@@ -72,6 +76,8 @@ pub(super) struct Shared {
     pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) events: mpsc::Sender<StreamEvent>,
     pub(super) transferred: Arc<Transferred>,
+    /// Tells where Envoy listens.
+    pub(super) admin: Admin,
 }
 
 /// Serves streams until the listener fails.
@@ -148,6 +154,8 @@ impl AggregatedDiscoveryService for Ads {
     }
 }
 
+type Looking = Pin<Box<dyn Future<Output = (u64, Listening, Look)> + Send>>;
+
 /// Runs one stream until Envoy or the actor ends it.
 async fn drive(
     mut requests: Streaming<pb::DeltaDiscoveryRequest>,
@@ -157,6 +165,9 @@ async fn drive(
     let gone = |_| Status::unavailable("the data plane stops");
     let world = shared.worlds.wait_for(Option::is_some).await.map_err(gone)?.clone();
     let mut session = Session::new(world.unwrap_or_default());
+    let mut look = Look::new(shared.admin.clone());
+    // A look goes on while requests are served.
+    let mut looking: Option<Looking> = None;
     loop {
         let timeout = session.next_timeout();
         let timer = async move {
@@ -179,7 +190,27 @@ async fn drive(
                 let world = shared.worlds.borrow_and_update().clone();
                 session.set_world(world.unwrap_or_default());
             }
+            (asked, listening, looked) = async {
+                match &mut looking {
+                    Some(looking) => looking.await,
+                    None => pending().await,
+                }
+            } => {
+                session.handle_listening(asked, &listening);
+                (look, looking) = (looked, None);
+            }
             () = timer => {}
+        }
+        match (session.opening(), &looking) {
+            (Some(asked), None) => {
+                let mut look = look.clone();
+                looking = Some(Box::pin(async move { (asked, look.next().await, look) }));
+            }
+            (Some(_), Some(_)) => {}
+            (None, _) => {
+                looking = None;
+                look.again();
+            }
         }
         loop {
             let response = session.poll_response(Instant::now(), &mut lock(&shared.ledger));

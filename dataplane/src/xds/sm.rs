@@ -32,7 +32,8 @@ use envoy_types::pb::envoy::service::discovery::v3 as pb;
 use model::Revision;
 
 use super::{
-    answer::Answers, cluster_use::ClusterUse, ledger::Ledger, subscription::Subscriptions,
+    answer::Answers, cluster_use::ClusterUse, ledger::Ledger, listening::Listening,
+    subscription::Subscriptions,
 };
 use crate::l7::{Resource, ResourceId, ResourceType, World};
 
@@ -49,6 +50,10 @@ pub(super) struct Session {
     clusters: ClusterUse,
     /// What Envoy will subscribe to, because of something it has accepted.
     awaited: BTreeMap<ResourceId, Revision>,
+    /// Listeners that Envoy has accepted and may not listen on yet.
+    opening: BTreeMap<Arc<str>, Opening>,
+    /// How often one was accepted.
+    openings: u64,
     answers: Answers,
     nonce: u64,
     /// Whether this Envoy is the one that the ledger tells of.
@@ -89,6 +94,13 @@ struct Mark {
 }
 
 #[derive(Debug)]
+struct Opening {
+    since: Revision,
+    /// Which of the openings it is.
+    number: u64,
+}
+
+#[derive(Debug)]
 struct InFlight {
     nonce: String,
     since: Revision,
@@ -114,6 +126,8 @@ impl Session {
             kinds: Default::default(),
             clusters: ClusterUse::default(),
             awaited: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            openings: 0,
             answers,
             nonce: 0,
             same_instance: false,
@@ -143,7 +157,6 @@ impl Session {
         }
         self.acknowledge(now, kind, request, ledger);
         // Subscriptions count whatever the nonce is.
-        let state = &mut self.kinds[kind as usize];
         for (name, version) in &request.initial_resource_versions {
             let name: Arc<str> = name.as_str().into();
             let known = [self.world.get(kind, &name), ledger.accepted(kind, &name)];
@@ -151,9 +164,13 @@ impl Session {
             let clusters = known.map(|known| known.clusters.clone()).unwrap_or_default();
             self.clusters.add(&clusters);
             let held = Held { version: Some(version.as_str().into()), clusters };
-            state.held.insert(name, held);
+            self.kinds[kind as usize].held.insert(name.clone(), held);
+            if kind == ResourceType::Listener {
+                // It may have been broken off while it opened.
+                self.opens(&name, self.world.revision);
+            }
         }
-        let subscribed = state
+        let subscribed = self.kinds[kind as usize]
             .subscriptions
             .change(&request.resource_names_subscribe, &request.resource_names_unsubscribe);
         if !request.resource_names_unsubscribe.is_empty() {
@@ -177,8 +194,25 @@ impl Session {
         self.clusters.next()
     }
 
+    /// Notes that Envoy has accepted a listener, which it is to open.
+    fn opens(&mut self, name: &Arc<str>, since: Revision) {
+        self.openings += 1;
+        self.opening.insert(name.clone(), Opening { since, number: self.openings });
+    }
+
+    /// Returns a mark for [`Self::handle_listening`] when that is waited for.
+    pub(super) fn opening(&self) -> Option<u64> {
+        (!self.opening.is_empty()).then_some(self.openings)
+    }
+
+    /// Takes which listeners take connections, as was asked when [`Self::opening`] gave `asked`:
+    /// what was accepted since is not in it.
+    pub(super) fn handle_listening(&mut self, asked: u64, listening: &Listening) {
+        self.opening.retain(|name, opening| opening.number > asked || !listening.contains(&**name));
+    }
+
     /// Returns the newest revision that Envoy has answered for, with what it refused, when that is
-    /// news.
+    /// news. What it accepted counts when it is live; a refusal is told at once.
     pub(super) fn poll_answer(&mut self, ledger: &Ledger) -> Option<Answer> {
         let began = [ResourceType::Cluster, ResourceType::Listener]
             .into_iter()
@@ -194,9 +228,15 @@ impl Session {
                 marks.chain(kind.in_flight.as_ref().map(|in_flight| in_flight.since))
             })
             .chain(self.awaited.values().copied())
-            .chain(self.world.waiting)
             .min();
-        self.answers.poll(open, || ledger.refusals(&self.world))
+        let refusals = ledger.refusals(&self.world);
+        let live = self.opening.values().map(|opening| opening.since).chain(self.world.waiting);
+        let open = if refusals.is_empty() || !self.answers.is_news(&refusals) {
+            open.into_iter().chain(live).min()
+        } else {
+            open
+        };
+        self.answers.poll(open, refusals)
     }
 }
 

@@ -8,6 +8,7 @@ mod backend;
 mod churn;
 mod client;
 mod l4;
+mod listening;
 mod plane;
 mod propagation;
 mod refusal;

@@ -9,7 +9,7 @@ use std::{
 
 use dataplane::{
     Changed, Desired,
-    envoy::{Admin, EnvoyActor, EnvoyArguments, find},
+    envoy::{Admin, EnvoyActor, EnvoyArguments, admin_socket, find},
     l7::Settings,
     xdp::L4Placement,
     xds::{Transferred, XdsActor, XdsArguments},
@@ -55,6 +55,7 @@ impl Plane {
             placement: placements,
             reports: reports.clone(),
             socket: socket.clone(),
+            envoy_admin: admin_socket(directory.path()),
             settings: Settings { any_address: Ipv4Addr::LOCALHOST.into() },
             ledger: Arc::new(Mutex::default()),
             transferred: transferred.clone(),

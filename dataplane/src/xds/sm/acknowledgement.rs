@@ -41,6 +41,9 @@ impl Session {
                 self.clusters.drop(&before.clusters, now);
             }
             let Some(resource) = sent else {
+                if kind == ResourceType::Listener {
+                    self.opening.remove(&name);
+                }
                 for want in known.iter().flat_map(|known| &known.wants) {
                     self.awaited.remove(want);
                 }
@@ -51,6 +54,9 @@ impl Session {
                 version: Some(resource.version.clone()),
                 clusters: resource.clusters.clone(),
             };
+            if kind == ResourceType::Listener {
+                self.opens(&name, since);
+            }
             self.kinds[kind as usize].held.insert(name.clone(), held);
             ledger.accept(kind, &resource);
             for want in &resource.wants {

@@ -42,6 +42,8 @@ struct Model {
     unheard: BTreeSet<Version>,
     /// Refuses whole responses (a broken protobuf rule), instead of the bad resources only.
     whole: bool,
+    /// Does not listen on what it accepts until it is told to.
+    slow_to_open: bool,
     /// What it took last; another version ends a refusal.
     accepted: BTreeMap<(ResourceType, String), String>,
     starts: usize,
@@ -246,10 +248,21 @@ impl Pair {
         } else {
             moved = false;
         }
+        if !self.envoy.slow_to_open {
+            self.listen();
+        }
         if let Some(answer) = self.session.poll_answer(&self.ledger) {
             self.answered = Some(answer);
         }
         moved
+    }
+
+    /// Tells the session what Envoy listens on.
+    fn listen(&mut self) {
+        if let Some(asked) = self.session.opening() {
+            let held = &self.envoy.held[ResourceType::Listener as usize];
+            self.session.handle_listening(asked, &held.keys().cloned().collect());
+        }
     }
 
     fn settle(&mut self) {
@@ -580,6 +593,52 @@ fn a_stale_nonce_acknowledges_nothing_but_its_subscriptions_count() {
     pair.service(2, 1, "RoundRobin");
     pair.publish();
     assert!(pair.session.poll_response(pair.now, &mut pair.ledger).is_none(), "still in flight");
+}
+
+#[test]
+fn a_listener_is_answered_for_when_it_is_listened_on() {
+    let mut pair = Pair::new();
+    pair.envoy.slow_to_open = true;
+    let put = |pair: &mut Pair, port: u16| {
+        pair.put(&format!(
+            "kind: Listener\nmetadata: {{ name: new }}\nspec: {{ protocol: HTTP, port: {port} }}"
+        ));
+        pair.publish()
+    };
+    let answered = |pair: &mut Pair| {
+        if let Some(answer) = pair.session.poll_answer(&pair.ledger) {
+            pair.answered = Some(answer);
+        }
+        pair.answered.as_ref().map(|answer| answer.revision)
+    };
+    let first = put(&mut pair, 81);
+    pair.settle();
+    assert!(answered(&mut pair) < Some(first));
+    let asked = pair.session.opening().expect("it opens");
+    pair.session.handle_listening(asked, &["default/web".to_owned()].into());
+    assert!(answered(&mut pair) < Some(first), "another one listens");
+    pair.listen();
+    assert_eq!(answered(&mut pair), Some(first));
+    assert_eq!(pair.session.opening(), None);
+
+    // What was asked before a change was accepted tells nothing of the change.
+    let second = put(&mut pair, 82);
+    pair.settle();
+    pair.session.handle_listening(asked, &["default/new".to_owned()].into());
+    assert_eq!(answered(&mut pair), Some(first));
+    pair.listen();
+    assert_eq!(answered(&mut pair), Some(second));
+
+    // What stood before a listener is answered for meanwhile, and one that goes is not waited for.
+    pair.service(1, 1, "RoundRobin");
+    let third = pair.publish();
+    put(&mut pair, 83);
+    pair.settle();
+    assert_eq!(answered(&mut pair), Some(third));
+    pair.config.remove(&"Listener/default/new".parse().unwrap());
+    let last = pair.publish();
+    pair.settle();
+    assert_eq!(answered(&mut pair), Some(last));
 }
 
 #[test]

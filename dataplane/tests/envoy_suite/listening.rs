@@ -1,0 +1,59 @@
+//! A revision is applied when connections are taken, not when the words were understood.
+
+use tokio::net::TcpStream;
+
+use crate::{
+    backend::Backend,
+    client::{Client, get},
+    plane::{Plane, free_port, route, service, to},
+};
+
+/// Listeners made, one after the other.
+const LISTENERS: usize = 50;
+/// Envoys started, each with its first listener.
+const STARTS: usize = 5;
+
+fn named(name: &str, port: u16) -> String {
+    format!(
+        "---\nkind: Listener\nmetadata: {{ name: {name} }}\nspec: {{ protocol: HTTP, port: {port} }}\n"
+    )
+}
+
+/// A listener with a route of its own.
+fn listener(name: &str, port: u16) -> String {
+    let route = route(name, &format!("{name}.example"), &to("a"));
+    named(name, port) + &route.replace("name: web", &format!("name: {name}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_listens_on_every_new_listener_that_is_applied() {
+    let a = Backend::start("a").await;
+    let mut plane = Plane::with(&service("a", &[a.port])).await;
+    for i in 0..LISTENERS {
+        let (name, port) = (format!("l{i}"), free_port());
+        plane.apply(&listener(&name, port)).await;
+        let mut client =
+            Client::connect(port).await.unwrap_or_else(|| panic!("{name} refuses connections"));
+        let answer = client.get(&format!("{name}.example"), "/").await.expect("an answer");
+        assert_eq!(answer.backend(), "a");
+    }
+    // A listener that moves to another port, too.
+    for _ in 0..LISTENERS {
+        let port = free_port();
+        plane.apply(&named("l0", port)).await;
+        assert_eq!(get(port, "l0.example", "/").await.backend(), "a");
+    }
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_listens_when_its_first_configuration_is_applied() {
+    let a = Backend::start("a").await;
+    for _ in 0..STARTS {
+        let port = free_port();
+        let plane = Plane::with(&(service("a", &[a.port]) + &listener("web", port))).await;
+        TcpStream::connect(("127.0.0.1", port)).await.expect("the first try succeeds");
+        assert_eq!(get(port, "web.example", "/").await.backend(), "a");
+        plane.stop().await;
+    }
+}
