@@ -1,7 +1,9 @@
 //! A node's identity: key, certificate and the CA certificate, and its one file on disk.
 //!
-//! One file (`node.pem`, mode 0600) holds all three, so that they can never be of two generations.
-//! `ca.pem` beside it is for people and tools (`curl --cacert`); nothing here reads it back.
+//! One file (`node.pem`, mode 0600) holds all three, so that they can never be of two generations,
+//! and SHA-256 over them, so that damage is told from what a peer would refuse.
+//! `ca.pem` beside it is a copy for people and tools (`curl --cacert`): one that differs is refused,
+//! one that is missing is written anew.
 
 use std::{
     fs, io,
@@ -11,6 +13,7 @@ use std::{
 };
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -21,6 +24,8 @@ use crate::{
 };
 
 const FILE: &str = "node.pem";
+/// What the line with SHA-256 over the lines before it begins with.
+const SUM: &str = "sha256 ";
 const CA_FILE: &str = "ca.pem";
 
 /// Why an identity cannot be used, read or written.
@@ -43,6 +48,29 @@ pub enum IdentityError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The file is not what was saved.
+    #[error(
+        "{} is damaged: restore it, or remove this node from the cluster (`marchproxy nodes remove`) \
+         and join again with an empty --data-dir", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<IdentityError>,
+    },
+    /// The CA's copy for people is not the CA of the identity.
+    #[error(
+        "{} is damaged, or it and {} are of two clusters: restore the one that is wrong; the first \
+         is a copy that is written anew when it is removed", path.display(), identity.display()
+    )]
+    OtherCopy {
+        /// The copy.
+        path: PathBuf,
+        /// The identity's file.
+        identity: PathBuf,
+    },
     /// The private key is missing or unreadable.
     #[error("the identity has no usable private key")]
     Key(#[from] KeyError),
@@ -52,6 +80,9 @@ pub enum IdentityError {
         /// Which certificate.
         what: &'static str,
     },
+    /// Something in the file is not as it was saved.
+    #[error("the file is not as it was saved")]
+    Altered,
     /// The certificate is for another key.
     #[error("the certificate was issued for another private key")]
     OtherKey,
@@ -157,8 +188,31 @@ impl NodeIdentity {
         if mode & 0o077 != 0 {
             return Err(IdentityError::Exposed { path, mode });
         }
-        let text = Zeroizing::new(fs::read_to_string(&path).map_err(read)?);
-        let key = KeyPair::from_pem(&text)?;
+        let bytes = Zeroizing::new(fs::read(&path).map_err(read)?);
+        let parsed =
+            std::str::from_utf8(&bytes).map_err(|_| IdentityError::Altered).and_then(Self::parse);
+        let identity = parsed.map_err(|error| IdentityError::Damaged {
+            path: path.clone(),
+            source: Box::new(error),
+        })?;
+        identity.check_copy(&directory.join(CA_FILE), &path)?;
+        Ok(Some(identity))
+    }
+
+    /// The file that holds the identity of a directory.
+    #[must_use]
+    pub fn file(directory: &Path) -> PathBuf {
+        directory.join(FILE)
+    }
+
+    fn parse(text: &str) -> Result<Self, IdentityError> {
+        // Signatures do not cover every byte of a certificate, nor the text around it.
+        let sum = text.rfind(SUM).ok_or(IdentityError::Altered)?;
+        let (text, kept) = text.split_at(sum);
+        if kept != sum_line(text) {
+            return Err(IdentityError::Altered);
+        }
+        let key = KeyPair::from_pem(text)?;
         let mut blocks = text.split_inclusive("-----END CERTIFICATE-----\n");
         let mut certificate = |what| {
             blocks
@@ -168,7 +222,33 @@ impl NodeIdentity {
         };
         let own = certificate("node certificate")?;
         let ca = certificate("CA certificate")?;
-        Self::new(ca, own, key).map(Some)
+        Self::new(ca, own, key)
+    }
+
+    fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(format!(
+            "{}{}{}",
+            *self.own.key.to_pem(),
+            with_newline(&self.own.certificate_pem),
+            with_newline(&self.ca_pem)
+        ));
+        let sum = sum_line(&text);
+        text.push_str(&sum);
+        text
+    }
+
+    fn check_copy(&self, copy: &Path, identity: &Path) -> Result<(), IdentityError> {
+        match fs::read(copy) {
+            Ok(text) if text == with_newline(&self.ca_pem).as_bytes() => Ok(()),
+            Ok(_) => Err(IdentityError::OtherCopy {
+                path: copy.to_owned(),
+                identity: identity.to_owned(),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(durable::replace(copy, with_newline(&self.ca_pem).as_bytes(), 0o600)?)
+            }
+            Err(source) => Err(IdentityError::Read { path: copy.to_owned(), source }),
+        }
     }
 
     /// Saves the identity in `directory`, replacing an older one as a whole.
@@ -177,13 +257,8 @@ impl NodeIdentity {
     /// The directory cannot be made or written.
     pub fn save(&self, directory: &Path) -> Result<(), IdentityError> {
         durable::private_directory(directory)?;
-        let text = Zeroizing::new(format!(
-            "{}{}{}",
-            *self.own.key.to_pem(),
-            with_newline(&self.own.certificate_pem),
-            with_newline(&self.ca_pem)
-        ));
-        durable::replace(&directory.join(CA_FILE), self.ca_pem.as_bytes(), 0o600)?;
+        let text = self.to_text();
+        durable::replace(&directory.join(CA_FILE), with_newline(&self.ca_pem).as_bytes(), 0o600)?;
         durable::replace(&directory.join(FILE), text.as_bytes(), 0o600)?;
         Ok(())
     }
@@ -267,6 +342,11 @@ fn issued_by(
     Ok(own.validity().not_after.to_datetime().into())
 }
 
+/// The file's last line; PEM's readers pass over what stands between blocks.
+fn sum_line(text: &str) -> String {
+    format!("{SUM}{}\n", hex::encode(Sha256::digest(text.as_bytes())))
+}
+
 fn with_newline(pem: &str) -> String {
     format!("{}\n", pem.replace("\r\n", "\n").trim_end())
 }
@@ -323,6 +403,30 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             assert!(NodeIdentity::load(directory.path()).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn a_changed_byte_is_an_error_that_names_the_file() {
+        let ca = authority();
+        let (pem, key) = issue(&ca, 4);
+        let directory = tempfile::tempdir().unwrap();
+        let identity = NodeIdentity::new(ca.certificate_pem(), &pem, key).unwrap();
+        identity.save(directory.path()).unwrap();
+        for (name, step) in [(FILE, 7), (CA_FILE, 1)] {
+            let path = directory.path().join(name);
+            let whole = fs::read(&path).unwrap();
+            for at in (0..whole.len()).step_by(step) {
+                let mut changed = whole.clone();
+                changed[at] ^= 1;
+                fs::write(&path, &changed).unwrap();
+                let error = NodeIdentity::load(directory.path()).unwrap_err();
+                assert!(error.to_string().contains(name), "{at}: {error}");
+            }
+            fs::write(&path, &whole).unwrap();
+        }
+        fs::remove_file(directory.path().join(CA_FILE)).unwrap();
+        NodeIdentity::load(directory.path()).unwrap();
+        assert!(directory.path().join(CA_FILE).exists());
     }
 
     #[test]
