@@ -103,6 +103,11 @@ pub enum ToPlane {
     },
     /// Asks for a [`FromPlane::Pong`].
     Ping,
+    /// The client's node was taken out of the cluster for good; the server ends the session.
+    Removed {
+        /// The client's node.
+        node: NodeId,
+    },
     /// The server ends the session.
     Goodbye {
         /// Why.

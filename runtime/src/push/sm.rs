@@ -6,7 +6,7 @@
 //!                                  │  ▲  ▲                  │   ▲────┘
 //!                    Delta, Health └──┘  └──────────────────┘
 //!                                              SnapshotEnd
-//! any state: Ping → Pong; Goodbye or a breach of the protocol → Closed, which answers nothing
+//! any state: Ping → Pong; Goodbye, Removed or a breach of the protocol → Closed, which answers nothing
 //! ```
 //!
 //! **Invariants.** The revision never goes back. A state is handed out only whole: chunks of a
@@ -198,6 +198,9 @@ impl Follower {
             (State::Closed, message) => Err(self.unexpected(&message)),
             (_, M::Ping) => Ok(Command::Pong),
             (_, M::Goodbye { reason }) => Ok(Command::Leave { reason }),
+            (_, M::Removed { node }) => {
+                Ok(Command::Leave { reason: format!("node {node} was removed from the cluster") })
+            }
             (State::Greeting, M::Welcome { cluster, node }) => self.welcomed(cluster, node),
             (State::Following, M::SnapshotStart { revision, objects_total }) => {
                 self.snapshot_started(revision, objects_total)
@@ -292,6 +295,7 @@ impl Follower {
             ToPlane::Health(_) => "health",
             ToPlane::Ledger { .. } => "ledger",
             ToPlane::Ping => "ping",
+            ToPlane::Removed { .. } => "removed",
             ToPlane::Goodbye { .. } => "goodbye",
         };
         ProtocolError::Unexpected { message, state: self.state.name() }

@@ -4,6 +4,7 @@ use std::{error::Error, fmt, io, time::Duration};
 
 use rustls::{CertificateError, OtherError};
 use rustls_pki_types::{CertificateDer, UnixTime};
+use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::identity::{CLOCK_TOLERANCE, CaPin, ClusterId, InvalidName, PeerIdentity, Role};
@@ -61,11 +62,13 @@ pub enum PeerError {
     },
     /// Not valid yet by this host's clock.
     #[error(
-        "the peer's certificate becomes valid in {} s by this host's clock; certificates are valid \
-         from {} s before their issue, so one of the two clocks is wrong", ahead.as_secs(),
-        CLOCK_TOLERANCE.as_secs()
+        "the peer's certificate was issued at {} by its cluster's clock, this host's clock shows {}: \
+         at most {} s between them are borne, so one of the two clocks is wrong",
+        shown(*.now + *.ahead + CLOCK_TOLERANCE), shown(*.now), CLOCK_TOLERANCE.as_secs()
     )]
     NotYetValid {
+        /// This host's clock, since 1970.
+        now: Duration,
         /// Time until it becomes valid.
         ahead: Duration,
     },
@@ -151,7 +154,8 @@ pub(super) fn explain(
         |later: UnixTime, earlier: UnixTime| later.as_secs().saturating_sub(earlier.as_secs());
     match cause {
         Cause::NotValidYetContext { time, not_before } => {
-            PeerError::NotYetValid { ahead: Duration::from_secs(between(*not_before, *time)) }
+            let ahead = Duration::from_secs(between(*not_before, *time));
+            PeerError::NotYetValid { now: Duration::from_secs(time.as_secs()), ahead }
         }
         Cause::ExpiredContext { time, not_after } => {
             PeerError::Expired { ago: Duration::from_secs(between(*time, *not_after)) }
@@ -167,6 +171,12 @@ pub(super) fn explain(
         }
         _ => PeerError::Invalid(error),
     }
+}
+
+/// A clock in UTC, to the second.
+fn shown(since_1970: Duration) -> String {
+    let time = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(since_1970.as_secs());
+    format!("{} {} UTC", time.date(), time.time())
 }
 
 fn roles(allowed: &[Role]) -> String {
