@@ -6,14 +6,19 @@
 pub(crate) mod configuration;
 pub mod data_dir;
 mod dataplane;
+mod entry;
+mod errors;
 pub mod handle;
 mod objects;
 pub mod ports;
 pub mod process;
+mod raft;
 pub mod store;
 mod task;
 mod tree;
 mod write;
 
-pub use handle::{ApplyError, ApplyOptions, Control, RemoveError, SnapshotError};
-pub use process::{Running, ServeApi, Start, run, start};
+pub use entry::{Became, Start};
+pub use errors::{ApplyError, RemoveError, SnapshotError};
+pub use handle::{ApplyOptions, Control};
+pub use process::{Running, ServeApi, run, start};

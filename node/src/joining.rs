@@ -18,15 +18,21 @@ pub(crate) mod secret;
 use std::time::Duration;
 
 use model::{api::JoinResponse, cluster::NodeId};
+use runtime::identity::CLOCK_TOLERANCE;
 use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub use line::{InvalidLine, JoinLine};
 
 use crate::certificates::IssueError;
 
-/// How far the clocks of two nodes may differ. Expiries and the history's times are for people and
-/// bear seconds; five minutes are what Kerberos allows, and mean that nobody keeps the clock.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
+/// How far the clock of a joiner may differ from that of the member it asks: as far as certificates
+/// bear it. Beyond that no handshake would succeed; up to that, only times shown to people are off.
+pub const CLOCK_SKEW_MAX: Duration = CLOCK_TOLERANCE;
+
+/// The difference from which a member warns: five minutes, what Kerberos allows, mean that nobody
+/// keeps the clock.
+pub const CLOCK_SKEW_WARN: Duration = Duration::from_secs(5 * 60);
 
 /// The whole answer to a join: the body of `POST /v1/join`. Holds secrets; it is not to be logged.
 #[derive(Clone, Serialize, Deserialize)]
@@ -67,15 +73,25 @@ pub enum JoinError {
     },
     /// The joiner's clock is wrong, or this node's.
     #[error(
-        "the joiner's clock is {} s {} of this node's, at most {} s are allowed: set the clocks \
-         (NTP) and join again", skew.as_secs(), if *.ahead { "ahead" } else { "behind" },
+        "the joiner's clock shows {}, this node's {}: it is {} s {}, at most {} s are allowed; set \
+         the clocks (NTP) and join again", shown(*.theirs_ms), shown(*.own_ms),
+        theirs_ms.abs_diff(*own_ms) / 1000, if theirs_ms > own_ms { "ahead" } else { "behind" },
         CLOCK_SKEW_MAX.as_secs()
     )]
     Clock {
-        /// By how much.
-        skew: Duration,
-        /// Whether the joiner's is ahead.
-        ahead: bool,
+        /// The joiner's clock, milliseconds since 1970.
+        theirs_ms: u64,
+        /// This node's clock.
+        own_ms: u64,
+    },
+    /// The secret's node was removed.
+    #[error(
+        "the join secret made node {node}, which was removed from the cluster: join with an empty \
+         --data-dir and a new line of `marchproxy token join`"
+    )]
+    Removed {
+        /// Which node.
+        node: NodeId,
     },
     /// A member has one of the joiner's addresses already.
     #[error(
@@ -108,6 +124,7 @@ impl JoinError {
             Self::Expired { .. } => "expired",
             Self::Used { .. } => "used",
             Self::Clock { .. } => "clock_skew",
+            Self::Removed { .. } => "removed",
             Self::Member { .. } => "already_member",
             Self::Issue(_) => "invalid",
             Self::Unavailable { .. } => "unavailable",
@@ -119,11 +136,20 @@ impl JoinError {
     pub fn status(&self) -> u16 {
         match self {
             Self::Wrong => 401,
-            Self::Expired { .. } => 410,
+            Self::Expired { .. } | Self::Removed { .. } => 410,
             Self::Used { .. } | Self::Member { .. } => 409,
             Self::Clock { .. } => 422,
             Self::Issue(IssueError::Authority(_)) => 400,
             Self::Issue(_) | Self::Unavailable { .. } => 503,
         }
     }
+}
+
+/// A clock in RFC 3339, UTC.
+pub(crate) fn shown(ms: u64) -> String {
+    i64::try_from(ms / 1000)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{ms} ms"))
 }

@@ -14,5 +14,6 @@ pub mod ledger;
 pub(crate) mod membership;
 pub(crate) mod probes;
 pub(crate) mod publisher;
+pub mod secret_file;
 pub mod settings;
 pub mod tokens;

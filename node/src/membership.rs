@@ -6,12 +6,11 @@
 //! data planes are expected to answer.
 
 pub(crate) mod autopilot;
+pub(crate) mod removal;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use consensus::{
-    Compare, Consensus, Consistency, MembershipError, Op, ProposeError, RaftStatus, Transaction,
-};
+use consensus::{Compare, Consensus, Consistency, Op, ProposeError, RaftStatus, Transaction};
 use model::{
     api::{Event, NodeInfo},
     cluster::NodeId,
@@ -20,10 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::{
-    control::{
-        RemoveError,
-        store::{NODES, node_key},
-    },
+    control::store::{NODES, node_key},
     ledger::Ledger,
 };
 
@@ -61,6 +57,7 @@ impl Membership {
         let mut status = self.consensus.status();
         let mut told = None;
         let mut recorded = false;
+        let mut orphans = removal::Orphans::default();
         loop {
             let present = status.borrow_and_update().clone();
             self.tell(&present, &mut told);
@@ -69,6 +66,7 @@ impl Membership {
             }
             self.expect_answers(&present).await;
             self.promote(&present).await;
+            orphans.bury(&self.consensus).await;
             tokio::select! {
                 changed = status.changed() => changed?,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -156,26 +154,6 @@ pub(crate) fn members(status: &RaftStatus) -> Vec<NodeInfo> {
             matched: member.matched,
         })
         .collect()
-}
-
-/// Takes a node out, and its record with it.
-pub(crate) async fn remove(
-    consensus: &Consensus,
-    actor: &str,
-    node: NodeId,
-) -> Result<(), RemoveError> {
-    consensus.remove(node).await.map_err(|error| match error {
-        MembershipError::Unknown { node } => RemoveError::Unknown { node },
-        MembershipError::QuorumAtRisk { .. } => RemoveError::Unsafe { reason: error.to_string() },
-        other => RemoveError::Unavailable { reason: other.to_string() },
-    })?;
-    let delete = vec![Op::Delete { key: node_key(node) }];
-    let transaction = Transaction::new(actor, format!("remove node {node}"), delete);
-    // The record of a node that is no member means nothing; it only takes room.
-    if let Err(error) = consensus.propose(transaction).await {
-        tracing::warn!(%node, %error, "the record of the removed node stays");
-    }
-    Ok(())
 }
 
 /// The metrics that are written here, with their meaning.

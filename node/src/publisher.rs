@@ -22,12 +22,12 @@ use model::cluster::NodeId;
 use quinn::{Connection, Endpoint, Incoming, VarInt};
 use runtime::{
     identity::{ClusterId, Role},
-    push::{FromPlane, HealthUpdate, connected_peer},
+    push::{FromPlane, HealthUpdate, ToPlane, connected_peer},
 };
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{control::configuration::Configuration, ledger::Ledger};
+use crate::{control::configuration::Configuration, ledger::Ledger, membership::removal::Removed};
 
 /// Sessions at a time: far above fifty nodes and their reconnects, far below what memory bears.
 const SESSIONS_MAX: usize = 1_024;
@@ -41,6 +41,7 @@ pub(crate) struct Publisher {
     pub(crate) configuration: Configuration,
     pub(crate) ledger: Ledger,
     pub(crate) health: watch::Receiver<Option<HealthUpdate>>,
+    pub(crate) removed: Removed,
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
     pub(crate) sessions: Sessions,
@@ -94,12 +95,18 @@ impl Publisher {
         };
         let mut link = session::Link::new(send, receive);
         let served = self.session(&connection, &mut link, &stop).await;
-        let reason = match served {
+        let reason = match &served {
             Ok(()) => "the control process stops".to_owned(),
             Err(error) => error.to_string(),
         };
         tracing::info!(%remote, %reason, "a push session ended");
-        link.leave(&reason).await;
+        link.leave(match served {
+            Err(session::SessionEnd::Removed { node }) => {
+                ToPlane::Removed { node: runtime::identity::NodeId(node.0) }
+            }
+            _ => ToPlane::Goodbye { reason: reason.clone() },
+        })
+        .await;
         connection.close(VarInt::from_u32(0), reason.as_bytes());
     }
 
@@ -112,10 +119,27 @@ impl Publisher {
         let peer = connected_peer(connection)?;
         let node = NodeId(peer.node.0);
         let hello = link.hello(HELLO_WITHIN).await?;
+        if self.removed.contains(node) {
+            return Err(session::SessionEnd::Removed { node });
+        }
         if !self.consensus.status().borrow().members.contains_key(&node) {
             return Err(session::SessionEnd::Stranger { node });
         }
-        match (hello, peer.role) {
+        tokio::select! {
+            ended = self.served(hello, peer.role, node, link, stop) => ended,
+            () = self.removed.wait_for(node) => Err(session::SessionEnd::Removed { node }),
+        }
+    }
+
+    async fn served(
+        &self,
+        hello: FromPlane,
+        role: Role,
+        node: NodeId,
+        link: &mut session::Link,
+        stop: &CancellationToken,
+    ) -> Result<(), session::SessionEnd> {
+        match (hello, role) {
             (FromPlane::Hello { plane, resume }, Role::DataPlane) => {
                 let _open = self.sessions.open(node, self.ledger.clone());
                 tracing::info!(%node, version = plane.version, pid = plane.pid, "a data plane connected");

@@ -10,8 +10,13 @@ use std::{
 };
 
 use model::cluster::NodeAddresses;
-use runtime::durable::{self, DurableError};
+use runtime::{
+    durable::{self, DurableError},
+    identity::PeerIdentity,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::tokens::fingerprint;
 
 /// Default of `--data-dir`.
 pub const DATA_DIR: &str = "/var/lib/marchproxy";
@@ -25,6 +30,8 @@ pub const RAFT_PORT: u16 = 7801;
 pub const PUSH_PORT: u16 = 7802;
 
 const FILE: &str = "settings.json";
+/// What to do about a file that is bad.
+const REMEDY: &str = "restore it, or remove it and give the flags of the first start again";
 
 /// The flags of `up` and `join`; what is absent keeps its stored value, or its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -101,6 +108,16 @@ pub struct Settings {
     pub xdp: Vec<String>,
     /// What `*` means for this node's listeners.
     pub listen_address: Option<IpAddr>,
+    /// Whose settings these are, once the host is a member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+/// The file: the settings, and SHA-256 over them, so that a changed byte does not pass for a wish.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    settings: Settings,
+    sha256: String,
 }
 
 /// Why the settings cannot be read or kept.
@@ -115,15 +132,31 @@ pub enum SettingsError {
         source: io::Error,
     },
     /// The file is damaged.
-    #[error(
-        "{} is damaged: restore it, or remove it and give the flags of the first start again",
-        path.display()
-    )]
+    #[error("{} is damaged: {REMEDY}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: serde_json::Error,
+    },
+    /// The file is not what was kept.
+    #[error(
+        "{} is damaged, or was changed by hand (flags of `up` change settings): {REMEDY}",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is another node's.
+    #[error("{} is of {found}, this is {own}: {REMEDY}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who this node is.
+        own: PeerIdentity,
     },
     /// The file cannot be written.
     #[error(transparent)]
@@ -167,8 +200,14 @@ impl Settings {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(SettingsError::Read { path, source }),
         };
-        let mut settings: Self = serde_json::from_slice(&text)
-            .map_err(|source| SettingsError::Damaged { path, source })?;
+        let kept: Kept = match serde_json::from_slice(&text) {
+            Ok(kept) => kept,
+            Err(source) => return Err(SettingsError::Damaged { path, source }),
+        };
+        let mut settings = kept.settings;
+        if settings.sum() != kept.sha256 {
+            return Err(SettingsError::Changed { path });
+        }
         data_dir.clone_into(&mut settings.data_dir);
         Ok(Some(settings))
     }
@@ -179,8 +218,36 @@ impl Settings {
     /// The directory cannot be made or written.
     pub fn save(&self) -> Result<(), SettingsError> {
         durable::private_directory(&self.data_dir)?;
-        let text = serde_json::to_vec_pretty(self).expect("settings have string keys only");
+        let kept = Kept { sha256: self.sum(), settings: self.clone() };
+        let text = serde_json::to_vec_pretty(&kept).expect("settings have string keys only");
         Ok(durable::replace(&self.data_dir.join(FILE), &text, 0o600)?)
+    }
+
+    fn sum(&self) -> String {
+        let text = serde_json::to_string(self).expect("settings have string keys only");
+        fingerprint(&text)
+    }
+
+    /// The settings as those of a node.
+    #[must_use]
+    pub fn of(mut self, owner: &PeerIdentity) -> Self {
+        self.owner = Some(owner.to_string());
+        self
+    }
+
+    /// Refuses settings that were kept for another node.
+    ///
+    /// # Errors
+    /// [`SettingsError::Foreign`].
+    pub fn check_owner(&self, own: &PeerIdentity) -> Result<(), SettingsError> {
+        match &self.owner {
+            Some(found) if *found != own.to_string() => Err(SettingsError::Foreign {
+                path: self.data_dir.join(FILE),
+                found: found.clone(),
+                own: own.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The addresses that the node is known by.
@@ -208,6 +275,12 @@ impl Settings {
         self.data_dir.join("dataplane")
     }
 
+    /// Where the data plane's key and certificate are.
+    #[must_use]
+    pub fn dataplane_identity_dir(&self) -> PathBuf {
+        self.dataplane_dir().join("identity")
+    }
+
     fn merge(data_dir: PathBuf, kept: Option<Self>, flags: Flags) -> Result<Self, SettingsError> {
         let base = match kept {
             Some(kept) => kept,
@@ -227,6 +300,7 @@ impl Settings {
             envoy: flags.envoy.or(base.envoy),
             xdp: if flags.xdp.is_empty() { base.xdp } else { flags.xdp },
             listen_address: flags.listen_address.or(base.listen_address),
+            owner: base.owner,
         };
         merged.check()
     }
@@ -256,6 +330,7 @@ impl Settings {
             envoy: None,
             xdp: Vec::new(),
             listen_address: None,
+            owner: None,
         }
     }
 }
@@ -325,6 +400,24 @@ mod tests {
         fs::write(dir.path().join(FILE), b"{\"runDir\":").unwrap();
         let error = Settings::resolve(flags(dir.path())).unwrap_err();
         assert!(matches!(error, SettingsError::Damaged { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_changed_byte_is_never_taken_for_a_wish() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings::resolve(flags(dir.path())).unwrap();
+        settings.save().unwrap();
+        let path = dir.path().join(FILE);
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            fs::write(&path, &changed).unwrap();
+            // White space between values means nothing; all else is refused.
+            if let Ok(Some(read)) = Settings::load(dir.path()) {
+                assert_eq!(read, settings, "byte {at}");
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     request::Segments,
     types::NodeList,
 };
-use crate::{control::RemoveError, tokens::Caller};
+use crate::tokens::Caller;
 
 pub(super) async fn status(State(shared): State<Shared>) -> Response {
     let status = shared.control.status().await;
@@ -26,10 +26,6 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     Segments(id): Segments<u64>,
 ) -> Result<StatusCode, ApiError> {
-    let node = NodeId(id);
-    if !shared.control.nodes().await.iter().any(|member| member.id == node) {
-        return Err(RemoveError::Unknown { node }.into());
-    }
-    shared.control.remove_node(&caller.name, node).await?;
+    shared.control.remove_node(&caller.name, NodeId(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

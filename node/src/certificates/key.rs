@@ -3,7 +3,7 @@
 //! Stored form, version 1: JSON with `version`, `nonce` (12 bytes) and `sealed` (ciphertext and
 //! tag), both in base64url; AES-256-GCM with the cluster id as associated data.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::RngCore;
@@ -15,29 +15,21 @@ use runtime::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::secret_file::{self, SecretFileError};
+
 const FILE: &str = "cluster.key";
+/// What to do about a file that is bad.
+const REMEDY: &str = "restore it, copy it from another node of the cluster (all control nodes have the same), \
+                      or remove this node from the cluster and join again with an empty --data-dir";
 const KEY_BYTES: usize = 32;
 const VERSION: u32 = 1;
 
 /// Why a cluster key cannot be read, kept or used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterKeyError {
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's words.
-        source: io::Error,
-    },
-    /// Others than the owner may read it.
-    #[error("{} has mode {mode:o}; it holds a secret: chmod 600 it", path.display())]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    /// The file is not usable.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
     /// It is not 32 bytes in base64url.
     #[error("the cluster key is not 32 bytes in base64url")]
     Text,
@@ -96,24 +88,18 @@ impl ClusterKey {
     /// Reads the key from the identity directory.
     ///
     /// # Errors
-    /// It is missing, damaged, or readable by others.
-    pub fn load(identity_dir: &Path) -> Result<Self, ClusterKeyError> {
-        let path = identity_dir.join(FILE);
-        let read = |source| ClusterKeyError::Read { path: path.clone(), source };
-        let mode = fs::metadata(&path).map_err(read)?.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(ClusterKeyError::Exposed { path, mode });
-        }
-        Self::from_text(&Zeroizing::new(fs::read_to_string(&path).map_err(read)?))
+    /// It is missing, damaged, another cluster's, or readable by others.
+    pub fn load(identity_dir: &Path, cluster: &ClusterId) -> Result<Self, ClusterKeyError> {
+        Self::from_text(&secret_file::read(&identity_dir.join(FILE), cluster, REMEDY)?)
     }
 
     /// Keeps the key in the identity directory.
     ///
     /// # Errors
     /// The directory cannot be written.
-    pub fn save(&self, identity_dir: &Path) -> Result<(), ClusterKeyError> {
+    pub fn save(&self, identity_dir: &Path, cluster: &ClusterId) -> Result<(), ClusterKeyError> {
         durable::private_directory(identity_dir)?;
-        Ok(durable::replace(&identity_dir.join(FILE), self.to_text().as_bytes(), 0o600)?)
+        Ok(secret_file::write(&identity_dir.join(FILE), cluster, &self.to_text())?)
     }
 
     /// Encrypts a CA for the store.
@@ -194,12 +180,13 @@ mod tests {
 
     #[test]
     fn the_key_survives_its_file_which_must_be_private() {
-        use std::os::unix::fs::PermissionsExt;
+        use std::{fs, os::unix::fs::PermissionsExt};
         let dir = tempfile::tempdir().unwrap();
-        let key = ClusterKey::random();
-        key.save(dir.path()).unwrap();
-        assert_eq!(ClusterKey::load(dir.path()).unwrap().to_text(), key.to_text());
+        let (key, cluster) = (ClusterKey::random(), ClusterId::random());
+        key.save(dir.path(), &cluster).unwrap();
+        assert_eq!(ClusterKey::load(dir.path(), &cluster).unwrap().to_text(), key.to_text());
         fs::set_permissions(dir.path().join(FILE), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(ClusterKey::load(dir.path()), Err(ClusterKeyError::Exposed { .. })));
+        let exposed = ClusterKey::load(dir.path(), &cluster);
+        assert!(matches!(exposed, Err(ClusterKeyError::File(SecretFileError::Exposed { .. }))));
     }
 }

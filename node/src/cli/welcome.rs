@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     client::{Context, ContextError, Secret, ServerAddress},
-    control::{Running, process::Became},
+    control::{Became, Running},
 };
 
 use super::{arguments::Connection, exit::Chain, print, session, view};

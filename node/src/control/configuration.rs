@@ -14,7 +14,7 @@ use model::{
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    handle::SnapshotError,
+    errors::SnapshotError,
     objects,
     store::{self, OBJECTS, configuration_revision, object_of},
 };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use consensus::{Consensus, Consistency, RequestId};
 use model::{
-    Change, ConfigErrors, Object, ObjectKey, Revision, Snapshot,
+    Change, Object, ObjectKey, Revision, Snapshot,
     api::{ActorStatus, ApplyResponse, Event, HistoryEntry, JoinRequest, NodeInfo, StatusResponse},
     cluster::{NodeAddresses, NodeId},
 };
@@ -21,12 +21,16 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     configuration::Configuration,
+    errors::{ApplyError, RemoveError, SnapshotError},
     write::{Edit, Writer},
 };
 use crate::certificates::Certificates;
 use crate::joining::{JoinError, JoinGrant, JoinLine, admission::Admissions};
 use crate::ledger::Ledger;
-use crate::membership::{self, Membership, Record};
+use crate::membership::{
+    self, Membership, Record,
+    removal::{self, Removed, RemovedError},
+};
 use crate::probes::Results;
 use crate::settings::Settings;
 use crate::tokens::{AuthError, Caller, Role, TokenError, TokenInfo, Tokens};
@@ -53,6 +57,7 @@ struct Inner {
     admissions: Admissions,
     ledger: Ledger,
     probes: Results,
+    removed: Removed,
     events: broadcast::Sender<Event>,
     /// The children of the root supervisor, once it runs.
     children: watch::Sender<Option<watch::Receiver<Arc<[ChildStatus]>>>>,
@@ -73,110 +78,12 @@ pub struct ApplyOptions {
     pub expect_revision: Option<Revision>,
 }
 
-/// Why a write was not, or not surely, made.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The configuration that would result is not valid; nothing was written.
-    #[error("the configuration is not valid")]
-    Invalid(#[from] ConfigErrors),
-    /// The configuration is at another revision than expected; nothing was written. Read again.
-    #[error("the configuration is at revision {found}, expected {expected}")]
-    Conflict {
-        /// What the caller expected, or what was read just before.
-        expected: Revision,
-        /// What is there.
-        found: Revision,
-    },
-    /// An object to be deleted is not there; nothing was written.
-    #[error("there is no {key}")]
-    NotFound {
-        /// Which object.
-        key: ObjectKey,
-    },
-    /// The revision is no longer, or not yet, kept.
-    #[error("revision {revision} is not kept: {reason}")]
-    NotKept {
-        /// The revision asked for.
-        revision: Revision,
-        /// Which ones are kept.
-        reason: String,
-    },
-    /// A bound is passed; nothing was written. Never retry.
-    #[error("{what} is {size}, the limit is {limit}")]
-    TooLarge {
-        /// What is too large.
-        what: String,
-        /// Its size.
-        size: usize,
-        /// The bound.
-        limit: usize,
-    },
-    /// Nothing was written. Retry later.
-    #[error("not available: {reason}")]
-    Unavailable {
-        /// Why.
-        reason: String,
-    },
-    /// The write may or may not have happened. Read, then decide.
-    #[error("the outcome of the write is unknown: {reason}")]
-    OutcomeUnknown {
-        /// What happened.
-        reason: String,
-    },
-}
-
-/// Why a read was not answered. Retry later or elsewhere.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// Consensus could not answer with the freshness asked for.
-    #[error(transparent)]
-    Read(#[from] consensus::ReadError),
-    /// The store holds an object that this program cannot read.
-    #[error("the stored object {key} is unreadable by this version: {reason}")]
-    Unreadable {
-        /// The key in the store.
-        key: String,
-        /// Why.
-        reason: String,
-    },
-    /// The revision is no longer, or not yet, kept.
-    #[error("revision {revision} is not kept: {reason}")]
-    NotKept {
-        /// The revision asked for.
-        revision: Revision,
-        /// Which ones are kept.
-        reason: String,
-    },
-}
-
-/// Why a node was not removed.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoveError {
-    /// There is no such node.
-    #[error("there is no node {node}")]
-    Unknown {
-        /// Which node.
-        node: NodeId,
-    },
-    /// Removing it would leave no majority.
-    #[error("{reason}")]
-    Unsafe {
-        /// Why.
-        reason: String,
-    },
-    /// Not now. Retry later.
-    #[error("not available: {reason}")]
-    Unavailable {
-        /// Why.
-        reason: String,
-    },
-}
-
 impl Control {
     pub(super) fn new(
         settings: Settings,
         consensus: Consensus,
         certificates: Certificates,
+        removed: Removed,
     ) -> Result<Self, runtime::tls::TlsError> {
         let configuration = Configuration::new(consensus.clone());
         let inner = Inner {
@@ -187,6 +94,7 @@ impl Control {
             admissions: Admissions::new(consensus.clone(), certificates.clone()),
             ledger: Ledger::default(),
             probes: Results::new(),
+            removed,
             events: broadcast::Sender::new(EVENTS_KEPT),
             children: watch::Sender::new(None),
             settings,
@@ -430,7 +338,16 @@ impl Control {
     /// # Errors
     /// See [`RemoveError`].
     pub async fn remove_node(&self, actor: &str, node: NodeId) -> Result<(), RemoveError> {
-        membership::remove(&self.inner.consensus, actor, node).await
+        removal::remove(&self.inner.consensus, actor, node).await
+    }
+
+    /// That this node was taken out, with what to do.
+    pub(super) fn removal(&self) -> RemovedError {
+        RemovedError {
+            node: self.node().0,
+            cluster: self.identity().cluster().to_string(),
+            data_dir: self.inner.settings.data_dir.clone(),
+        }
     }
 
     pub(super) fn certificates(&self) -> &Certificates {
@@ -447,6 +364,11 @@ impl Control {
 
     pub(super) fn probes(&self) -> &Results {
         &self.inner.probes
+    }
+
+    /// The nodes that were taken out for good.
+    pub(super) fn removed(&self) -> &Removed {
+        &self.inner.removed
     }
 
     pub(super) fn event_sender(&self) -> &broadcast::Sender<Event> {

@@ -4,7 +4,7 @@ use consensus::Op;
 use model::{Object, Plan};
 
 use super::{
-    handle::SnapshotError,
+    errors::SnapshotError,
     store::{delete_object, put_object},
 };
 

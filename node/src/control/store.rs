@@ -6,6 +6,7 @@
 //! | `cluster/configuration` | empty; written with every change of objects, so that its revision is that of the configuration |
 //! | `cluster/authority` | the CA's key and certificate, encrypted ([`crate::certificates`]) |
 //! | `cluster/nodes/<id>` | name, addresses, whether a data plane runs there |
+//! | `cluster/removed/<id>` | empty; the node was taken out for good |
 //! | `tokens/<name>` | role and SHA-256 of a token |
 //! | `join/<SHA-256 of the secret>` | a join secret's expiry and, once used, by whom |
 
@@ -21,6 +22,8 @@ pub const CONFIGURATION: &str = "cluster/configuration";
 pub const AUTHORITY: &str = "cluster/authority";
 /// Start of the keys of nodes.
 pub const NODES: &str = "cluster/nodes/";
+/// Start of the keys of removed nodes.
+pub const REMOVED: &str = "cluster/removed/";
 /// Start of the keys of API tokens.
 pub const TOKENS: &str = "tokens/";
 /// Start of the keys of join secrets.
@@ -42,6 +45,12 @@ pub fn object_of(key: &str) -> Option<ObjectKey> {
 #[must_use]
 pub fn node_key(node: NodeId) -> String {
     format!("{NODES}{node}")
+}
+
+/// Where it stands that a node was removed.
+#[must_use]
+pub fn removed_key(node: NodeId) -> String {
+    format!("{REMOVED}{node}")
 }
 
 /// The revision of the configuration in a view.

@@ -2,7 +2,8 @@
 //!
 //! | child | what it is | restarts | its death means |
 //! |---|---|---|---|
-//! | consensus | watches for a fatal error of the store | none | the process exits and starts again |
+//! | consensus | watches for a fatal error of the store, and for this node's removal | none | the process exits and starts again |
+//! | removals | follows who was taken out of the cluster | default | a pause in refusals |
 //! | configuration | follows the store, publishes snapshots and events | default | a pause in events |
 //! | membership | autopilot, this node's record | default | a pause in promotions |
 //! | ledger | tells listeners of acks | default | a pause in events |
@@ -61,6 +62,7 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
     let Materials { control, api, listener, push, invitation } = materials;
     let mut children = vec![
         consensus(&control).budget(NONE),
+        removals(&control),
         configuration(&control),
         membership(&control),
         ledger(&control),
@@ -78,15 +80,26 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
 }
 
 fn consensus(control: &Control) -> ChildSpec {
-    let consensus = control.consensus().clone();
+    let control = control.clone();
     task("consensus", move || {
-        let mut failed = consensus.failed();
+        let mut failed = control.consensus().failed();
+        let control = control.clone();
         async move {
-            let fatal = failed.wait_for(Option::is_some).await?.clone();
-            Err(fatal.expect("waited for").into())
+            tokio::select! {
+                fatal = failed.wait_for(Option::is_some) => {
+                    let fatal = fatal?.clone();
+                    Err(fatal.expect("waited for").into())
+                }
+                () = control.removed().wait_for(control.node().0) => Err(control.removal().into()),
+            }
         }
         .boxed()
     })
+}
+
+fn removals(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("removals", move || control.removed().clone().follow(control.consensus().clone()).boxed())
 }
 
 fn configuration(control: &Control) -> ChildSpec {
@@ -112,7 +125,8 @@ fn peers(control: &Control) -> ChildSpec {
     let control = control.clone();
     task("peers", move || {
         let identity = control.certificates().subscribe();
-        peers::run(control.consensus().clone(), identity, control.ledger().clone()).boxed()
+        let (ledger, removed) = (control.ledger().clone(), control.removed().clone());
+        peers::run(control.consensus().clone(), identity, ledger, removed).boxed()
     })
 }
 
@@ -132,6 +146,7 @@ fn publisher(control: &Control, endpoint: Endpoint) -> ChildSpec {
         configuration: control.configuration().clone(),
         ledger: control.ledger().clone(),
         health: control.probes().subscribe(),
+        removed: control.removed().clone(),
         cluster: control.identity().cluster().clone(),
         node,
         sessions: Sessions::default(),

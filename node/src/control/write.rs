@@ -15,7 +15,8 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     configuration::Configuration,
-    handle::{ApplyError, ApplyOptions, SnapshotError},
+    errors::{ApplyError, SnapshotError},
+    handle::ApplyOptions,
     objects::operations,
     store::{configuration_unchanged, touch_configuration},
 };

@@ -1,8 +1,7 @@
 //! The founder's side: promises first, then the cluster, then an invitation to each peer.
 
 use std::{
-    collections::BTreeSet, io, net::SocketAddr, path::Path, path::PathBuf, sync::Arc,
-    time::Duration,
+    collections::BTreeSet, net::SocketAddr, path::Path, path::PathBuf, sync::Arc, time::Duration,
 };
 
 use consensus::Consensus;
@@ -46,7 +45,7 @@ pub(crate) fn begin(identity_dir: &Path, declared: &Declared) -> anyhow::Result<
 }
 
 /// The genesis whose peers are still to be invited, if this host founded one.
-pub(crate) fn unfinished(identity_dir: &Path) -> io::Result<Option<Genesis>> {
+pub(crate) fn unfinished(identity_dir: &Path) -> anyhow::Result<Option<Genesis>> {
     read(&file(identity_dir))
 }
 

@@ -9,11 +9,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use consensus::{Compare, Consensus, InitializeError, Op, ProposeError, Transaction};
 use model::cluster::{NodeAddresses, NodeId};
-use runtime::{
-    durable,
-    identity::{
-        Authority, ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role as ProcessRole, Validity,
-    },
+use runtime::identity::{
+    Authority, ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role as ProcessRole, Validity,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
@@ -22,11 +19,15 @@ use super::promise::{keep, read};
 use crate::{
     certificates::{ClusterKey, LIFETIME},
     control::store::AUTHORITY,
+    secret_file::{self, SecretFileError},
     tokens::{self, Role},
 };
 
 const FOUNDING_FILE: &str = "founding.json";
 const ADMIN_TOKEN_FILE: &str = "admin.token";
+/// What to do about a token's file that is bad.
+const TOKEN_REMEDY: &str = "restore it, or remove it: context files that were written keep their \
+                            token, and it makes others (`marchproxy token create`)";
 /// The name of the first token.
 const ADMIN: &str = "admin";
 /// The actor of the first transaction.
@@ -54,12 +55,12 @@ pub(crate) fn found(
 ) -> anyhow::Result<NodeIdentity> {
     let authority = Authority::create(cluster.clone())?;
     let key = ClusterKey::random();
-    key.save(identity_dir)?;
+    key.save(identity_dir, &cluster)?;
     let founding = Founding {
         authority: URL_SAFE_NO_PAD.encode(key.seal(&authority)),
         admin_token: tokens::new_token(),
     };
-    durable::replace(&identity_dir.join(ADMIN_TOKEN_FILE), founding.admin_token.as_bytes(), 0o600)?;
+    secret_file::write(&identity_dir.join(ADMIN_TOKEN_FILE), &cluster, &founding.admin_token)?;
     keep(&identity_dir.join(FOUNDING_FILE), &founding)?;
     let make = |role| -> anyhow::Result<NodeIdentity> {
         let node = runtime::identity::NodeId(FIRST.0);
@@ -105,6 +106,13 @@ pub(crate) async fn finish(
 }
 
 /// The administrator's token, on the node that made the cluster.
-pub(crate) fn admin_token(identity_dir: &Path) -> Option<Zeroizing<String>> {
-    fs::read_to_string(identity_dir.join(ADMIN_TOKEN_FILE)).ok().map(Zeroizing::new)
+pub(crate) fn admin_token(
+    identity_dir: &Path,
+    cluster: &ClusterId,
+) -> Result<Option<Zeroizing<String>>, SecretFileError> {
+    let path = identity_dir.join(ADMIN_TOKEN_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    secret_file::read(&path, cluster, TOKEN_REMEDY).map(Some)
 }

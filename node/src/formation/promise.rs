@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, io, net::SocketAddr, path::Path};
 
+use anyhow::Context;
 use runtime::{durable, identity::ClusterId};
 use serde::{Deserialize, Serialize};
 
@@ -68,11 +69,16 @@ pub(crate) fn promise(
 }
 
 /// Reads a JSON file; `None` where there is none.
-pub(super) fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Result<Option<T>> {
+pub(super) fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> anyhow::Result<Option<T>> {
     match fs::read(path) {
-        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+        Ok(text) => serde_json::from_slice(&text).map(Some).with_context(|| {
+            format!(
+                "{} is damaged: restore it, or begin anew with an empty --data-dir",
+                path.display()
+            )
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 

@@ -6,7 +6,9 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use consensus::{Compare, Consensus, Consistency, MembershipError, Op, ProposeError, Transaction};
+use consensus::{
+    Compare, Consensus, Consistency, MembershipError, Op, ProposeError, Transaction, View,
+};
 use model::{
     api::{JoinRequest, JoinResponse, NodeInfo},
     cluster::{NodeAddresses, NodeId},
@@ -17,11 +19,11 @@ use tokio::time::Instant;
 use super::{
     JoinError, JoinGrant, JoinLine,
     line::{JoinRole, TTL_DEFAULT, TTL_MAX, TTL_MIN},
-    secret::{Admission, Secret, Use, admit, check_clock},
+    secret::{Admission, Secret, Use, admit, check_clock, spent},
 };
 use crate::{
     certificates::{Certificates, IssueError},
-    control::store::JOIN,
+    control::store::{JOIN, removed_key},
     membership::members,
     tokens::{TokenError, fingerprint, now_ms, random_text},
 };
@@ -32,6 +34,9 @@ const PREFIX: &str = "mpj_";
 const CHANGE_WITHIN: Duration = Duration::from_secs(30);
 /// Between two attempts at a membership change: a change takes a few round trips.
 const CHANGE_RETRY: Duration = Duration::from_millis(100);
+
+/// Spent secrets that go with one transaction; the next one takes the next.
+const PURGED_MAX: usize = 100;
 
 /// Lets nodes in; clones share everything.
 #[derive(Clone)]
@@ -59,12 +64,15 @@ impl Admissions {
         let ttl_ms = u64::try_from(ttl.as_millis()).expect("seven days fit");
         let expires_ms = now_ms() + ttl_ms;
         let secret = Secret { expires_ms, created_by: actor.to_owned(), used: None };
-        let put = Op::Put { key: key_of(&text), value: encode(&secret) };
-        let transaction = Transaction::new(actor, "create join secret", vec![put]);
+        let unavailable = |reason: String| TokenError::Unavailable { reason };
+        let view = self.consensus.read(Consistency::Stale).await;
+        let mut ops = purge(&view.map_err(|error| unavailable(error.to_string()))?);
+        ops.push(Op::Put { key: key_of(&text), value: encode(&secret) });
+        let transaction = Transaction::new(actor, "create join secret", ops);
         self.consensus
             .propose(transaction)
             .await
-            .map_err(|error| TokenError::Unavailable { reason: error.to_string() })?;
+            .map_err(|error| unavailable(error.to_string()))?;
         let identity = self.certificates.identity();
         Ok(JoinLine {
             cluster: identity.cluster().clone(),
@@ -128,7 +136,13 @@ impl Admissions {
     async fn look(&self, secret: &str, key: &str) -> Result<Admission, JoinError> {
         let view = self.consensus.read(Consistency::Linearizable).await.map_err(unavailable)?;
         let stored = view.get(&key_of(secret)).and_then(|stored| decode(&stored.value));
-        admit(stored.as_ref(), key, now_ms())
+        let admission = admit(stored.as_ref(), key, now_ms())?;
+        match admission {
+            Admission::Again(node) if view.get(&removed_key(node)).is_some() => {
+                Err(JoinError::Removed { node })
+            }
+            admission => Ok(admission),
+        }
     }
 
     /// Numbers the node and writes number and key into the secret's record; the first one wins.
@@ -148,11 +162,10 @@ impl Admissions {
             return Ok(node);
         }
         let used = Secret { used: Some(Use { node, key: key.to_owned() }), ..record };
-        let mut transaction = Transaction::new(
-            used.created_by.clone(),
-            format!("node {node} joins"),
-            vec![Op::Put { key: at.clone(), value: encode(&used) }],
-        );
+        let mut ops = purge(&view);
+        ops.push(Op::Put { key: at.clone(), value: encode(&used) });
+        let mut transaction =
+            Transaction::new(used.created_by.clone(), format!("node {node} joins"), ops);
         transaction.compare =
             vec![Compare::KeyRevision { key: at, revision: Some(stored.mod_revision) }];
         match self.consensus.propose(transaction).await {
@@ -204,6 +217,17 @@ impl Admissions {
             tokio::time::sleep(CHANGE_RETRY).await;
         }
     }
+}
+
+/// The removal of secrets that are spent by the time of the log.
+fn purge(view: &View) -> Vec<Op> {
+    view.scan(JOIN)
+        .filter(|(_, stored)| {
+            decode(&stored.value).is_some_and(|secret| spent(&secret, view.time_ms()))
+        })
+        .take(PURGED_MAX)
+        .map(|(key, _)| Op::Delete { key: key.to_owned() })
+        .collect()
 }
 
 fn key_of(secret: &str) -> String {

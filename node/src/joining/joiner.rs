@@ -44,6 +44,9 @@ pub(crate) enum JoinFailed {
     /// A member's CA is not the pinned one.
     #[error("{address} is not a member of the cluster of this join line: {reason}")]
     WrongAuthority { address: std::net::SocketAddr, reason: String },
+    /// The clocks differ too much for TLS.
+    #[error("refused: {address}: {reason}; set the clocks (NTP) and join again")]
+    Clock { address: std::net::SocketAddr, reason: String },
     /// No member answered.
     #[error("no member of the join line answered within {within:?}; last: {last}")]
     Unreachable { within: Duration, last: String },
@@ -93,7 +96,7 @@ pub(crate) async fn join(
         });
     }
     let answer = &grant.response;
-    ClusterKey::from_text(&grant.cluster_key)?.save(&places.identity)?;
+    ClusterKey::from_text(&grant.cluster_key)?.save(&places.identity, &line.cluster)?;
     NodeIdentity::new(&answer.authority, &answer.dataplane_certificate, keys.dataplane)?
         .save(&places.dataplane)?;
     let identity = NodeIdentity::new(&answer.authority, &answer.certificate, keys.control)?;
@@ -149,6 +152,9 @@ fn temporary(address: std::net::SocketAddr, error: CallError) -> Result<String, 
             Some(
                 reason @ PeerError::OtherPin { .. } | reason @ PeerError::UnknownAuthority { .. },
             ) => Err(JoinFailed::WrongAuthority { address, reason: reason.to_string() }),
+            Some(reason @ (PeerError::NotYetValid { .. } | PeerError::Expired { .. })) => {
+                Err(JoinFailed::Clock { address, reason: reason.to_string() })
+            }
             Some(reason) => Ok(format!("{address}: {reason}")),
             None => Ok(format!("{address}: {source}")),
         },

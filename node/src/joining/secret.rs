@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::JoinError;
 
+/// How long a used or expired secret is remembered after its expiry.
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What is stored of a join secret, under the secret's hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,9 +66,20 @@ pub(crate) fn admit(
 pub(crate) fn check_clock(theirs_ms: u64, now_ms: u64) -> Result<(), JoinError> {
     let skew = Duration::from_millis(theirs_ms.abs_diff(now_ms));
     if skew > super::CLOCK_SKEW_MAX {
-        return Err(JoinError::Clock { skew, ahead: theirs_ms > now_ms });
+        return Err(JoinError::Clock { theirs_ms, own_ms: now_ms });
+    }
+    if skew > super::CLOCK_SKEW_WARN {
+        let (joiner, own) = (super::shown(theirs_ms), super::shown(now_ms));
+        tracing::warn!(%joiner, %own, "the clocks of a joiner and of this node differ: set them (NTP)");
     }
     Ok(())
+}
+
+/// Whether a record can go at `log_ms`, the time of the log. Until [`KEPT_FOR`] after its expiry it
+/// tells whoever comes late why he is refused, and lets a host finish a join that it began.
+pub(crate) fn spent(secret: &Secret, log_ms: u64) -> bool {
+    let kept_ms = u64::try_from(KEPT_FOR.as_millis()).expect("a day fits");
+    secret.expires_ms.saturating_add(kept_ms) <= log_ms
 }
 
 #[cfg(test)]
@@ -98,12 +112,26 @@ mod tests {
     fn a_clock_is_wrong_beyond_the_bound_in_both_directions() {
         const HOUR: u64 = 60 * 60 * 1000;
         let now = 10 * HOUR;
-        for near in [now, now + 299_000, now - 300_000] {
+        for near in [now, now + HOUR, now - HOUR, now + 2 * HOUR, now - 2 * HOUR] {
             check_clock(near, now).unwrap();
         }
-        let behind = check_clock(now - HOUR, now).unwrap_err().to_string();
-        assert!(behind.contains("3600 s behind"), "{behind}");
-        let ahead = check_clock(now + HOUR, now).unwrap_err().to_string();
-        assert!(ahead.contains("3600 s ahead"), "{ahead}");
+        let both = ["1970-01-01T10:00:00Z", "at most 7200 s"];
+        let check = |theirs: u64, words: [&str; 2]| {
+            let said = check_clock(theirs, now).unwrap_err().to_string();
+            assert!(words.iter().chain(&both).all(|word| said.contains(word)), "{said}");
+        };
+        check(now - 3 * HOUR, ["10800 s behind", "1970-01-01T07:00:00Z"]);
+        check(now + 3 * HOUR, ["10800 s ahead", "1970-01-01T13:00:00Z"]);
+        check(now + 2 * HOUR + 1, ["7200 s ahead", "1970-01-01T12:00:00Z"]);
+    }
+
+    #[test]
+    fn a_record_goes_a_day_after_its_expiry_used_or_not() {
+        const DAY: u64 = 24 * 60 * 60 * 1000;
+        for used in [None, Some(Use { node: NodeId(7), key: "k".to_owned() })] {
+            let secret = Secret { expires_ms: 100, created_by: "admin".to_owned(), used };
+            assert!(!spent(&secret, 100) && !spent(&secret, DAY + 99));
+            assert!(spent(&secret, DAY + 100) && spent(&secret, u64::MAX));
+        }
     }
 }

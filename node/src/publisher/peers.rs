@@ -1,7 +1,8 @@
 //! The client's side of the exchange of ledgers: one connection to every other control node.
 //!
 //! The set of connections follows the membership. A peer that is out of reach takes the data planes
-//! behind it out of the ledger; it is dialled again until it leaves the cluster.
+//! behind it out of the ledger; it is dialled again until it leaves the cluster. A peer that says
+//! that this node was removed is believed.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use runtime::{
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::ledger::Ledger;
+use crate::{ledger::Ledger, membership::removal::Removed};
 
 /// Between two attempts to reach a peer: short beside the time that an operator waits for an ack.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -29,6 +30,7 @@ pub(crate) async fn run(
     consensus: Consensus,
     identity: watch::Receiver<Arc<NodeIdentity>>,
     ledger: Ledger,
+    removed: Removed,
 ) -> anyhow::Result<()> {
     let mut status = consensus.status();
     let mut links: BTreeMap<NodeId, (SocketAddr, AbortOnDropHandle<()>)> = BTreeMap::new();
@@ -41,7 +43,7 @@ pub(crate) async fn run(
         links.retain(|node, (address, _)| wanted.get(node) == Some(address));
         for (node, address) in wanted {
             links.entry(node).or_insert_with(|| {
-                let link = keep(node, address, identity.clone(), ledger.clone());
+                let link = keep(node, address, identity.clone(), ledger.clone(), removed.clone());
                 (address, AbortOnDropHandle::new(tokio::spawn(link)))
             });
         }
@@ -54,10 +56,11 @@ async fn keep(
     address: SocketAddr,
     identity: watch::Receiver<Arc<NodeIdentity>>,
     ledger: Ledger,
+    removed: Removed,
 ) {
     loop {
         let identity = identity.borrow().clone();
-        if let Err(error) = follow(node, address, &identity, &ledger).await {
+        if let Err(error) = follow(node, address, &identity, &ledger, &removed).await {
             tracing::debug!(%node, %address, %error, "the peer's ledger is out of reach");
         }
         ledger.peer_lost(node);
@@ -70,6 +73,7 @@ async fn follow(
     address: SocketAddr,
     identity: &NodeIdentity,
     ledger: &Ledger,
+    removed: &Removed,
 ) -> anyhow::Result<()> {
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -86,6 +90,8 @@ async fn follow(
             ToPlane::Ledger { reports } => ledger.peer(node, reports),
             ToPlane::Ping => writer.write(&FromPlane::Pong).await?,
             ToPlane::Welcome { .. } => {}
+            // A member says so of this node only, and has applied it.
+            ToPlane::Removed { node } if node == identity.node() => removed.note(NodeId(node.0)),
             ToPlane::Goodbye { reason } => anyhow::bail!(reason),
             other => anyhow::bail!("a control node sent {other:?} to a control node"),
         }

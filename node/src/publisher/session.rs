@@ -39,6 +39,8 @@ pub(super) enum SessionEnd {
     Frame(#[from] FrameError),
     #[error("node {node} is not a member")]
     Stranger { node: NodeId },
+    #[error("node {node} was removed from the cluster")]
+    Removed { node: NodeId },
     #[error("the client sent {what}")]
     Protocol { what: &'static str },
     #[error("the client closed the stream")]
@@ -76,9 +78,8 @@ impl Link {
             .ok_or(SessionEnd::Closed)
     }
 
-    /// Tells the client why, and that nothing follows.
-    pub(super) async fn leave(&mut self, reason: &str) {
-        let goodbye = ToPlane::Goodbye { reason: reason.to_owned() };
+    /// Tells the client the last word, and that nothing follows.
+    pub(super) async fn leave(&mut self, goodbye: ToPlane) {
         let leave = async {
             self.writer.0.write(&goodbye).await.ok()?;
             self.writer.0.stream_mut().finish().ok()?;

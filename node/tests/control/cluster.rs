@@ -108,12 +108,29 @@ impl Cluster {
 
     /// Starts a node from nothing but its data directory.
     pub(crate) async fn restart(&mut self, id: u8) {
-        let data_dir = Some(self.dir.path().join(id.to_string()).join("data"));
-        let settings = Settings::resolve(Flags { data_dir, ..Flags::default() }).unwrap();
+        let running = self.restarting(id).await.unwrap();
+        self.add(id, running);
+    }
+
+    /// As [`Self::restart`], with what comes of it.
+    pub(crate) async fn restarting(&self, id: u8) -> anyhow::Result<Running> {
+        let data_dir = Some(self.data(id));
+        let settings = Settings::resolve(Flags { data_dir, ..Flags::default() })?;
         let options =
             api::Options { run_dir: settings.run_dir.clone(), metrics: Arc::new(String::new) };
-        let running = start(settings, Start::Up, api::server(options)).await.unwrap();
-        self.add(id, running);
+        tokio::time::timeout(DEADLINE, start(settings, Start::Up, api::server(options))).await?
+    }
+
+    /// A node's data directory.
+    pub(crate) fn data(&self, id: u8) -> PathBuf {
+        self.dir.path().join(id.to_string()).join("data")
+    }
+
+    /// Waits until a node ends by itself, and returns why.
+    pub(crate) async fn failed(&mut self, id: u8) -> String {
+        let running = self.nodes.get_mut(&id).expect("it runs");
+        let failure = tokio::time::timeout(DEADLINE, running.failed()).await.expect("in time");
+        format!("{failure:#}")
     }
 
     /// A join line from a node.
@@ -121,9 +138,14 @@ impl Cluster {
         self.control(id).create_join_line("test", None).await.unwrap()
     }
 
+    /// Where a line's secret is in the store.
+    pub(crate) fn secret_key(line: &JoinLine) -> String {
+        format!("join/{}", hex::encode(sha2::Sha256::digest(line.secret.as_bytes())))
+    }
+
     /// Makes a line's time run out.
     pub(crate) async fn expire(&self, line: &JoinLine) {
-        let key = format!("join/{}", hex::encode(sha2::Sha256::digest(line.secret.as_bytes())));
+        let key = Self::secret_key(line);
         let value = Bytes::from_static(br#"{"expiresMs":1,"createdBy":"test"}"#);
         let put = Transaction::new("test", "expire", vec![Op::Put { key, value }]);
         self.control(1).consensus().propose(put).await.unwrap();

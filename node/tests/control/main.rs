@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 mod cluster;
+mod files;
 mod push;
+mod removal;
 
 use std::time::Duration;
 
