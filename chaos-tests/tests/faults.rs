@@ -2,8 +2,12 @@
 
 #[path = "faults/bad_input.rs"]
 mod bad_input;
+#[path = "faults/clock.rs"]
+mod clock;
 #[path = "faults/connections.rs"]
 mod connections;
+#[path = "faults/disk.rs"]
+mod disk;
 #[path = "faults/durability.rs"]
 mod durability;
 #[path = "faults/forming.rs"]

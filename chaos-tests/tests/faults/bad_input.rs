@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 use chaos_tests::{Fixture, LIMIT, scenario};
 use lab::member::API_PORT;
 use lab::waiting::wait_until;
-use lab::{Place, documents, tool};
 
 #[test]
 fn cluster_a_port_in_use_is_named_and_the_next_start_works() {
@@ -23,6 +22,8 @@ fn cluster_a_port_in_use_is_named_and_the_next_start_works() {
         );
         drop(taken);
         fixture.cluster.members[0].up(&[])?;
+        // Printed when the context file is written.
+        fixture.cluster.members[0].join_line()?;
         fixture.cluster.apply(0, &fixture.base()).map(drop)
     });
 }
@@ -116,64 +117,6 @@ fn cluster_an_envoy_of_another_version_is_named_and_not_used() {
             ensure!(report["state"] == "unavailable" && text.contains("1.20"), "{text}");
             Ok(())
         })
-    });
-}
-
-/// Some 50 KiB each.
-const FULL_WRITES_MAX: usize = 400;
-
-/// Needs root for the small file system, not for namespaces.
-#[test]
-fn root_a_full_disk_loses_no_acknowledged_write() {
-    assert!(nix::unistd::geteuid().is_root(), "mounting a small file system needs root");
-    scenario(Fixture::new(1), |fixture| {
-        let data = fixture.cluster.members[0].data();
-        fs::create_dir_all(&data)?;
-        let place = data.display().to_string();
-        tool::run(
-            &Place::Here,
-            "mount",
-            &["-t", "tmpfs", "-o", "size=160m,mode=700", "small", &place],
-        )?;
-        fixture.cluster.members[0].up(&[])?;
-        fixture.cluster.apply(0, &fixture.base())?;
-        let mut api = fixture.cluster.api(0)?;
-        api.apply(&documents::service("before", &[fixture.backend.address()]))?;
-        // The rest of the disk goes to something else.
-        let filler = data.join("filler");
-        let mut full = fs::File::create(&filler)?;
-        while std::io::Write::write_all(&mut full, &[1; 64 * 1024]).is_ok() {}
-        let mut acknowledged = Vec::new();
-        let mut refused = None;
-        // Segments of the log are filled in advance: a large part of one has to be used up.
-        let endpoints: Vec<_> = (1..=1000).map(|port| fixture.net.at(102, port)).collect();
-        for number in 0..FULL_WRITES_MAX {
-            let name = format!("full-{number}");
-            let text = documents::service(&name, &endpoints);
-            match api.apply(&text) {
-                Ok(_) => acknowledged.push(name),
-                Err(error) => {
-                    refused = Some(format!("{error:#}"));
-                    break;
-                }
-            }
-        }
-        // The log may still have room in its filled segment; what counts is what was acknowledged.
-        let refused = refused.unwrap_or_else(|| "none".to_owned());
-        drop(full);
-        fs::remove_file(&filler)?;
-        fixture.cluster.members[0].kill_all();
-        fixture.cluster.members[0].restart()?;
-        has(fixture, "Service/default/before")?;
-        for name in &acknowledged {
-            has(fixture, &format!("Service/default/{name}")).with_context(|| {
-                format!("acknowledged, {} in all; refusal: {refused}", acknowledged.len())
-            })?;
-        }
-        fixture
-            .cluster
-            .apply(0, &documents::service("after", &[fixture.backend.address()]))
-            .map(drop)
     });
 }
 

@@ -10,7 +10,7 @@ use crate::workspace;
 
 /// What the eBPF build needs: Debian's second toolchain has a `core` for the BPF target and the
 /// sources of the standard library; bpf-linker needs LLVM. Then the laboratory's tools.
-const DEBIAN: [&str; 13] = [
+const DEBIAN: [&str; 14] = [
     "rustc-web",
     "libstd-rust-web-dev-bpf",
     "rust-web-src",
@@ -23,6 +23,7 @@ const DEBIAN: [&str; 13] = [
     "nftables",
     "ethtool",
     "curl",
+    "faketime",
     "gcc",
 ];
 
