@@ -13,9 +13,10 @@ mod service;
 mod sm;
 mod socket;
 mod subscription;
+mod transfer;
 mod undecided;
 
 pub use actor::{XdsActor, XdsArguments, XdsMessage};
 pub use ledger::Ledger;
-pub use service::Transferred;
 pub(crate) use sm::INSTANCE_FIELD;
+pub use transfer::Transferred;

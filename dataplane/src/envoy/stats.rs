@@ -1,6 +1,6 @@
 //! Envoy's counters, as metrics of the data plane.
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 /// What is asked for: few and named, so that the answer does not grow with the configuration.
 pub(super) const TARGET: &str = "/stats?usedonly&filter=^(listener_manager\\.(lds\\.update_rejected\
@@ -10,17 +10,38 @@ pub(super) const TARGET: &str = "/stats?usedonly&filter=^(listener_manager\\.(ld
 
 /// Says once what each metric is.
 pub(super) fn describe() {
-    describe_counter!("marchproxy_envoy_requests_total", "HTTP requests that Envoy took");
-    describe_counter!("marchproxy_envoy_responses_5xx_total", "HTTP responses of status 5xx");
+    describe_counter!(
+        "marchproxy_envoy_requests_total",
+        Unit::Count,
+        "HTTP requests that Envoy took"
+    );
+    describe_counter!(
+        "marchproxy_envoy_responses_5xx_total",
+        Unit::Count,
+        "HTTP responses of status 5xx"
+    );
     describe_counter!(
         "marchproxy_envoy_updates_rejected_total",
+        Unit::Count,
         "Configuration updates that Envoy refused, late ones included"
     );
-    describe_gauge!("marchproxy_envoy_connections_active", "Open HTTP connections of clients");
-    describe_gauge!("marchproxy_envoy_requests_active", "HTTP requests being answered");
-    describe_gauge!("marchproxy_envoy_memory_bytes", "Memory that Envoy has allocated");
-    describe_gauge!("marchproxy_envoy_listeners", "Listeners that Envoy runs");
-    describe_gauge!("marchproxy_envoy_clusters", "Clusters that Envoy knows");
+    describe_gauge!(
+        "marchproxy_envoy_connections_active",
+        Unit::Count,
+        "Open HTTP connections of clients"
+    );
+    describe_gauge!(
+        "marchproxy_envoy_requests_active",
+        Unit::Count,
+        "HTTP requests being answered"
+    );
+    describe_gauge!(
+        "marchproxy_envoy_memory_bytes",
+        Unit::Bytes,
+        "Memory that Envoy has allocated"
+    );
+    describe_gauge!("marchproxy_envoy_listeners", Unit::Count, "Listeners that Envoy runs");
+    describe_gauge!("marchproxy_envoy_clusters", Unit::Count, "Clusters that Envoy knows");
     describe_gauge!("marchproxy_envoy_ready", "1 while Envoy runs and takes traffic");
 }
 

@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     ledger::Ledger,
-    service::{self, Shared, StreamEvent, Transferred},
+    service::{self, Shared, StreamEvent},
     sm::Answer,
     socket,
+    transfer::{self, Transferred},
     undecided::Undecided,
 };
 use crate::{
@@ -89,6 +90,7 @@ impl Actor for XdsActor {
         myself: ActorRef<XdsMessage>,
         arguments: XdsArguments,
     ) -> Result<XdsState, ActorProcessingErr> {
+        transfer::describe();
         let listener = socket::bind(&arguments.socket)?;
         let (worlds, receiver) = watch::channel(None);
         let (events, event_receiver) = mpsc::channel(EVENTS_QUEUED_MAX);

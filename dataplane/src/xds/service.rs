@@ -6,10 +6,7 @@ use std::{
     net::Shutdown,
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -20,7 +17,6 @@ use envoy_types::pb::envoy::service::discovery::v3::{
     },
 };
 use futures::{Stream, StreamExt};
-use prost::Message;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{mpsc, watch},
@@ -32,6 +28,7 @@ use super::{
     ledger::Ledger,
     listening::{Listening, Look},
     sm::{Answer, Session},
+    transfer::Transferred,
 };
 use crate::{
     envoy::Admin,
@@ -53,19 +50,6 @@ pub(super) enum StreamEvent {
     Answered(Answer),
     /// It is gone.
     Closed,
-}
-
-/// What was sent since the start, for metrics and tests.
-#[derive(Debug, Default)]
-pub struct Transferred {
-    /// Responses.
-    pub responses: AtomicU64,
-    /// Resources in them, removals not counted.
-    pub resources: AtomicU64,
-    /// Bytes of the encoded responses.
-    pub bytes: AtomicU64,
-    /// Responses that were refused.
-    pub refusals: AtomicU64,
 }
 
 /// What all streams share.
@@ -180,7 +164,7 @@ async fn drive(
             request = requests.message() => {
                 let Some(request) = request? else { return Ok(()) };
                 if let Some(error) = &request.error_detail {
-                    shared.transferred.refusals.fetch_add(1, Ordering::Relaxed);
+                    shared.transferred.refused(&request.type_url);
                     tracing::warn!(kind = request.type_url, message = error.message, "envoy refused");
                 }
                 session.handle_request(Instant::now(), &request, &mut lock(&shared.ledger));
@@ -215,7 +199,7 @@ async fn drive(
         loop {
             let response = session.poll_response(Instant::now(), &mut lock(&shared.ledger));
             let Some(response) = response else { break };
-            count(&shared.transferred, &response);
+            shared.transferred.sent(&response);
             if responses.send(Ok(response)).await.is_err() {
                 return Ok(());
             }
@@ -229,23 +213,4 @@ async fn drive(
 
 fn lock(ledger: &Mutex<Ledger>) -> std::sync::MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-fn count(transferred: &Transferred, response: &pb::DeltaDiscoveryResponse) {
-    let resources = response.resources.len() as u64;
-    let bytes = response.encoded_len() as u64;
-    transferred.responses.fetch_add(1, Ordering::Relaxed);
-    transferred.resources.fetch_add(resources, Ordering::Relaxed);
-    transferred.bytes.fetch_add(bytes, Ordering::Relaxed);
-    metrics::counter!("marchproxy_xds_responses_total").increment(1);
-    metrics::counter!("marchproxy_xds_resources_total").increment(resources);
-    metrics::counter!("marchproxy_xds_bytes_total").increment(bytes);
-    tracing::debug!(
-        kind = response.type_url,
-        revision = response.system_version_info,
-        resources,
-        removed = response.removed_resources.len(),
-        bytes,
-        "sent to envoy"
-    );
 }
