@@ -65,6 +65,7 @@ pub(super) fn assignment(
         origins: origins.collect(),
         name: name.into(),
         body: pb::any(&message),
+        respelled: None,
         clusters: Vec::new(),
         wants: Vec::new(),
         object: key.clone(),

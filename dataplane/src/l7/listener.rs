@@ -86,6 +86,7 @@ pub(super) fn listener(
             .finish(),
         name: name.into(),
         body: pb::any(&message),
+        respelled: None,
         clusters,
         wants,
         object: key.clone(),

@@ -19,18 +19,20 @@ use super::{
 pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
     let name = names::plain(key);
     let directory = Path::new(&files.certificate_file).parent().filter(|path| path.is_absolute());
-    let certificate = tls::TlsCertificate {
-        certificate_chain: Some(file(&files.certificate_file)),
-        private_key: Some(file(&files.private_key_file)),
-        watched_directory: directory.map(|path| core::WatchedDirectory {
-            path: path.display().to_string(),
+    let secret = |directory: Option<&Path>| {
+        let certificate = tls::TlsCertificate {
+            certificate_chain: Some(file(&files.certificate_file)),
+            private_key: Some(file(&files.private_key_file)),
+            watched_directory: directory.map(|path| core::WatchedDirectory {
+                path: path.display().to_string(),
+                ..Default::default()
+            }),
             ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let secret = tls::Secret {
-        name: name.clone(),
-        r#type: Some(tls::secret::Type::TlsCertificate(certificate)),
+        };
+        pb::any(&tls::Secret {
+            name: name.clone(),
+            r#type: Some(tls::secret::Type::TlsCertificate(certificate)),
+        })
     };
     let origin = |field: &str, text: &str| Origin {
         object: key.clone(),
@@ -40,8 +42,9 @@ pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
     };
     Resource {
         version: Version::of(ResourceType::Secret).part(&name).part(files).finish(),
-        name: name.into(),
-        body: pb::any(&secret),
+        body: secret(directory),
+        respelled: directory.map(|path| secret(Some(&path.join(".")))),
+        name: name.as_str().into(),
         clusters: Vec::new(),
         wants: Vec::new(),
         object: key.clone(),

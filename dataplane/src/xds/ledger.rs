@@ -3,10 +3,15 @@
 //! **Invariants.** A refused (name, version) is not sent again while it is wanted; in its place stands
 //! the version that was accepted last, with the clusters that it needs. Another version that is
 //! accepted, or the removal of the resource, ends the refusal.
+//!
+//! **Exception.** What hangs on the node besides the configuration (a port that is taken, a file that
+//! is not there) is tried again every [`RETRY_INTERVAL`], alone; its refusal stands until Envoy takes
+//! it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use model::Refusal;
@@ -15,6 +20,10 @@ use crate::l7::{self, Resource, ResourceId, ResourceType, World};
 
 /// Refused versions remembered of one resource: more than anybody tries before reading why.
 const REFUSED_MAX: usize = 16;
+
+/// How long what the node's ports and files may have caused is left alone: short for a person who
+/// has just freed the port, long beside the milliseconds that a try costs.
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What Envoy has accepted and refused.
 #[derive(Debug, Default)]
@@ -29,13 +38,23 @@ pub struct Ledger {
     /// The scopes that this start has accepted.
     present: BTreeSet<ResourceId>,
     /// What is on its way, which a broken stream leaves open.
-    in_doubt: BTreeSet<ResourceId>,
+    in_doubt: BTreeMap<ResourceId, Option<Arc<Resource>>>,
 }
 
 #[derive(Debug)]
 struct Refused {
     version: Arc<str>,
     refusal: Refusal,
+    retry: Retry,
+}
+
+/// Whether a refused version is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    Never,
+    At(Instant),
+    /// It is, and Envoy has not answered.
+    Trying,
 }
 
 impl Ledger {
@@ -49,7 +68,7 @@ impl Ledger {
     ) -> Option<Arc<Resource>> {
         let id = ResourceId { kind, name: name.clone() };
         match world.get(kind, name) {
-            Some(resource) if self.is_refused(&id, resource) => self.accepted.get(&id).cloned(),
+            Some(resource) if self.stands(&id, resource) => self.accepted.get(&id).cloned(),
             Some(resource) => Some(resource.clone()),
             None if self.is_pinned(kind, name) => self.accepted.get(&id).cloned(),
             None => None,
@@ -68,6 +87,41 @@ impl Ledger {
 
     fn is_refused(&self, id: &ResourceId, resource: &Resource) -> bool {
         self.refusal(id, resource).is_some()
+    }
+
+    /// Tells whether a refusal forbids sending: it does unless that is tried again.
+    fn stands(&self, id: &ResourceId, resource: &Resource) -> bool {
+        self.refusal(id, resource).is_some_and(|refused| refused.retry != Retry::Trying)
+    }
+
+    /// Lists what is to be tried again by now, each once.
+    pub(super) fn retries(&mut self, now: Instant) -> Vec<ResourceId> {
+        let mut due = Vec::new();
+        for (id, refused) in &mut self.refused {
+            for refused in refused.iter_mut() {
+                if matches!(refused.retry, Retry::At(at) if at <= now) {
+                    refused.retry = Retry::Trying;
+                    due.push(id.clone());
+                }
+            }
+        }
+        due
+    }
+
+    /// Returns when something is to be tried again.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        let all = self.refused.values().flatten();
+        all.filter_map(|refused| match refused.retry {
+            Retry::At(at) => Some(at),
+            Retry::Never | Retry::Trying => None,
+        })
+        .min()
+    }
+
+    /// Tells whether a resource is on its way for another try.
+    pub(super) fn is_retried(&self, kind: ResourceType, resource: &Resource) -> bool {
+        let id = ResourceId { kind, name: resource.name.clone() };
+        self.refusal(&id, resource).is_some_and(|refused| refused.retry == Retry::Trying)
     }
 
     fn refusal(&self, id: &ResourceId, resource: &Resource) -> Option<&Refused> {
@@ -91,8 +145,31 @@ impl Ledger {
     }
 
     /// Notes that a resource, or its removal, is on its way.
-    pub(super) fn send(&mut self, kind: ResourceType, name: &Arc<str>) {
-        self.in_doubt.insert(ResourceId { kind, name: name.clone() });
+    pub(super) fn send(
+        &mut self,
+        kind: ResourceType,
+        name: &Arc<str>,
+        sent: Option<&Arc<Resource>>,
+    ) {
+        self.in_doubt.insert(ResourceId { kind, name: name.clone() }, sent.cloned());
+    }
+
+    /// Takes what an Envoy that connects again says it has; its acknowledgement may have been lost.
+    pub(super) fn claimed(
+        &mut self,
+        world: &World,
+        kind: ResourceType,
+        name: &Arc<str>,
+        version: &str,
+    ) -> Option<Arc<Resource>> {
+        let id = ResourceId { kind, name: name.clone() };
+        let doubtful = self.in_doubt.get(&id).and_then(Option::as_ref);
+        let known = [self.accepted.get(&id), doubtful, world.get(kind, name)];
+        let claimed = known.into_iter().flatten().find(|known| *known.version == *version)?.clone();
+        if self.accepted.get(&id).is_none_or(|accepted| *accepted.version != *version) {
+            self.accept(kind, &claimed);
+        }
+        Some(claimed)
     }
 
     /// Lists what an Envoy that connects again has of a collection, though it does not say so.
@@ -101,7 +178,7 @@ impl Ledger {
         self.present
             .iter()
             .filter(in_path)
-            .filter(|id| !self.in_doubt.contains(id))
+            .filter(|id| !self.in_doubt.contains_key(id))
             .filter_map(|id| self.accepted.get(id).cloned())
             .collect()
     }
@@ -140,7 +217,13 @@ impl Ledger {
     }
 
     /// Notes that Envoy refused a resource, in its own words.
-    pub(super) fn refuse(&mut self, kind: ResourceType, resource: &Resource, message: &str) {
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        kind: ResourceType,
+        resource: &Resource,
+        message: &str,
+    ) {
         let origin = l7::find_origin(&resource.origins, message);
         let refusal = Refusal {
             object: Some(origin.map_or(&resource.object, |origin| &origin.object).clone()),
@@ -150,8 +233,19 @@ impl Ledger {
         };
         let id = ResourceId { kind, name: resource.name.clone() };
         self.in_doubt.remove(&id);
+        let retry = match kind {
+            ResourceType::Listener | ResourceType::Secret => Retry::At(now + RETRY_INTERVAL),
+            ResourceType::Cluster | ResourceType::Endpoints | ResourceType::ScopedRoute => {
+                Retry::Never
+            }
+        };
         let refused = self.refused.entry(id).or_default();
-        refused.push_back(Refused { version: resource.version.clone(), refusal });
+        let known = refused.iter().position(|refused| refused.version == resource.version);
+        let known = known.and_then(|at| refused.remove(at));
+        if known.is_none_or(|known| known.refusal != refusal) {
+            tracing::warn!(resource = refusal.resource, message, "envoy refused");
+        }
+        refused.push_back(Refused { version: resource.version.clone(), refusal, retry });
         if refused.len() > REFUSED_MAX {
             refused.pop_front();
         }
@@ -169,7 +263,7 @@ impl Ledger {
     /// Tells whether the world's version was refused and none stands in for it.
     pub(super) fn is_hopeless(&self, world: &World, kind: ResourceType, name: &Arc<str>) -> bool {
         let id = ResourceId { kind, name: name.clone() };
-        world.get(kind, name).is_some_and(|resource| self.is_refused(&id, resource))
+        world.get(kind, name).is_some_and(|resource| self.stands(&id, resource))
             && !self.accepted.contains_key(&id)
     }
 

@@ -153,7 +153,7 @@ async fn drive(
     // A look goes on while requests are served.
     let mut looking: Option<Looking> = None;
     loop {
-        let timeout = session.next_timeout();
+        let timeout = session.next_timeout(&lock(&shared.ledger));
         let timer = async move {
             match timeout {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -165,7 +165,7 @@ async fn drive(
                 let Some(request) = request? else { return Ok(()) };
                 if let Some(error) = &request.error_detail {
                     shared.transferred.refused(&request.type_url);
-                    tracing::warn!(kind = request.type_url, message = error.message, "envoy refused");
+                    tracing::debug!(kind = request.type_url, message = error.message, "refused by envoy");
                 }
                 session.handle_request(Instant::now(), &request, &mut lock(&shared.ledger));
             }

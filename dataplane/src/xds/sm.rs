@@ -16,7 +16,7 @@
 //!
 //! **Invariants.** What Envoy has under its version is not sent again, unless it asks. A route
 //! never reaches Envoy before its clusters, a cluster never leaves before its routes. A refused
-//! (name, version) is not sent again.
+//! (name, version) is not sent again, but for timed retries of listeners and secrets.
 
 mod acknowledgement;
 mod ordering;
@@ -159,8 +159,7 @@ impl Session {
         // Subscriptions count whatever the nonce is.
         for (name, version) in &request.initial_resource_versions {
             let name: Arc<str> = name.as_str().into();
-            let known = [self.world.get(kind, &name), ledger.accepted(kind, &name)];
-            let known = known.into_iter().flatten().find(|known| *known.version == **version);
+            let known = ledger.claimed(&self.world, kind, &name, version);
             let clusters = known.map(|known| known.clusters.clone()).unwrap_or_default();
             self.clusters.add(&clusters);
             let held = Held { version: Some(version.as_str().into()), clusters };
@@ -190,8 +189,8 @@ impl Session {
     }
 
     /// Returns when [`Self::poll_response`] may have something without any input.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.clusters.next()
+    pub(super) fn next_timeout(&self, ledger: &Ledger) -> Option<Instant> {
+        self.clusters.next().into_iter().chain(ledger.next_retry()).min()
     }
 
     /// Notes that Envoy has accepted a listener, which it is to open.

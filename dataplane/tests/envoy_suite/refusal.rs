@@ -7,7 +7,7 @@ use model::{Refusal, Spec, route::PathMatch};
 use crate::{
     backend::Backend,
     client::get,
-    plane::{Plane, eventually, free_port, http_listener, route, service, to},
+    plane::{DEADLINE, Plane, eventually, free_port, http_listener, route, service, to},
 };
 
 /// RE2 takes at most 1,000 repetitions.
@@ -104,7 +104,8 @@ async fn envoy_a_restarted_envoy_gets_the_accepted_versions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_a_taken_port_is_named_and_other_listeners_work() {
     let a = Backend::start("a").await;
-    let (port, taken) = (free_port(), a.port);
+    let occupant = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, taken) = (free_port(), occupant.local_addr().unwrap().port());
     let config = http_listener(port)
         + "---\n"
         + &http_listener(taken).replace("name: web", "name: taken")
@@ -126,5 +127,14 @@ async fn envoy_a_taken_port_is_named_and_other_listeners_work() {
     let (before, _) = plane.sent();
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(plane.sent().0, before);
+
+    // It is tried again in time, and works as soon as the port is free.
+    drop(occupant);
+    let mut report = plane.report();
+    let applied = report.wait_for(|report| {
+        report.as_ref().is_some_and(|report| report.ack == model::AckState::Applied)
+    });
+    tokio::time::timeout(DEADLINE, applied).await.expect("a retry").unwrap();
+    assert!(crate::client::Client::connect(taken).await.is_some());
     plane.stop().await;
 }

@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_typ
 
 use crate::{
     backend::Backend,
-    plane::{Plane, eventually, free_port, route, service, to},
+    plane::{DEADLINE, Plane, eventually, free_port, route, service, to},
 };
 
 struct Certificates {
@@ -104,6 +104,34 @@ async fn envoy_serves_https_and_takes_rotated_certificates() {
     })
     .await;
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_takes_a_certificate_that_comes_late() {
+    let backend = Backend::start("a").await;
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::create(ClusterId::random()).unwrap();
+    let mut certificates = Certificates { authority, node: 0 };
+    let port = free_port();
+    let config = format!(
+        "kind: Listener\nmetadata: {{ name: web }}\nspec:\n  protocol: HTTPS\n  port: {port}\n  tls: \
+         {{ certificateFile: {0}/cert.pem, privateKeyFile: {0}/key.pem }}\n",
+        directory.path().display()
+    ) + &service("a", &[backend.port])
+        + &route("r", "secure.example", &to("a"));
+    let mut plane = Plane::start().await;
+    let revision = plane.publish(&config);
+    assert_eq!(plane.refused(revision).await.len(), 1);
+    let name = certificates.write(directory.path());
+    let mut report = plane.report();
+    let applied = report.wait_for(|report| {
+        report.as_ref().is_some_and(|report| report.ack == model::AckState::Applied)
+    });
+    tokio::time::timeout(DEADLINE, applied).await.expect("a retry").unwrap();
+    let roots = certificates.roots();
+    let text = tokio::task::spawn_blocking(move || ask(port, &name, roots)).await.unwrap();
+    assert!(text.as_ref().is_ok_and(|text| text.starts_with("HTTP/1.1 200")), "{text:?}");
     plane.stop().await;
 }
 

@@ -85,10 +85,16 @@ impl Session {
             if alone {
                 if let Some(resource) = &sent {
                     self.clusters.drop(&resource.clusters, now);
-                    ledger.refuse(kind, resource, message);
+                    ledger.refuse(now, kind, resource, message);
                 }
                 // It has what it had; where that is open, the accepted version is sent once more.
-                let accepted = ledger.accepted(kind, &name).is_some();
+                let stand_in = ledger.accepted(kind, &name).cloned();
+                let accepted = stand_in.is_some();
+                // What stands in may need clusters that this Envoy never had.
+                for cluster in stand_in.iter().flat_map(|stand_in| &stand_in.clusters) {
+                    self.mark(ResourceType::Cluster, cluster, since, false);
+                    self.mark(ResourceType::Endpoints, cluster, since, false);
+                }
                 let state = &mut self.kinds[kind as usize];
                 match before {
                     Some(before) if before.version.is_some() || accepted => {

@@ -24,6 +24,11 @@ impl Session {
         for cluster in self.clusters.due(now) {
             self.mark(ResourceType::Cluster, &cluster, self.world.revision, false);
         }
+        for id in ledger.retries(now) {
+            self.mark(id.kind, &id.name, self.world.revision, false);
+            // Alone, so that another refusal of it takes nothing else along.
+            self.kinds[id.kind as usize].suspects.push_back(vec![id.name]);
+        }
         ResourceType::ALL.into_iter().find_map(|kind| self.poll_kind(now, kind, ledger))
     }
 
@@ -162,14 +167,17 @@ impl Session {
         let mut resources = Vec::with_capacity(items.len());
         let mut removed_resources = Vec::new();
         for item in &items {
-            ledger.send(kind, &item.name);
+            ledger.send(kind, &item.name, item.sent.as_ref());
             match &item.sent {
                 Some(resource) => {
                     self.clusters.add(&resource.clusters);
+                    let retried = ledger.is_retried(kind, resource);
+                    let body = if retried { &resource.respelled } else { &None };
+                    let body = body.as_ref().unwrap_or(&resource.body);
                     resources.push(pb::Resource {
                         name: resource.name.to_string(),
                         version: resource.version.to_string(),
-                        resource: Some(resource.body.clone()),
+                        resource: Some(body.clone()),
                         ..Default::default()
                     });
                 }

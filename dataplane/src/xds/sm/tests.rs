@@ -23,7 +23,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     l7::{Compiler, Input, Settings},
-    xds::cluster_use::LINGER,
+    xds::{cluster_use::LINGER, ledger::RETRY_INTERVAL},
 };
 
 type Version = (ResourceType, String, String);
@@ -515,10 +515,10 @@ fn what_is_new_goes_cluster_endpoints_route_and_leaves_in_reverse() {
     pair.config.remove(&"HTTPRoute/default/r1".parse().unwrap());
     pair.publish();
     assert_eq!(urls(&mut pair), [(ScopedRoute, 0, 1)], "the cluster lingers");
-    assert_eq!(pair.session.next_timeout(), Some(pair.now + LINGER));
+    assert_eq!(pair.session.next_timeout(&pair.ledger), Some(pair.now + LINGER));
     pair.now += LINGER;
     assert_eq!(urls(&mut pair), [(Cluster, 0, 1)]);
-    assert_eq!(pair.session.next_timeout(), None);
+    assert_eq!(pair.session.next_timeout(&pair.ledger), None);
 }
 
 #[test]
@@ -671,4 +671,70 @@ fn a_refused_response_of_many_finds_the_culprit() {
         assert_eq!(refusals.len(), 1);
         assert_eq!(refusals[0].object, Some("HTTPRoute/default/r7".parse().unwrap()));
     }
+}
+
+#[test]
+fn what_envoy_has_counts_as_accepted_though_its_answer_was_lost() {
+    run(vec![
+        Action::Route(0, 2, 0),
+        Action::Poison(2, false),
+        Action::Service(2, 1, true),
+        Action::Publish,
+        Action::Steps(1),
+        Action::Reconnect(false),
+        Action::Service(2, 1, false),
+    ]);
+}
+
+#[test]
+fn what_stands_in_gets_clusters_that_a_new_envoy_never_had() {
+    run(vec![
+        Action::Route(3, 1, 0),
+        Action::Publish,
+        Action::Steps(7),
+        Action::RemoveService(1),
+        Action::Reconnect(true),
+        Action::Route(3, 2, 0),
+        Action::Poison(3, true),
+    ]);
+}
+
+#[test]
+fn a_refused_listener_is_tried_again_in_time_and_alone() {
+    let mut pair = Pair::new();
+    pair.put("kind: Listener\nmetadata: { name: taken }\nspec: { protocol: HTTP, port: 81 }");
+    let mut compiler = pair.compiler.clone();
+    compiler.update(Input { config: pair.config.clone(), ..Input::default() });
+    let resource = compiler.world().get(ResourceType::Listener, "default/taken").unwrap();
+    let bad = (ResourceType::Listener, resource.name.to_string(), resource.version.to_string());
+    pair.envoy.bad.insert(bad);
+    let revision = pair.publish();
+    pair.settle();
+    assert_eq!(pair.answered.as_ref().map(|answer| answer.refusals.len()), Some(1));
+
+    // It is refused again, which is no news; nothing is sent in between.
+    for _ in 0..2 {
+        assert_eq!(pair.session.next_timeout(&pair.ledger), Some(pair.now + RETRY_INTERVAL));
+        let sent = pair.envoy.resources;
+        pair.now += RETRY_INTERVAL / 2;
+        pair.settle();
+        assert_eq!(pair.envoy.resources, sent);
+        pair.now += RETRY_INTERVAL / 2;
+        pair.envoy.refused_alone.clear();
+        pair.answered = None;
+        pair.settle();
+        assert_eq!(pair.envoy.resources, sent + 1);
+        assert_eq!(pair.answered, None);
+    }
+
+    // Its port is free at last; a stream that breaks in between harms nothing.
+    pair.envoy.bad.clear();
+    pair.envoy.refused_alone.clear();
+    pair.now += RETRY_INTERVAL;
+    assert!(pair.session.poll_response(pair.now, &mut pair.ledger).is_some());
+    pair.reconnect(false);
+    pair.settle();
+    pair.check_at_rest();
+    assert_eq!(pair.answered, Some(Answer { revision, refusals: vec![] }));
+    assert_eq!(pair.session.next_timeout(&pair.ledger), None);
 }
