@@ -13,7 +13,8 @@ pub mod messages;
 pub mod sm;
 
 pub use endpoint::{
-    ConnectError, EndpointError, client_endpoint, connect, connected_peer, serve_on, server_endpoint,
+    ConnectError, EndpointError, client_endpoint, connect, connected_peer, serve_on,
+    server_endpoint,
 };
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME};
 pub use messages::{FromPlane, HealthUpdate, PlaneInfo, Resume, ToPlane, snapshot_messages};
