@@ -50,7 +50,7 @@ fn config(directory: &Path, control: SocketAddr) -> Config {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
 }
 
 fn objects(port: u16, answer: &str) -> Vec<(Value, usize)> {
