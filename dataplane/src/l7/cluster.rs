@@ -58,7 +58,6 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
             .part(&service.connect_timeout)
             .finish(),
         body: pb::any(&message),
-        respelled: None,
         clusters: Vec::new(),
         wants: vec![ResourceId::new(ResourceType::Endpoints, name.as_str())],
         name: name.into(),

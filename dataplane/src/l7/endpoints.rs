@@ -65,7 +65,6 @@ pub(super) fn assignment(
         origins: origins.collect(),
         name: name.into(),
         body: pb::any(&message),
-        respelled: None,
         clusters: Vec::new(),
         wants: Vec::new(),
         object: key.clone(),

@@ -86,7 +86,6 @@ pub(super) fn listener(
             .finish(),
         name: name.into(),
         body: pb::any(&message),
-        respelled: None,
         clusters,
         wants,
         object: key.clone(),

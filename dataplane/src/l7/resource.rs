@@ -91,9 +91,6 @@ pub struct Resource {
     pub version: Arc<str>,
     /// Its encoding.
     pub body: Any,
-    /// The same in other bytes, for another try: of some kinds Envoy takes no notice of bytes that it
-    /// has refused, and acknowledges them.
-    pub respelled: Option<Any>,
     /// The clusters that it sends traffic to, which must be warm before it arrives and may go only
     /// after it went.
     pub clusters: Vec<Arc<str>>,

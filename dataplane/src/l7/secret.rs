@@ -19,20 +19,18 @@ use super::{
 pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
     let name = names::plain(key);
     let directory = Path::new(&files.certificate_file).parent().filter(|path| path.is_absolute());
-    let secret = |directory: Option<&Path>| {
-        let certificate = tls::TlsCertificate {
-            certificate_chain: Some(file(&files.certificate_file)),
-            private_key: Some(file(&files.private_key_file)),
-            watched_directory: directory.map(|path| core::WatchedDirectory {
-                path: path.display().to_string(),
-                ..Default::default()
-            }),
+    let certificate = tls::TlsCertificate {
+        certificate_chain: Some(file(&files.certificate_file)),
+        private_key: Some(file(&files.private_key_file)),
+        watched_directory: directory.map(|path| core::WatchedDirectory {
+            path: path.display().to_string(),
             ..Default::default()
-        };
-        pb::any(&tls::Secret {
-            name: name.clone(),
-            r#type: Some(tls::secret::Type::TlsCertificate(certificate)),
-        })
+        }),
+        ..Default::default()
+    };
+    let secret = tls::Secret {
+        name: name.clone(),
+        r#type: Some(tls::secret::Type::TlsCertificate(certificate)),
     };
     let origin = |field: &str, text: &str| Origin {
         object: key.clone(),
@@ -42,9 +40,8 @@ pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
     };
     Resource {
         version: Version::of(ResourceType::Secret).part(&name).part(files).finish(),
-        body: secret(directory),
-        respelled: directory.map(|path| secret(Some(&path.join(".")))),
-        name: name.as_str().into(),
+        name: name.into(),
+        body: pb::any(&secret),
         clusters: Vec::new(),
         wants: Vec::new(),
         object: key.clone(),

@@ -158,7 +158,6 @@ impl Table {
             name,
             version,
             body: pb::any(&scope),
-            respelled: None,
             clusters: self.clusters.into_iter().collect(),
             wants: Vec::new(),
             object,

@@ -118,12 +118,6 @@ impl Ledger {
         .min()
     }
 
-    /// Tells whether a resource is on its way for another try.
-    pub(super) fn is_retried(&self, kind: ResourceType, resource: &Resource) -> bool {
-        let id = ResourceId { kind, name: resource.name.clone() };
-        self.refusal(&id, resource).is_some_and(|refused| refused.retry == Retry::Trying)
-    }
-
     fn refusal(&self, id: &ResourceId, resource: &Resource) -> Option<&Refused> {
         self.refused.get(id)?.iter().find(|refused| refused.version == resource.version)
     }

@@ -171,13 +171,10 @@ impl Session {
             match &item.sent {
                 Some(resource) => {
                     self.clusters.add(&resource.clusters);
-                    let retried = ledger.is_retried(kind, resource);
-                    let body = if retried { &resource.respelled } else { &None };
-                    let body = body.as_ref().unwrap_or(&resource.body);
                     resources.push(pb::Resource {
                         name: resource.name.to_string(),
                         version: resource.version.to_string(),
-                        resource: Some(body.clone()),
+                        resource: Some(resource.body.clone()),
                         ..Default::default()
                     });
                 }
