@@ -51,11 +51,37 @@ impl Answers {
         if self.last.is_none() && open.is_some() {
             return None;
         }
+        // The end of a refusal counts when what ended it is live.
+        if refusals.is_empty() && open.is_some_and(|open| open <= self.answered) {
+            return None;
+        }
         let answer = Answer { revision: self.answered, refusals };
         if self.last.as_ref() == Some(&answer) {
             return None;
         }
         self.last = Some(answer.clone());
         Some(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_refusal_is_told_when_nothing_of_its_revision_is_open() {
+        let refusal = Refusal {
+            object: None,
+            field: String::new(),
+            resource: "Listener default/taken".to_owned(),
+            message: "in use".to_owned(),
+        };
+        let revision = Revision(5);
+        let mut answers = Answers::default();
+        answers.given(revision);
+        let refused = Answer { revision, refusals: vec![refusal.clone()] };
+        assert_eq!(answers.poll(None, vec![refusal]), Some(refused));
+        assert_eq!(answers.poll(Some(revision), vec![]), None, "it is accepted and not open yet");
+        assert_eq!(answers.poll(None, vec![]), Some(Answer { revision, refusals: vec![] }));
     }
 }
