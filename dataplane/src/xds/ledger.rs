@@ -177,6 +177,23 @@ impl Ledger {
             .collect()
     }
 
+    /// Lists what of a collection it may or may not have, with the clusters that may be in use.
+    pub(super) fn doubtful(
+        &self,
+        kind: ResourceType,
+        path: &str,
+    ) -> Vec<(Arc<str>, Vec<Arc<str>>)> {
+        let in_path =
+            self.in_doubt.iter().filter(|(id, _)| id.kind == kind && id.name.starts_with(path));
+        in_path
+            .map(|(id, sent)| {
+                let either = self.accepted.get(id).into_iter().chain(sent);
+                let clusters = either.flat_map(|resource| resource.clusters.iter().cloned());
+                (id.name.clone(), clusters.collect())
+            })
+            .collect()
+    }
+
     /// Notes that Envoy dropped a collection, with the listener that asked for it.
     pub(super) fn forget_collection(&mut self, kind: ResourceType, path: &str) {
         self.present.retain(|id| id.kind != kind || !id.name.starts_with(path));

@@ -78,6 +78,11 @@ impl Session {
             };
             self.kinds[kind as usize].held.insert(resource.name.clone(), held);
         }
+        for (name, clusters) in ledger.doubtful(kind, path) {
+            self.clusters.add(&clusters);
+            let held = Held { version: None, clusters };
+            self.kinds[kind as usize].held.insert(name, held);
+        }
         !accepted.is_empty()
     }
 

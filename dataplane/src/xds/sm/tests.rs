@@ -700,6 +700,21 @@ fn what_stands_in_gets_clusters_that_a_new_envoy_never_had() {
 }
 
 #[test]
+fn a_route_whose_answer_was_lost_is_removed_all_the_same() {
+    run(vec![
+        Action::Route(0, 0, 0),
+        Action::Publish,
+        Action::Service(1, 1, false),
+        Action::Steps(2),
+        Action::Route(3, 0, 0),
+        Action::Publish,
+        Action::Steps(5),
+        Action::Reconnect(false),
+        Action::RemoveRoute(3),
+    ]);
+}
+
+#[test]
 fn a_refused_listener_is_tried_again_in_time_and_alone() {
     let mut pair = Pair::new();
     pair.put("kind: Listener\nmetadata: { name: taken }\nspec: { protocol: HTTP, port: 81 }");
