@@ -144,7 +144,11 @@ impl Session {
                 self.clusters.due(now).contains(name)
             }
             // They go with the cluster or listener that asked for them.
-            ResourceType::Endpoints | ResourceType::Secret => mark.forced,
+            ResourceType::Endpoints => {
+                let lingers = self.kinds[ResourceType::Cluster as usize].held.contains_key(name);
+                mark.forced && !lingers
+            }
+            ResourceType::Secret => mark.forced,
             _ => held || mark.forced,
         }
     }

@@ -715,6 +715,20 @@ fn a_route_whose_answer_was_lost_is_removed_all_the_same() {
 }
 
 #[test]
+fn a_cluster_that_lingers_keeps_its_endpoints() {
+    run(vec![
+        Action::Route(2, 0, 0),
+        Action::Publish,
+        Action::Route(2, 1, 0),
+        Action::Steps(6),
+        Action::Service(0, 1, true),
+        Action::Publish,
+        Action::Steps(1),
+        Action::RemoveService(0),
+    ]);
+}
+
+#[test]
 fn a_refused_listener_is_tried_again_in_time_and_alone() {
     let mut pair = Pair::new();
     pair.put("kind: Listener\nmetadata: { name: taken }\nspec: { protocol: HTTP, port: 81 }");
