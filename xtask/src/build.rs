@@ -21,10 +21,11 @@ pub(crate) enum Profile {
 /// When cargo fails.
 pub(crate) fn marchproxy(profile: Profile) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--package", "node", "--bin", "marchproxy"]);
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
+    match profile {
+        // With the features of the whole workspace, so that the tests use the same artefacts.
+        Profile::Dev => command.args(["build", "--workspace", "--bin", "marchproxy"]),
+        Profile::Release => command.args(["build", "--package", "node", "--release"]),
+    };
     run(&mut command)?;
     let folder = if profile == Profile::Release { "release" } else { "debug" };
     Ok(target().join(folder).join("marchproxy"))
