@@ -67,7 +67,7 @@ fn supported() -> String {
     SUPPORTED.map(|(major, minor)| format!("{major}.{minor}.x")).join(", ")
 }
 
-/// Finds an Envoy: `explicit` (a flag), [`VARIABLE`], `PATH`, the cache; then asks its version.
+/// Finds an Envoy: `explicit` (a flag), `VARIABLE`, `PATH`, the cache; then asks its version.
 ///
 /// Blocks for the time of `envoy --version`.
 ///

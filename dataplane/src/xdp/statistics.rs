@@ -13,7 +13,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 pub struct ListenerCounters {
     /// The listener, `kind/namespace/name`.
     pub listener: String,
-    /// Its words, summed over the CPUs; indices are those of [`counter`].
+    /// Its words, summed over the CPUs; indices are those of [`mod@counter`].
     pub words: [u64; COUNTER_WORDS],
 }
 

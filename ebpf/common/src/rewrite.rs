@@ -32,7 +32,7 @@ unsafe fn write<T: Copy>(at: usize, value: T) {
 /// Writes consecutive words.
 ///
 /// # Safety
-/// As for [`write`], for all of them.
+/// As for [`write()`], for all of them.
 #[inline(always)]
 unsafe fn write_all<T: Copy, const N: usize>(at: usize, words: &[T; N]) {
     let mut n = 0;
