@@ -17,6 +17,8 @@ pub(super) struct ClusterUse {
     references: HashMap<Arc<str>, usize>,
     /// Clusters that are wanted no more, with the time when they may go; none while referred to.
     leaving: BTreeMap<Arc<str>, Option<Instant>>,
+    /// Whether all that Envoy may have is counted: until then any cluster may be referred to.
+    complete: bool,
 }
 
 impl ClusterUse {
@@ -38,7 +40,7 @@ impl ClusterUse {
             if *count == 0 {
                 self.references.remove(cluster);
                 if let Some(deadline) = self.leaving.get_mut(cluster) {
-                    *deadline = Some(now + LINGER);
+                    *deadline = self.complete.then(|| now + LINGER);
                 }
             }
         }
@@ -46,8 +48,24 @@ impl ClusterUse {
 
     /// Notes that a cluster is wanted no more.
     pub(super) fn leave(&mut self, cluster: &Arc<str>, now: Instant) {
-        let deadline = (!self.references.contains_key(cluster)).then(|| now + LINGER);
+        let unused = self.complete && !self.references.contains_key(cluster);
+        let deadline = unused.then(|| now + LINGER);
         self.leaving.entry(cluster.clone()).or_insert(deadline);
+    }
+
+    /// Notes that all that Envoy may have is counted: what nothing refers to lingers from now on.
+    pub(super) fn complete(&mut self, now: Instant) {
+        self.complete = true;
+        for (cluster, deadline) in &mut self.leaving {
+            if !self.references.contains_key(cluster) {
+                deadline.get_or_insert(now + LINGER);
+            }
+        }
+    }
+
+    /// Tells whether [`Self::complete`] was called.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// Notes that a cluster is wanted after all, or gone.

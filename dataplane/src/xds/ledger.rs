@@ -1,8 +1,8 @@
 //! What Envoy has accepted and refused, kept over its restarts and reconnections.
 //!
 //! **Invariants.** A refused (name, version) is not sent again while it is wanted; in its place stands
-//! the version that was accepted last, with the clusters that it needs. Another version that is
-//! accepted, or the removal of the resource, ends the refusal.
+//! the version that was accepted last, or may have been, with the clusters that it needs. Another version that is
+//! accepted, or the removal of the resource from the configuration, ends the refusal.
 //!
 //! **Exception.** What hangs on the node besides the configuration (a port that is taken, a file that
 //! is not there) is tried again every [`RETRY_INTERVAL`], alone; its refusal stands until Envoy takes
@@ -37,8 +37,11 @@ pub struct Ledger {
     instance: String,
     /// The scopes that this start has accepted.
     present: BTreeSet<ResourceId>,
-    /// What is on its way, which a broken stream leaves open.
-    in_doubt: BTreeMap<ResourceId, Option<Arc<Resource>>>,
+    /// What is on its way, which a broken stream leaves open: all that was sent since Envoy was
+    /// last known to have taken something, for it may have any of it. None for a removal.
+    in_doubt: BTreeMap<ResourceId, Vec<Option<Arc<Resource>>>>,
+    /// Where a refused resource has no accepted version: the last one that Envoy may have taken.
+    possible: BTreeMap<ResourceId, Arc<Resource>>,
 }
 
 #[derive(Debug)]
@@ -68,9 +71,9 @@ impl Ledger {
     ) -> Option<Arc<Resource>> {
         let id = ResourceId { kind, name: name.clone() };
         match world.get(kind, name) {
-            Some(resource) if self.stands(&id, resource) => self.accepted.get(&id).cloned(),
+            Some(resource) if self.stands(&id, resource) => self.find_stand_in(&id).cloned(),
             Some(resource) => Some(resource.clone()),
-            None if self.is_pinned(kind, name) => self.accepted.get(&id).cloned(),
+            None if self.is_pinned(kind, name) => self.find_stand_in(&id).cloned(),
             None => None,
         }
     }
@@ -127,6 +130,17 @@ impl Ledger {
         self.accepted.get(&ResourceId { kind, name: name.clone() })
     }
 
+    /// Returns what stands in for a refused version.
+    pub(super) fn stand_in(&self, kind: ResourceType, name: &Arc<str>) -> Option<&Arc<Resource>> {
+        self.find_stand_in(&ResourceId { kind, name: name.clone() })
+    }
+
+    /// Finds the version that was accepted last, or else the last one that Envoy may have taken:
+    /// sent once more, it is accepted or refused.
+    fn find_stand_in(&self, id: &ResourceId) -> Option<&Arc<Resource>> {
+        self.accepted.get(id).or_else(|| self.possible.get(id))
+    }
+
     /// Notes which start of Envoy connects; tells whether it is the one that accepted.
     pub(super) fn is_instance(&mut self, instance: &str) -> bool {
         let same = self.instance == instance;
@@ -134,6 +148,8 @@ impl Ledger {
             instance.clone_into(&mut self.instance);
             self.present.clear();
             self.in_doubt.clear();
+            self.possible.clear();
+            self.repin();
         }
         same && !instance.is_empty()
     }
@@ -145,7 +161,12 @@ impl Ledger {
         name: &Arc<str>,
         sent: Option<&Arc<Resource>>,
     ) {
-        self.in_doubt.insert(ResourceId { kind, name: name.clone() }, sent.cloned());
+        let id = ResourceId { kind, name: name.clone() };
+        let sent = sent.cloned();
+        let before = self.in_doubt.entry(id).or_default();
+        if !before.contains(&sent) {
+            before.push(sent);
+        }
     }
 
     /// Takes what an Envoy that connects again says it has; its acknowledgement may have been lost.
@@ -157,9 +178,10 @@ impl Ledger {
         version: &str,
     ) -> Option<Arc<Resource>> {
         let id = ResourceId { kind, name: name.clone() };
-        let doubtful = self.in_doubt.get(&id).and_then(Option::as_ref);
-        let known = [self.accepted.get(&id), doubtful, world.get(kind, name)];
-        let claimed = known.into_iter().flatten().find(|known| *known.version == *version)?.clone();
+        let doubtful = self.in_doubt.get(&id).into_iter().flatten().flatten();
+        let mut known =
+            self.accepted.get(&id).into_iter().chain(doubtful).chain(world.get(kind, name));
+        let claimed = known.find(|known| *known.version == *version)?.clone();
         if self.accepted.get(&id).is_none_or(|accepted| *accepted.version != *version) {
             self.accept(kind, &claimed);
         }
@@ -187,11 +209,16 @@ impl Ledger {
             self.in_doubt.iter().filter(|(id, _)| id.kind == kind && id.name.starts_with(path));
         in_path
             .map(|(id, sent)| {
-                let either = self.accepted.get(id).into_iter().chain(sent);
-                let clusters = either.flat_map(|resource| resource.clusters.iter().cloned());
+                let any = self.accepted.get(id).into_iter().chain(sent.iter().flatten());
+                let clusters = any.flat_map(|resource| resource.clusters.iter().cloned());
                 (id.name.clone(), clusters.collect())
             })
             .collect()
+    }
+
+    /// Tells whether it is open which version of a resource Envoy has, if any.
+    pub(super) fn is_in_doubt(&self, kind: ResourceType, name: &Arc<str>) -> bool {
+        self.in_doubt.contains_key(&ResourceId { kind, name: name.clone() })
     }
 
     /// Notes that Envoy dropped a collection, with the listener that asked for it.
@@ -202,10 +229,11 @@ impl Ledger {
     /// Notes that Envoy took a resource.
     pub(super) fn accept(&mut self, kind: ResourceType, resource: &Arc<Resource>) {
         let id = ResourceId { kind, name: resource.name.clone() };
-        self.in_doubt.remove(&id);
-        // The version that stands in for a refused one was accepted before; the refusal stays.
+        // The version that stands in for a refused one was sent before; the refusal stays.
         let ends = self.refused.contains_key(&id)
-            && (self.is_refused(&id, resource) || self.accepted.get(&id) != Some(resource));
+            && (self.is_refused(&id, resource) || self.find_stand_in(&id) != Some(resource));
+        self.in_doubt.remove(&id);
+        self.possible.remove(&id);
         if ends {
             self.refused.remove(&id);
             self.repin();
@@ -216,13 +244,15 @@ impl Ledger {
         self.accepted.insert(id, resource.clone());
     }
 
-    /// Notes that Envoy dropped a resource.
+    /// Notes that Envoy dropped a resource. A refusal is [`Self::lift`]'s to end: the configuration
+    /// may still have what was refused.
     pub(super) fn forget(&mut self, kind: ResourceType, name: &Arc<str>) {
         let id = ResourceId { kind, name: name.clone() };
         self.in_doubt.remove(&id);
+        self.possible.remove(&id);
         self.present.remove(&id);
         self.accepted.remove(&id);
-        if self.refused.remove(&id).is_some() {
+        if self.refused.contains_key(&id) {
             self.repin();
         }
     }
@@ -243,14 +273,20 @@ impl Ledger {
             message: message.to_owned(),
         };
         let id = ResourceId { kind, name: resource.name.clone() };
-        self.in_doubt.remove(&id);
+        // It has what it had, which may be open since before.
+        if let Some(sent) = self.in_doubt.get_mut(&id) {
+            sent.retain(|sent| sent.as_ref().is_none_or(|sent| sent.version != resource.version));
+            if sent.is_empty() {
+                self.in_doubt.remove(&id);
+            }
+        }
         let retry = match kind {
             ResourceType::Listener | ResourceType::Secret => Retry::At(now + RETRY_INTERVAL),
             ResourceType::Cluster | ResourceType::Endpoints | ResourceType::ScopedRoute => {
                 Retry::Never
             }
         };
-        let refused = self.refused.entry(id).or_default();
+        let refused = self.refused.entry(id.clone()).or_default();
         let known = refused.iter().position(|refused| refused.version == resource.version);
         let known = known.and_then(|at| refused.remove(at));
         if known.is_none_or(|known| known.refusal != refusal) {
@@ -260,6 +296,12 @@ impl Ledger {
         if refused.len() > REFUSED_MAX {
             refused.pop_front();
         }
+        let mut sent = self.in_doubt.get(&id).into_iter().flatten().rev().flatten();
+        let possible = sent.find(|sent| !self.is_refused(&id, sent)).cloned();
+        match possible {
+            Some(possible) => self.possible.insert(id, possible),
+            None => self.possible.remove(&id),
+        };
         self.repin();
     }
 
@@ -275,7 +317,7 @@ impl Ledger {
     pub(super) fn is_hopeless(&self, world: &World, kind: ResourceType, name: &Arc<str>) -> bool {
         let id = ResourceId { kind, name: name.clone() };
         world.get(kind, name).is_some_and(|resource| self.stands(&id, resource))
-            && !self.accepted.contains_key(&id)
+            && self.find_stand_in(&id).is_none()
     }
 
     /// Lists what of the world is refused.
@@ -291,7 +333,7 @@ impl Ledger {
         self.pinned = self
             .refused
             .keys()
-            .filter_map(|id| self.accepted.get(id))
+            .filter_map(|id| self.find_stand_in(id))
             .flat_map(|resource| resource.clusters.iter().cloned())
             .collect();
     }

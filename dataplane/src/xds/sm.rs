@@ -8,7 +8,8 @@
 //!                                                        |NACK of one:  that version is refused
 //! over types: Cluster -> its ClusterLoadAssignment -> Listener, ScopedRouteConfiguration
 //!             (held until each cluster they name is acknowledged with its endpoints)
-//!             a cluster goes when nothing refers to it, and a linger after that
+//!             a cluster goes when nothing refers to it, and a linger after that; on a new stream
+//!             it stays until Envoy has told, or been told, all that may refer to it
 //! ```
 //!
 //! At most one response per type is in flight; what changes meanwhile is coalesced into the next
@@ -48,7 +49,7 @@ pub(super) struct Session {
     world: World,
     kinds: [Kind; 5],
     clusters: ClusterUse,
-    /// What Envoy will subscribe to, because of something it has accepted.
+    /// What Envoy will subscribe to, because of something it has accepted, or says it has.
     awaited: BTreeMap<ResourceId, Revision>,
     /// Listeners that Envoy has accepted and may not listen on yet.
     opening: BTreeMap<Arc<str>, Opening>,
@@ -160,8 +161,14 @@ impl Session {
         for (name, version) in &request.initial_resource_versions {
             let name: Arc<str> = name.as_str().into();
             let known = ledger.claimed(&self.world, kind, &name, version);
-            let clusters = known.map(|known| known.clusters.clone()).unwrap_or_default();
+            let clusters = known.as_ref().map(|known| known.clusters.clone()).unwrap_or_default();
             self.clusters.add(&clusters);
+            // It asks for these again, in requests that are still to come.
+            for want in known.iter().flat_map(|known| &known.wants) {
+                if !self.kinds[want.kind as usize].subscriptions.covers(&want.name) {
+                    self.awaited.insert(want.clone(), self.world.revision);
+                }
+            }
             let held = Held { version: Some(version.as_str().into()), clusters };
             self.kinds[kind as usize].held.insert(name.clone(), held);
             if kind == ResourceType::Listener {

@@ -50,6 +50,11 @@ impl Session {
                 ledger.forget(kind, &name);
                 continue;
             };
+            for want in known.iter().flat_map(|known| &known.wants) {
+                if !resource.wants.contains(want) {
+                    self.awaited.remove(want);
+                }
+            }
             let held = Held {
                 version: Some(resource.version.clone()),
                 clusters: resource.clusters.clone(),
@@ -87,9 +92,10 @@ impl Session {
                     self.clusters.drop(&resource.clusters, now);
                     ledger.refuse(now, kind, resource, message);
                 }
-                // It has what it had; where that is open, the accepted version is sent once more.
-                let stand_in = ledger.accepted(kind, &name).cloned();
-                let accepted = stand_in.is_some();
+                // It has what it had; where that is open, what stands in is sent once more, or
+                // its removal where nothing does.
+                let stand_in = ledger.stand_in(kind, &name).cloned();
+                let open = stand_in.is_some() || ledger.is_in_doubt(kind, &name);
                 // What stands in may need clusters that this Envoy never had.
                 for cluster in stand_in.iter().flat_map(|stand_in| &stand_in.clusters) {
                     self.mark(ResourceType::Cluster, cluster, since, false);
@@ -97,7 +103,7 @@ impl Session {
                 }
                 let state = &mut self.kinds[kind as usize];
                 match before {
-                    Some(before) if before.version.is_some() || accepted => {
+                    Some(before) if before.version.is_some() || open => {
                         state.held.insert(name.clone(), before);
                     }
                     before => {

@@ -21,6 +21,7 @@ impl Session {
         now: Instant,
         ledger: &mut Ledger,
     ) -> Option<pb::DeltaDiscoveryResponse> {
+        self.complete_uses(now);
         for cluster in self.clusters.due(now) {
             self.mark(ResourceType::Cluster, &cluster, self.world.revision, false);
         }

@@ -22,7 +22,10 @@ impl Session {
         for prefix in &subscribed.prefixes {
             let world = self.world.clone();
             let mut missing = !initial.keys().any(|name| name.starts_with(&**prefix));
-            if kind == ResourceType::ScopedRoute && self.same_instance && !self.listeners_sent {
+            if kind == ResourceType::ScopedRoute
+                && self.same_instance
+                && self.has_collections_of_before()
+            {
                 missing &= !self.assume(kind, prefix, ledger);
             }
             let state = &self.kinds[kind as usize];
@@ -84,6 +87,26 @@ impl Session {
             self.kinds[kind as usize].held.insert(name, held);
         }
         !accepted.is_empty()
+    }
+
+    /// Tells whether a collection that is asked for may be one that Envoy has from another stream.
+    fn has_collections_of_before(&self) -> bool {
+        !self.listeners_sent || !self.clusters.is_complete()
+    }
+
+    /// Counts the uses of clusters as complete once Envoy has asked for the collections of the
+    /// listeners it came with, and what is unknown of them has been replaced.
+    pub(super) fn complete_uses(&mut self, now: Instant) {
+        if self.clusters.is_complete()
+            || !self.kinds[ResourceType::Listener as usize].subscriptions.asked()
+            || self.awaited.keys().any(|id| id.kind == ResourceType::ScopedRoute)
+        {
+            return;
+        }
+        let scopes = &self.kinds[ResourceType::ScopedRoute as usize];
+        if scopes.fresh.is_empty() && scopes.in_flight.is_none() && scopes.suspects.is_empty() {
+            self.clusters.complete(now);
+        }
     }
 
     /// Forgets what is not subscribed to any more: Envoy has dropped it.

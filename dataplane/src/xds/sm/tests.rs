@@ -729,6 +729,177 @@ fn a_cluster_that_lingers_keeps_its_endpoints() {
 }
 
 #[test]
+fn a_cluster_stays_while_a_route_in_doubt_may_go_to_it() {
+    run(vec![
+        Action::Service(0, 1, false),
+        Action::RemoveRoute(0),
+        Action::Service(1, 3, true),
+        Action::Route(0, 0, 0),
+        Action::Publish,
+        Action::Steps(8),
+        Action::Reconnect(false),
+        Action::RemoveService(0),
+        Action::Route(0, 1, 0),
+        Action::Service(1, 1, true),
+        Action::Publish,
+        Action::Steps(2),
+        Action::Wait,
+        Action::Service(1, 1, false),
+    ]);
+}
+
+#[test]
+fn a_cluster_stays_until_the_collections_of_before_were_asked_for() {
+    run(vec![
+        Action::Service(0, 1, false),
+        Action::Service(1, 1, false),
+        Action::Route(0, 0, 0),
+        Action::Publish,
+        Action::Steps(19),
+        Action::Steps(19),
+        Action::Reconnect(false),
+        Action::RemoveService(0),
+        Action::Route(0, 1, 0),
+        Action::Publish,
+        Action::Steps(3),
+        Action::Wait,
+    ]);
+}
+
+/// Steps until Envoy has heard of a route's next version and its answer is under way.
+fn send_route(pair: &mut Pair, n: u8) {
+    let sent = |pair: &Pair| {
+        let scopes = &pair.session.kinds[ResourceType::ScopedRoute as usize];
+        let in_flight = scopes.in_flight.iter().flat_map(|in_flight| &in_flight.items);
+        in_flight.into_iter().any(|item| item.name.ends_with(&format!("/h{n}.example")))
+    };
+    while !sent(pair) {
+        assert!(pair.step(), "it is never sent");
+    }
+}
+
+/// Marks the version of a route that is published next as one that Envoy refuses.
+fn poison_route(pair: &mut Pair, n: u8) {
+    let mut compiler = pair.compiler.clone();
+    compiler.update(Input { config: pair.config.clone(), ..Input::default() });
+    let world = compiler.world();
+    let mut scopes = world.of_kind(ResourceType::ScopedRoute);
+    let (name, resource) =
+        scopes.find(|(name, _)| name.ends_with(&format!("/h{n}.example"))).unwrap();
+    let bad = (ResourceType::ScopedRoute, name.to_string(), resource.version.to_string());
+    pair.envoy.bad.insert(bad);
+}
+
+/// An Envoy that has the first version of a route to s0 and refused a second one, to s1, on
+/// another stream; both streams broke before its answer was heard.
+fn twice_in_doubt() -> Pair {
+    let mut pair = Pair::new();
+    pair.service(0, 1, "RoundRobin");
+    pair.service(1, 1, "RoundRobin");
+    pair.route(0, 0, 0);
+    pair.publish();
+    send_route(&mut pair, 0);
+    pair.reconnect(false);
+    pair.route(0, 1, 0);
+    poison_route(&mut pair, 0);
+    pair.publish();
+    send_route(&mut pair, 0);
+    pair
+}
+
+#[test]
+fn a_doubt_lasts_over_more_than_one_broken_stream() {
+    let mut pair = twice_in_doubt();
+    pair.reconnect(false);
+    pair.config.remove(&"Service/default/s0".parse().unwrap());
+    pair.route(0, 1, 1);
+    pair.service(1, 1, "Maglev");
+    pair.publish();
+    // All is asked for, and the route waits for the endpoints of its cluster.
+    while !pair.session.clusters.is_complete() {
+        assert!(pair.step());
+    }
+    pair.now += LINGER + Duration::from_secs(1);
+    pair.settle();
+    pair.check_at_rest();
+}
+
+#[test]
+fn what_was_in_doubt_before_a_refusal_stands_in() {
+    let mut pair = twice_in_doubt();
+    pair.settle();
+    pair.check_at_rest();
+    pair.config.remove(&"Service/default/s0".parse().unwrap());
+    pair.publish();
+    pair.settle();
+    pair.now += LINGER + Duration::from_secs(1);
+    pair.settle();
+    pair.check_at_rest();
+}
+
+#[test]
+fn a_new_stream_is_answered_for_when_its_collections_were_asked_for() {
+    let mut pair = Pair::new();
+    pair.service(0, 1, "RoundRobin");
+    pair.route(0, 0, 0);
+    pair.publish();
+    pair.settle();
+    pair.reconnect(false);
+    pair.route(0, 0, 1);
+    let revision = pair.publish();
+    let has_it = |pair: &Pair| {
+        let world = pair.compiler.world();
+        world.of_kind(ResourceType::ScopedRoute).all(|(name, resource)| {
+            let held = &pair.envoy.held[ResourceType::ScopedRoute as usize];
+            held.get(&**name).is_some_and(|version| **version == *resource.version)
+        })
+    };
+    let answered = |pair: &mut Pair| {
+        pair.session.poll_answer(&pair.ledger).is_some_and(|answer| answer.revision == revision)
+    };
+    while let Some(request) = pair.envoy.outbox.pop_front() {
+        pair.session.handle_request(pair.now, &request, &mut pair.ledger);
+        pair.listen();
+        while let Some(response) = pair.session.poll_response(pair.now, &mut pair.ledger) {
+            pair.envoy.take(&response, &pair.known);
+        }
+        assert!(!answered(&mut pair) || has_it(&pair), "answered for too early");
+    }
+    assert!(has_it(&pair));
+}
+
+#[test]
+fn what_was_sent_before_a_lost_refusal_is_settled() {
+    run(vec![
+        Action::Route(2, 2, 0),
+        Action::Route(0, 0, 0),
+        Action::Reconnect(true),
+        Action::Publish,
+        Action::Steps(4),
+        Action::Reconnect(false),
+        Action::Route(2, 0, 0),
+        Action::Poison(2, true),
+        Action::Steps(7),
+        Action::Reconnect(false),
+        Action::Publish,
+    ]);
+}
+
+#[test]
+fn what_a_refused_response_may_have_brought_stands_in() {
+    run(vec![
+        Action::Service(1, 1, false),
+        Action::Poison(1, false),
+        Action::Route(0, 3, 0),
+        Action::Publish,
+        Action::Service(3, 1, true),
+        Action::Steps(1),
+        Action::Poison(3, false),
+        Action::Service(0, 1, false),
+    ]);
+}
+
+#[test]
 fn a_refused_listener_is_tried_again_in_time_and_alone() {
     let mut pair = Pair::new();
     pair.put("kind: Listener\nmetadata: { name: taken }\nspec: { protocol: HTTP, port: 81 }");
