@@ -241,7 +241,9 @@ impl Pair {
             self.check();
         } else if let Some(request) = self.envoy.outbox.pop_front() {
             if request.error_detail.is_some() {
-                let heard = std::mem::take(&mut self.envoy.unheard);
+                // Of this type: the answer for another one may still be under way, and get lost.
+                let kind = ResourceType::of_type_url(&request.type_url).unwrap();
+                let heard = self.envoy.unheard.extract_if(.., |unheard| unheard.0 == kind);
                 self.envoy.refused_alone.extend(heard);
             }
             self.session.handle_request(self.now, &request, &mut self.ledger);
@@ -896,6 +898,24 @@ fn what_a_refused_response_may_have_brought_stands_in() {
         Action::Steps(1),
         Action::Poison(3, false),
         Action::Service(0, 1, false),
+    ]);
+}
+
+#[test]
+fn a_refusal_that_was_lost_behind_another_one_is_asked_for_again() {
+    run(vec![
+        Action::Route(0, 2, 0),
+        Action::RemoveService(0),
+        Action::Publish,
+        Action::Route(2, 2, 0),
+        Action::Service(0, 1, false),
+        Action::Route(0, 3, 0),
+        Action::Poison(2, true),
+        Action::Steps(3),
+        Action::Poison(3, false),
+        Action::Publish,
+        Action::Steps(7),
+        Action::Reconnect(false),
     ]);
 }
 
