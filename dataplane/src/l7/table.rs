@@ -80,9 +80,10 @@ struct Table {
     clusters: BTreeSet<Arc<str>>,
 }
 
-/// What a version is made of: a host, and its matches and rules as they stand in the table.
+/// What a version is made of: a host, and its routes by name with their matches and rules as they
+/// stand in the table.
 #[derive(serde::Serialize)]
-struct Part(String, Vec<(HttpMatch, HttpRule)>);
+struct Part(String, Vec<(String, HttpMatch, HttpRule)>);
 
 impl Table {
     /// Adds a host whose virtual host answers for `domain`.
@@ -106,9 +107,10 @@ impl Table {
                 origins: &mut self.origins,
                 clusters: &mut self.clusters,
             };
-            translated.push(one(rule, m, rule_index, position, &mut sink));
+            let route = one(rule, m, rule_index, position, &mut sink);
             let bare = HttpRule { matches: Vec::new(), ..rule.clone() };
-            part.1.push((m.clone(), bare));
+            part.1.push((route.name.clone(), m.clone(), bare));
+            translated.push(route);
         }
         if !translated.last().is_some_and(takes_everything) {
             translated.push(not_found());
