@@ -80,9 +80,10 @@ impl Cluster {
     /// When a node does not start, join or become a voter.
     pub fn form(&mut self) -> Result<()> {
         self.members[0].up(&[])?;
+        // Printed once the context file is written, which the commands that follow need.
+        let first = self.members[0].join_line()?;
         for index in 1..self.members.len() {
-            let line =
-                if index == 1 { self.members[0].join_line()? } else { self.new_join_line()? };
+            let line = if index == 1 { first.clone() } else { self.new_join_line()? };
             self.members[index].join(&line)?;
         }
         self.wait_voters(self.members.len(), VOTERS_MAX)
