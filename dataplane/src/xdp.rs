@@ -1,8 +1,11 @@
 //! L4 by XDP: TCP and UDP listeners carried by full NAT in the kernel.
 //!
 //! ```text
-//! Desired ─▶ plan ─▶ slots ─▶ table ─▶ generation ─▶ kernel      (pure up to table)
-//!    actor ─────────── engine ──────────── program
+//! Desired ─▶ planner ─▶ slots ─▶ image ─▶ generation ─▶ kernel      (pure up to image)
+//!    actor ────────────── engine ─────────── program
+//!
+//! Each step costs what changed, not what there is: the planner tells which frontends differ, the
+//! image which records, and only these are written to the copy that is put in force next.
 //! ```
 //! What is carried and what is not, with the reason, goes out as an [`L4Placement`]; what is not
 //! carried here is Envoy's. Kernel state is pinned and outlives the process: established
@@ -12,16 +15,20 @@ pub mod actor;
 pub mod addresses;
 pub mod engine;
 pub mod generation;
+pub mod image;
 pub mod judge;
+pub mod lookup;
 pub mod maglev;
 pub mod neighbours;
 pub mod pins;
 pub mod placement;
 pub mod plan;
+pub mod planner;
 pub mod program;
+pub mod record;
+pub mod sheet;
 pub mod slots;
 pub mod statistics;
-pub mod table;
 
 pub use actor::{XdpActor, XdpArguments, XdpMessage};
 pub use engine::{Engine, Settings};

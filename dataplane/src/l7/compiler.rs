@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use imbl::{OrdMap, ordmap::DiffItem};
 use model::{
     Change, EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::EngineChoice,
 };
@@ -21,6 +22,7 @@ use super::{
     secret, table,
     world::{ResourceDelta, World},
 };
+use crate::xdp::Placement;
 
 /// What does not change while the data plane runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +44,8 @@ pub struct Input {
     pub config: Snapshot,
     /// Endpoints that get nothing new.
     pub unhealthy: Arc<BTreeSet<EndpointId>>,
-    /// TCP and UDP listeners that XDP carries, which are not Envoy's.
-    pub carried_by_xdp: Arc<BTreeSet<ObjectKey>>,
+    /// TCP and UDP listeners that XDP decided on; those that it carries are not Envoy's.
+    pub placements: OrdMap<ObjectKey, Placement>,
     /// TCP and UDP listeners on which XDP is yet to decide: new ones are held back.
     pub undecided: Arc<BTreeSet<ObjectKey>>,
 }
@@ -134,10 +136,12 @@ impl Compiler {
             let flapped = self.input.unhealthy.symmetric_difference(&input.unhealthy);
             affected.endpoints.extend(flapped.map(|endpoint| endpoint.service.clone()));
         }
-        if !Arc::ptr_eq(&self.input.carried_by_xdp, &input.carried_by_xdp) {
-            let moved = self.input.carried_by_xdp.symmetric_difference(&input.carried_by_xdp);
-            affected.listeners.extend(moved.cloned());
-        }
+        affected.listeners.extend(self.input.placements.diff(&input.placements).map(|item| {
+            let (DiffItem::Add(key, _)
+            | DiffItem::Remove(key, _)
+            | DiffItem::Update { new: (key, _), .. }) = item;
+            key.clone()
+        }));
         if !Arc::ptr_eq(&self.input.undecided, &input.undecided) {
             let decided = self.input.undecided.symmetric_difference(&input.undecided);
             affected.listeners.extend(decided.cloned());
@@ -243,7 +247,8 @@ impl Compiler {
                 EngineChoice::Envoy => true,
                 EngineChoice::Xdp => false,
                 EngineChoice::Auto => {
-                    !self.input.carried_by_xdp.contains(key) && !self.is_held_back(key)
+                    self.input.placements.get(key) != Some(&Placement::Carried)
+                        && !self.is_held_back(key)
                 }
             }
     }

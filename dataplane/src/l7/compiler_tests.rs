@@ -115,8 +115,11 @@ fn apply(input: &mut Input, step: Step) {
             input.unhealthy = Arc::new(endpoints.into_iter().map(id).collect());
         }
         Step::Carried(listeners) => {
-            let key = |n: u8| -> ObjectKey { format!("Listener/default/l{n}").parse().unwrap() };
-            input.carried_by_xdp = Arc::new(listeners.into_iter().map(key).collect());
+            let placed = |n: u8| {
+                let key: ObjectKey = format!("Listener/default/l{n}").parse().unwrap();
+                (key, Placement::Carried)
+            };
+            input.placements = listeners.into_iter().map(placed).collect();
         }
     }
 }

@@ -197,7 +197,8 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
         Ok(plan) => {
             let placement = judge::placement(&desired.config, &plan, engine.attachments());
             let installed = engine.attachments().values().all(Result::is_ok);
-            Outcome { placement, notes: plan.notes, installed }
+            let notes = plan.notes.values().flatten().cloned().collect();
+            Outcome { placement, notes, installed }
         }
         Err(error) => failed(&error),
     }
@@ -205,14 +206,17 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
 
 /// Publishes the counters, and tells whether a reconcile is called for.
 fn look(engine: &Mutex<Option<Engine>>) -> bool {
-    let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(engine) = slot.as_mut() else { return true };
-    engine.resolve_neighbours();
-    match engine.statistics() {
+    let (counted, stale) = {
+        let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(engine) = slot.as_mut() else { return true };
+        engine.resolve_neighbours();
+        (engine.statistics(), engine.is_stale())
+    };
+    match counted {
         Ok(counted) => statistics::publish(&counted),
         Err(error) => tracing::warn!(error = %chain(&error), "XDP counters were not read"),
     }
-    engine.is_stale()
+    stale
 }
 
 /// Writes an error with its sources.

@@ -9,19 +9,21 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{COUNTER_WORDS, STATS_WORDS, stat};
-use model::{ObjectKey, Revision};
+use ebpf_common::layout::{STATS_WORDS, stat};
+use model::Revision;
 
 use super::{
     addresses::{self, Fixed},
-    generation::{self, InstallError},
+    generation::{self, Generations, InstallError},
+    image::Image,
     neighbours::Neighbours,
     pins::{PinFolder, PinsError},
-    plan::{Frontend, L4Plan, NodeView, plan},
+    plan::{Frontend, L4Plan},
+    planner::Planner,
     program::{LoadError, Mode, Program},
-    slots::{Slot, Slots},
+    record,
+    slots::Slots,
     statistics::{ListenerCounters, Statistics, sum},
-    table::{self, MaglevCache},
 };
 use crate::desired::Desired;
 
@@ -61,22 +63,17 @@ pub type Attachment = Result<Mode, String>;
 pub struct Engine {
     settings: Settings,
     program: Program,
-    node: NodeView,
+    planner: Planner,
     slots: Slots,
-    cache: MaglevCache,
+    image: Image,
+    generations: Generations,
+    /// Frontends of which the image lacks what the plan says.
+    behind: BTreeSet<Frontend>,
     neighbours: Neighbours,
     attachments: BTreeMap<String, Attachment>,
-    running: Option<Running>,
+    /// What is in force; `None` until this process has put something in force.
+    running: Option<Revision>,
     generation: u64,
-}
-
-/// What is in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Running {
-    plan: L4Plan,
-    slots: Vec<Slot>,
-    node: NodeView,
-    revision: Revision,
 }
 
 impl Engine {
@@ -88,14 +85,17 @@ impl Engine {
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
         let mut program = Program::load(settings.pins.clone())?;
         let left = generation::read(&program.config()?)?.unwrap_or_default();
-        let generation = left.first().map_or(0, |record| table::read_header(record).generation);
-        let slots = Slots::restored(table::read_slots(&left), Instant::now());
+        let generation = left.first().map_or(0, |record| record::to_header(record).generation);
+        let slots = Slots::restored(record::read_slots(&left), Instant::now());
+        let behind = slots.frontends().collect();
         Ok(Self {
             settings,
             program,
-            node: NodeView::default(),
+            planner: Planner::default(),
             slots,
-            cache: MaglevCache::default(),
+            image: Image::default(),
+            generations: Generations::default(),
+            behind,
             neighbours: Neighbours::new(),
             attachments: BTreeMap::new(),
             running: None,
@@ -108,49 +108,57 @@ impl Engine {
     /// # Errors
     /// Returns what was refused; what ran before still runs.
     pub fn reconcile(&mut self, desired: &Desired) -> Result<L4Plan, EngineError> {
-        self.node = addresses::read(&self.settings.interfaces, self.settings.addresses)
+        let node = addresses::read(&self.settings.interfaces, self.settings.addresses)
             .map_err(EngineError::Addresses)?;
-        let plan = plan(&desired.config, &desired.unhealthy, &self.node);
-        let (slots, fresh) = self.slots.assign(&plan, Instant::now());
-        let wanted = Running {
-            plan: L4Plan { revision: Revision::ZERO, ..plan.clone() },
-            slots,
-            node: self.node.clone(),
-            revision: plan.revision,
-        };
-        let same = self.running.as_ref().is_some_and(|running| {
-            running.plan.carried == wanted.plan.carried
-                && running.slots == wanted.slots
-                && running.node == wanted.node
-        });
-        if !same {
-            self.swap(&plan, &wanted, &fresh)?;
+        let touched = self.planner.update(&desired.config, &desired.unhealthy, &node);
+        // Before the first packets, so that they find the way.
+        let touched_addresses = self.endpoint_addresses(&touched);
+        self.neighbours.resolve(&touched_addresses);
+        self.behind.extend(touched);
+        self.image.set_node(&node);
+        self.draw(Instant::now())?;
+        if self.running.is_none() || self.image.is_changed() {
+            self.swap()?;
         }
-        self.running = Some(wanted);
+        self.running = Some(self.planner.plan().revision);
         self.attach();
-        Ok(plan)
+        Ok(self.planner.plan().clone())
     }
 
-    fn swap(&mut self, plan: &L4Plan, wanted: &Running, fresh: &[u32]) -> Result<(), EngineError> {
-        // Before the first packets, so that they find the way.
-        self.neighbours.resolve(&endpoint_addresses(plan));
-        {
-            let mut counters = self.program.counters()?;
-            let cpus = aya::util::nr_cpus().map_err(|(_, error)| EngineError::Addresses(error))?;
-            for slot in fresh {
-                let zero = aya::maps::PerCpuValues::try_from(vec![[0u64; COUNTER_WORDS]; cpus])
-                    .map_err(EngineError::Addresses)?;
-                counters
-                    .set(*slot, zero, 0)
-                    .map_err(|source| LoadError::Map { name: "counters", source })?;
+    /// Brings the image in line with the plan.
+    fn draw(&mut self, now: Instant) -> Result<(), EngineError> {
+        let carried = &self.planner.plan().carried;
+        let (wanted, gone): (Vec<Frontend>, Vec<Frontend>) =
+            self.behind.iter().partition(|frontend| carried.contains_key(*frontend));
+        for frontend in gone {
+            if let Some(slot) = self.slots.drain(frontend, now) {
+                self.image.put(frontend, slot, None);
             }
+            self.behind.remove(&frontend);
         }
-        let mut records = table::build(plan, &wanted.slots, &wanted.node, &mut self.cache);
-        let generation = self.generation + 1;
-        table::stamp(&mut records, generation);
-        generation::install(&mut self.program.config()?, &records)?;
+        for frontend in self.slots.release_drained(now) {
+            self.image.remove(&frontend);
+        }
+        for frontend in wanted {
+            let taken = self.slots.take(frontend);
+            if let Some(evicted) = taken.evicted {
+                self.image.remove(&evicted);
+            }
+            if taken.fresh {
+                self.program.clear_counters(taken.slot)?;
+            }
+            self.image.put(frontend, taken.slot, Some(carried[&frontend].clone()));
+            self.behind.remove(&frontend);
+        }
+        Ok(())
+    }
+
+    fn swap(&mut self) -> Result<(), EngineError> {
+        let (generation, revision) = (self.generation + 1, self.planner.plan().revision);
+        self.image.stamp(generation, revision.0);
+        self.generations.install(&mut self.program.config()?, self.image.sheet())?;
         self.generation = generation;
-        tracing::debug!(generation, revision = %plan.revision, records = records.len(), "XDP maps swapped");
+        tracing::debug!(generation, %revision, "XDP maps swapped");
         Ok(())
     }
 
@@ -195,9 +203,9 @@ impl Engine {
 
     /// Keeps the endpoints' link addresses known.
     pub fn resolve_neighbours(&mut self) {
-        if let Some(running) = &self.running {
-            self.neighbours.resolve(&endpoint_addresses(&running.plan));
-        }
+        let all = self.planner.plan().carried.keys().copied().collect();
+        let addresses = self.endpoint_addresses(&all);
+        self.neighbours.resolve(&addresses);
     }
 
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an
@@ -205,7 +213,7 @@ impl Engine {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         let addresses = addresses::read(&self.settings.interfaces, self.settings.addresses);
-        addresses.is_ok_and(|node| node != self.node)
+        addresses.is_ok_and(|node| node != *self.planner.node())
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
             || self.slots.next_release().is_some_and(|at| at <= Instant::now())
     }
@@ -221,26 +229,20 @@ impl Engine {
                 map.get(&0, 0).map_err(|source| LoadError::Map { name: "statistics", source })?;
             values.iter().copied().collect()
         };
-        let names: BTreeMap<Frontend, ObjectKey> = self
-            .running
-            .iter()
-            .flat_map(|running| &running.plan.carried)
-            .map(|carried| (carried.frontend, carried.listener.clone()))
-            .collect();
-        let slots = self.running.as_ref().map(|running| running.slots.clone()).unwrap_or_default();
+        let plan = self.planner.plan();
         let counters = self.program.counters()?;
-        let mut listeners = Vec::with_capacity(names.len());
-        for slot in slots {
-            let Some(listener) = names.get(&slot.frontend) else { continue };
+        let mut listeners = Vec::with_capacity(plan.carried.len());
+        for (frontend, carried) in &plan.carried {
+            let Some(slot) = self.slots.get(frontend) else { continue };
             let values = counters
-                .get(&slot.slot, 0)
+                .get(&slot, 0)
                 .map_err(|source| LoadError::Map { name: "counters", source })?;
             let words = sum(&values.iter().copied().collect::<Vec<_>>());
-            listeners.push(ListenerCounters { listener: listener.to_string(), words });
+            listeners.push(ListenerCounters { listener: carried.listener.to_string(), words });
         }
         Ok(Statistics {
             generation: self.generation,
-            revision: self.running.as_ref().map_or(0, |running| running.revision.0),
+            revision: self.running.map_or(0, |revision| revision.0),
             generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
             words: sum(&cpus),
             listeners,
@@ -258,12 +260,14 @@ impl Engine {
     pub fn program(&mut self) -> &mut Program {
         &mut self.program
     }
-}
 
-fn endpoint_addresses(plan: &L4Plan) -> BTreeSet<IpAddr> {
-    plan.carried
-        .iter()
-        .flat_map(|carried| carried.v4.iter().chain(&carried.v6))
-        .map(|backend| backend.address.ip())
-        .collect()
+    fn endpoint_addresses(&self, frontends: &BTreeSet<Frontend>) -> BTreeSet<IpAddr> {
+        let carried = &self.planner.plan().carried;
+        frontends
+            .iter()
+            .filter_map(|frontend| carried.get(frontend))
+            .flat_map(|carried| carried.backends())
+            .map(|backend| backend.address.ip())
+            .collect()
+    }
 }

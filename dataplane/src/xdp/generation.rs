@@ -1,8 +1,9 @@
 //! Puts a configuration into the kernel as a whole, and reads the one in force back.
 //!
-//! A new inner map is made, filled through one mapping, and put into the single slot of the outer
-//! map. The kernel returns from that after an RCU grace period, so no packet sees the older
-//! configuration any more once [`install`] has returned.
+//! Two inner maps stand ready. The one that is not in force is brought up to date through its
+//! mapping and put into the single slot of the outer map. The kernel returns from that after an
+//! RCU grace period, so no packet sees the older one any more once [`Generations::install`] has
+//! returned, and it may be written again.
 
 use std::{
     ffi::c_void,
@@ -13,6 +14,8 @@ use std::{
 
 use aya::maps::{ArrayOfMaps, MapData, MapError};
 use ebpf_common::layout::{CONFIG_INNER_FLAGS, Record};
+
+use super::sheet::{COPIES, Lacking, Sheet};
 
 /// `BPF_MAP_CREATE` and `BPF_MAP_TYPE_ARRAY` (include/uapi/linux/bpf.h).
 const BPF_MAP_CREATE: libc::c_int = 0;
@@ -37,19 +40,59 @@ pub enum InstallError {
     Slot(#[source] MapError),
 }
 
-/// Puts a configuration in force.
-///
-/// # Errors
-/// Returns what the kernel refused.
-pub fn install(
-    outer: &mut ArrayOfMaps<&mut MapData, MapData>,
-    records: &[Record],
-) -> Result<(), InstallError> {
-    let inner = create(records.len())
-        .map_err(|source| InstallError::Create { records: records.len(), source })?;
-    Mapping::new(inner.as_fd(), records.len(), true).map_err(InstallError::Memory)?.fill(records);
-    let inner = MapData::from_fd(inner).map_err(InstallError::Slot)?;
-    outer.set(0, &inner, 0).map_err(InstallError::Slot)
+/// The inner maps.
+#[derive(Debug, Default)]
+pub struct Generations {
+    copies: [Option<Inner>; COPIES],
+    /// Which one is in force, or may be.
+    current: usize,
+}
+
+#[derive(Debug)]
+struct Inner {
+    map: MapData,
+    mapping: Mapping,
+}
+
+impl Generations {
+    /// Puts the records in force.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused; what was in force before still is.
+    pub fn install(
+        &mut self,
+        outer: &mut ArrayOfMaps<&mut MapData, MapData>,
+        sheet: &mut Sheet,
+    ) -> Result<(), InstallError> {
+        let spare = (self.current + 1) % COPIES;
+        let length = sheet.records().len();
+        let copy = &mut self.copies[spare];
+        if copy.as_ref().is_none_or(|inner| inner.mapping.records != length) {
+            *copy = Some(Inner::new(length)?);
+        }
+        let inner = copy.as_mut().expect("made above");
+        match sheet.take_lacking(spare) {
+            Lacking::All => inner.mapping.fill(sheet.records()),
+            Lacking::Some(indexes) => {
+                for index in indexes {
+                    inner.mapping.set(index as usize, sheet.get(index));
+                }
+            }
+        }
+        outer.set(0, &inner.map, 0).map_err(InstallError::Slot)?;
+        self.current = spare;
+        sheet.settled();
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn new(records: usize) -> Result<Self, InstallError> {
+        let fd = create(records).map_err(|source| InstallError::Create { records, source })?;
+        let mapping = Mapping::new(fd.as_fd(), records, true).map_err(InstallError::Memory)?;
+        let map = MapData::from_fd(fd).map_err(InstallError::Slot)?;
+        Ok(Self { map, mapping })
+    }
 }
 
 /// Reads the configuration in force; `None` when there is none.
@@ -110,6 +153,7 @@ fn create(records: usize) -> io::Result<OwnedFd> {
 }
 
 /// The memory of an inner map in this process.
+#[derive(Debug)]
 struct Mapping {
     start: NonNull<c_void>,
     records: usize,
@@ -138,22 +182,30 @@ impl Mapping {
         Ok(Self { start, records })
     }
 
-    fn fill(&self, records: &[Record]) {
+    fn fill(&mut self, records: &[Record]) {
         assert!(records.len() <= self.records);
-        // SAFETY: the mapping is that long, page-aligned and writable; nobody else has it yet.
-        unsafe {
-            self.start
-                .cast::<Record>()
-                .as_ptr()
-                .copy_from_nonoverlapping(records.as_ptr(), records.len());
-        }
+        // SAFETY: the mapping is that long, page-aligned and writable; the map is not in force.
+        unsafe { self.first().copy_from_nonoverlapping(records.as_ptr(), records.len()) };
+    }
+
+    fn set(&mut self, index: usize, record: &Record) {
+        assert!(index < self.records);
+        // SAFETY: as above, and the index is within the mapping.
+        unsafe { self.first().add(index).write(*record) };
+    }
+
+    fn first(&self) -> *mut Record {
+        self.start.cast::<Record>().as_ptr()
     }
 
     fn records(&self) -> &[Record] {
         // SAFETY: the mapping is that long and page-aligned; a map in force is not written.
-        unsafe { std::slice::from_raw_parts(self.start.cast::<Record>().as_ptr(), self.records) }
+        unsafe { std::slice::from_raw_parts(self.first(), self.records) }
     }
 }
+
+// SAFETY: the mapping belongs to its owner alone, and memory has no thread.
+unsafe impl Send for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {

@@ -1,7 +1,8 @@
 //! Which listeners the XDP program carries, and why the others are not carried.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
+use imbl::OrdMap;
 use model::{ObjectKey, Revision};
 
 /// Why XDP does not carry a listener. Envoy does then, unless nobody can.
@@ -77,13 +78,13 @@ pub enum Placement {
     NotCarried(NotCarried),
 }
 
-/// Where each TCP and UDP listener is carried.
+/// Where each TCP and UDP listener is carried. Cloning is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct L4Placement {
     /// The revision that it was decided for; `None` before the first decision.
     pub revision: Option<Revision>,
     /// The listeners.
-    pub listeners: BTreeMap<ObjectKey, Placement>,
+    pub listeners: OrdMap<ObjectKey, Placement>,
     /// What holds for all of them: mode and interfaces, or why there is no XDP.
     pub summary: String,
     /// Whether XDP is yet to decide on listeners that are not named here. Nobody should carry them

@@ -1,16 +1,17 @@
-//! The pure plan: from a configuration and what is known of health and of the node to the
-//! services that XDP carries, and a [`Placement`] for every TCP and UDP listener.
+//! The plan: what XDP carries of a configuration, and the decision on one listener (pure).
 //!
 //! Rules: endpoints of weight 0 and unhealthy ones get nothing; when all endpoints of a service
 //! are unhealthy, all are kept and a note says so (panic rule, as Envoy's); a listener is carried
-//! as a whole or not at all.
+//! as a whole or not at all. [`super::planner`] keeps a plan in step with what is desired.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
-use ebpf_common::layout::{SERVICES_MAX, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, UDP};
+use ebpf_common::layout::{SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, UDP};
+use imbl::OrdMap;
 use model::{
     EndpointId, Kind, Listener, ObjectKey, Revision, Snapshot,
     listener::{EngineChoice, ListenAddress},
@@ -62,74 +63,53 @@ pub struct Carried {
     pub v6: Vec<Weighted>,
 }
 
-/// What XDP should do.
+/// What XDP should do. Cloning is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct L4Plan {
     /// The configuration's revision.
     pub revision: Revision,
-    /// The listeners carried, ordered by key.
-    pub carried: Vec<Carried>,
+    /// The listeners carried.
+    pub carried: OrdMap<Frontend, Arc<Carried>>,
     /// Where each TCP and UDP listener is carried.
-    pub placements: BTreeMap<ObjectKey, Placement>,
-    /// Particulars for people.
-    pub notes: Vec<String>,
+    pub placements: OrdMap<ObjectKey, Placement>,
+    /// Particulars for people, by the listener that they concern.
+    pub notes: OrdMap<ObjectKey, Vec<String>>,
 }
 
-/// Makes the plan.
-#[must_use]
-pub fn plan(config: &Snapshot, unhealthy: &BTreeSet<EndpointId>, node: &NodeView) -> L4Plan {
-    let mut plan = L4Plan { revision: config.revision(), ..L4Plan::default() };
-    let mut routes: BTreeMap<(&str, &str), &[WeightedBackend]> = BTreeMap::new();
-    for (_, route) in config.l4_routes() {
-        for listener in &route.listeners {
-            routes.entry((&listener.namespace, &listener.name)).or_insert(&route.backends);
-        }
+impl Carried {
+    /// Walks over the endpoints of both families.
+    pub fn backends(&self) -> impl Iterator<Item = &Weighted> {
+        self.v4.iter().chain(&self.v6)
     }
-    let mut taken: BTreeMap<Frontend, ObjectKey> = BTreeMap::new();
-    for (key, listener) in config.listeners() {
-        if listener.protocol.is_http() {
-            continue;
-        }
-        let backends = routes.get(&(key.namespace.as_str(), key.name.as_str())).copied();
-        let carried = carry(key, listener, backends, config, unhealthy, node, &mut plan.notes)
-            .and_then(|carried| {
-                if plan.carried.len() == SERVICES_MAX / 2 {
-                    // The other half holds what is being drained.
-                    return Err(NotCarried::TooManyListeners { max: SERVICES_MAX / 2 });
-                }
-                match taken.insert(carried.frontend, key.clone()) {
-                    Some(other) => Err(NotCarried::Taken { other }),
-                    None => Ok(carried),
-                }
-            });
-        let placement = match carried {
-            Ok(carried) => {
-                plan.carried.push(carried);
-                Placement::Carried
-            }
-            Err(reason) => Placement::NotCarried(reason),
-        };
-        plan.placements.insert(key.clone(), placement);
-    }
-    plan
 }
 
-fn carry(
+/// What the decision on a listener is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grounds<'a> {
+    pub(super) config: &'a Snapshot,
+    pub(super) unhealthy: &'a BTreeSet<EndpointId>,
+    pub(super) node: &'a NodeView,
+}
+
+/// Decides whether XDP can carry a TCP or UDP listener, given the backends of its route.
+///
+/// # Errors
+/// Returns why it cannot.
+pub(super) fn carry(
     key: &ObjectKey,
     listener: &Listener,
     backends: Option<&[WeightedBackend]>,
-    config: &Snapshot,
-    unhealthy: &BTreeSet<EndpointId>,
-    node: &NodeView,
+    grounds: Grounds<'_>,
     notes: &mut Vec<String>,
 ) -> Result<Carried, NotCarried> {
+    let node = grounds.node;
     if listener.engine == EngineChoice::Envoy {
         return Err(NotCarried::EnvoyChosen);
     }
     if (SNAT_PORT_FIRST..=SNAT_PORT_LAST).contains(&listener.port) {
         return Err(NotCarried::ReservedPort { port: listener.port });
     }
-    let endpoints = endpoints(backends.ok_or(NotCarried::NoRoute)?, config, unhealthy, notes);
+    let endpoints = endpoints(backends.ok_or(NotCarried::NoRoute)?, grounds, notes);
     if endpoints.is_empty() {
         return Err(NotCarried::NoEndpoint);
     }
@@ -173,14 +153,13 @@ fn carry(
 /// Collects the endpoints that get traffic, with their share of the listener's.
 fn endpoints(
     backends: &[WeightedBackend],
-    config: &Snapshot,
-    unhealthy: &BTreeSet<EndpointId>,
+    grounds: Grounds<'_>,
     notes: &mut Vec<String>,
 ) -> BTreeMap<SocketAddr, u64> {
     let mut shares = BTreeMap::new();
     for backend in backends.iter().filter(|backend| backend.weight > 0) {
         let (namespace, name) = (&backend.service.namespace, &backend.service.name);
-        let Some(service) = config.service(namespace, name) else { continue };
+        let Some(service) = grounds.config.service(namespace, name) else { continue };
         let key = ObjectKey::new(Kind::Service, namespace, name);
         let all: Vec<(SocketAddr, u32)> = service
             .endpoints
@@ -192,7 +171,8 @@ fn endpoints(
             .iter()
             .copied()
             .filter(|(address, _)| {
-                !unhealthy.contains(&EndpointId { service: key.clone(), address: *address })
+                let id = EndpointId { service: key.clone(), address: *address };
+                !grounds.unhealthy.contains(&id)
             })
             .collect();
         let used = if healthy.is_empty() && !all.is_empty() {
@@ -211,7 +191,3 @@ fn endpoints(
     }
     shares
 }
-
-#[cfg(test)]
-#[path = "plan/tests.rs"]
-mod tests;

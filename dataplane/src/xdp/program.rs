@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ffi::CString, fmt, fs, io};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{ArrayOfMaps, MapData, MapError, PerCpuArray},
+    maps::{ArrayOfMaps, MapData, MapError, PerCpuArray, PerCpuValues},
     programs::{
         ProgramError, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
@@ -256,6 +256,18 @@ impl Program {
     ) -> Result<PerCpuArray<&mut MapData, [u64; COUNTER_WORDS]>, LoadError> {
         let map = self.ebpf.map_mut(COUNTERS_MAP).expect("the object has the map");
         map.try_into().map_err(|source| LoadError::Map { name: COUNTERS_MAP, source })
+    }
+
+    /// Sets the counters of a service slot to zero.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn clear_counters(&mut self, slot: u32) -> Result<(), LoadError> {
+        let failed = |source| LoadError::Map { name: COUNTERS_MAP, source };
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
+        let zero = PerCpuValues::try_from(vec![[0u64; COUNTER_WORDS]; cpus])
+            .map_err(|error| failed(MapError::IoError(error)))?;
+        self.counters()?.set(slot, zero, 0).map_err(failed)
     }
 
     /// Returns the statistics.

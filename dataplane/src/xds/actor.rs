@@ -4,7 +4,6 @@
 //! nothing again. Its death harms no traffic; configuration stands still until it is back.
 
 use std::{
-    collections::BTreeSet,
     future::pending,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -210,7 +209,7 @@ async fn compile(
             let input = Input {
                 config: latest.config.clone(),
                 unhealthy: latest.unhealthy.clone(),
-                carried_by_xdp: carried(&placed),
+                placements: placed.listeners.clone(),
                 undecided: Arc::new(held_back),
             };
             // A whole configuration takes a second; the runtime's threads have other work.
@@ -242,8 +241,4 @@ async fn compile(
             () = timer => tracing::warn!("XDP has not decided in time what it carries"),
         }
     }
-}
-
-fn carried(placement: &L4Placement) -> Arc<BTreeSet<ObjectKey>> {
-    Arc::new(placement.listeners.keys().filter(|key| placement.carries(key)).cloned().collect())
 }

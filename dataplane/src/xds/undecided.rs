@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{ObjectKey, Snapshot, listener::EngineChoice};
+use imbl::ordmap::DiffItem;
+use model::{Kind, ObjectKey, Snapshot, listener::EngineChoice};
 
 use crate::xdp::L4Placement;
 
@@ -21,6 +22,8 @@ const DECISION_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Undecided {
     until: BTreeMap<ObjectKey, Instant>,
     now: Option<Instant>,
+    config: Snapshot,
+    placement: L4Placement,
 }
 
 impl Undecided {
@@ -32,20 +35,39 @@ impl Undecided {
         placement: &L4Placement,
     ) -> BTreeSet<ObjectKey> {
         self.now = Some(now);
-        let open: BTreeSet<ObjectKey> = config
-            .listeners()
-            .filter(|(key, listener)| {
-                !listener.protocol.is_http()
-                    && listener.engine == EngineChoice::Auto
-                    && placement.is_undecided(key)
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        self.until.retain(|key, _| open.contains(key));
-        for key in &open {
-            self.until.entry(key.clone()).or_insert(now + DECISION_WITHIN);
+        let is_open = |key: &ObjectKey| {
+            let listener = config.listener(&key.namespace, &key.name);
+            placement.is_undecided(key)
+                && listener.is_some_and(|listener| {
+                    !listener.protocol.is_http() && listener.engine == EngineChoice::Auto
+                })
+        };
+        for key in self.concerned(config, placement) {
+            if is_open(&key) {
+                self.until.entry(key).or_insert(now + DECISION_WITHIN);
+            } else {
+                self.until.remove(&key);
+            }
         }
-        open.into_iter().filter(|key| self.until[key] > now).collect()
+        self.config = config.clone();
+        self.placement = placement.clone();
+        self.until.iter().filter(|(_, until)| **until > now).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Returns the listeners for which the answer may be another than at the last update.
+    fn concerned(&self, config: &Snapshot, placement: &L4Placement) -> BTreeSet<ObjectKey> {
+        if self.placement.deciding != placement.deciding {
+            let open = self.until.keys();
+            return config.listeners().map(|(key, _)| key).chain(open).cloned().collect();
+        }
+        let changed = self.config.diff(config).into_iter().map(|change| change.key());
+        let decided = self.placement.listeners.diff(&placement.listeners).map(|item| {
+            let (DiffItem::Add(key, _)
+            | DiffItem::Remove(key, _)
+            | DiffItem::Update { new: (key, _), .. }) = item;
+            key.clone()
+        });
+        changed.filter(|key| key.kind == Kind::Listener).chain(decided).collect()
     }
 
     /// Returns when a wait ends that had not ended at the last update.
@@ -112,7 +134,7 @@ mod tests {
         assert_eq!(undecided.next_timeout(), Some(later + DECISION_WITHIN), "no busy loop");
 
         let b = both.listeners().find(|(key, _)| key.name == "b").unwrap().0.clone();
-        let listeners = BTreeMap::from([(b, Placement::Carried)]);
+        let listeners = imbl::OrdMap::from_iter([(b, Placement::Carried)]);
         let decided = L4Placement { listeners, ..L4Placement::undecided() };
         assert!(undecided.update(end, &both, &decided).is_empty());
         assert_eq!(undecided.next_timeout(), None);

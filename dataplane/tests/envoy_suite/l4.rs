@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use dataplane::xdp::{L4Placement, NotCarried, Placement};
+use imbl::OrdMap;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -60,7 +61,8 @@ async fn envoy_carries_tcp_until_xdp_does() {
     eventually("only b", async || (greeting(port).await? == "b").then_some(())).await;
 
     // XDP takes it over: Envoy closes the port.
-    let listeners = BTreeMap::from([("Listener/default/l4".parse().unwrap(), Placement::Carried)]);
+    let listeners =
+        OrdMap::from_iter([("Listener/default/l4".parse().unwrap(), Placement::Carried)]);
     let carried = L4Placement { listeners, ..L4Placement::default() };
     plane.placement.send_replace(Arc::new(carried));
     eventually("the port to close", async || {

@@ -1,0 +1,212 @@
+//! A reader of its own finds in the records what was put into the image, however it got there.
+
+use std::net::SocketAddr;
+
+use ebpf_common::{
+    hash,
+    layout::{Record, TCP, UDP},
+};
+use model::{Kind, ObjectKey};
+use proptest::prelude::*;
+
+use super::*;
+use crate::xdp::{
+    record::{read_slots, to_backend, to_entry, to_maglev},
+    slots::Slot,
+};
+
+fn backends(first: usize, count: usize, v6: bool) -> Vec<Weighted> {
+    (first..first + count)
+        .map(|n| {
+            let ip: IpAddr = if v6 {
+                format!("fd00::{n:x}").parse().unwrap()
+            } else {
+                format!("10.9.{}.{}", n >> 8, n & 255).parse().unwrap()
+            };
+            Weighted { address: SocketAddr::new(ip, 8000), weight: 1 + n as u64 % 5 }
+        })
+        .collect()
+}
+
+fn frontend(n: usize) -> Frontend {
+    Frontend {
+        address: (!n.is_multiple_of(3))
+            .then(|| format!("10.8.{}.{}", n >> 8, n & 255).parse().unwrap()),
+        port: 1000 + n as u16,
+        protocol: if n.is_multiple_of(2) { TCP } else { UDP },
+    }
+}
+
+fn carried(n: usize, first: usize, count: usize) -> Arc<Carried> {
+    Arc::new(Carried {
+        listener: ObjectKey::new(Kind::Listener, "default", format!("l{n}")),
+        frontend: frontend(n),
+        v4: backends(first, count, false),
+        v6: backends(first, count / 2, true),
+    })
+}
+
+fn node(last: u8) -> NodeView {
+    NodeView {
+        local: [format!("10.0.0.{last}"), "fd00::1".to_owned()]
+            .into_iter()
+            .map(|ip| ip.parse().unwrap())
+            .collect(),
+        source_v4: Some(format!("10.0.0.{last}").parse().unwrap()),
+        source_v6: None,
+        listen: None,
+    }
+}
+
+/// The lookup as the kernel does it.
+fn find(records: &[Record], key: EntryKey) -> Option<Entry> {
+    let header = to_header(&records[0]);
+    let hash = hash::entry(&key, header.seed);
+    [hash as u32, (hash >> 32) as u32].into_iter().find_map(|half| {
+        let entry = to_entry(&records[(header.table_start + (half & header.table_mask)) as usize]);
+        (entry.key == key).then_some(entry)
+    })
+}
+
+fn check_pool(records: &[Record], pool: &Pool, backends: &[Weighted]) {
+    let table = maglev::table(backends);
+    assert_eq!(pool.maglev_size as usize, table.len());
+    for (index, number) in table.iter().enumerate() {
+        let record = &records[pool.maglev_start as usize + index / MAGLEV_PER_RECORD as usize];
+        assert_eq!(to_maglev(record).backends[index % MAGLEV_PER_RECORD as usize], *number);
+    }
+    for (number, backend) in backends.iter().enumerate() {
+        let found = to_backend(&records[pool.backends_start as usize + number]);
+        assert_eq!(found.address, backend.address.ip().into());
+        assert_eq!(found.port_be, backend.address.port().to_be());
+    }
+}
+
+/// What the image should hold: slot and endpoints of each service.
+type Model = BTreeMap<Frontend, (u32, Option<Arc<Carried>>)>;
+
+fn check(records: &[Record], model: &Model, last: u8) {
+    let mut entries = 0;
+    for (frontend, (slot, carried)) in model {
+        let entry = find(records, service_key(frontend)).expect("the service");
+        assert_eq!((entry.slot, entry.draining), (*slot, u32::from(carried.is_none())));
+        let [v4, v6] = carried.as_ref().map_or([&[][..]; 2], |c| [&c.v4[..], &c.v6[..]]);
+        check_pool(records, &entry.v4, v4);
+        check_pool(records, &entry.v6, v6);
+        for backend in v4.iter().chain(v6) {
+            assert!(find(records, backend_key(*slot, frontend.protocol, backend)).is_some());
+        }
+        entries += 1 + v4.len() + v6.len();
+    }
+    for local in node(last).local {
+        assert!(find(records, local_key(local)).is_some());
+        entries += 1;
+    }
+    let header = to_header(&records[0]);
+    let start = header.table_start as usize;
+    let found = records[start..=start + header.table_mask as usize]
+        .iter()
+        .filter(|record| to_entry(record).key.kind != 0)
+        .count();
+    assert_eq!(found, entries, "nothing is left of what went");
+    assert!(found * 2 <= header.table_mask as usize + 1, "at most half full");
+    let mut slots = read_slots(records);
+    slots.sort_by_key(|slot| slot.frontend);
+    let wanted: Vec<Slot> = model
+        .iter()
+        .map(|(frontend, (slot, carried))| Slot {
+            frontend: *frontend,
+            slot: *slot,
+            draining: carried.is_none(),
+        })
+        .collect();
+    assert_eq!(slots, wanted);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(usize, usize, usize),
+    Drain(usize),
+    Remove(usize),
+    Node(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..60usize, 0..4usize, 0..12usize).prop_map(|(n, first, count)| Step::Put(n, first, count)),
+        1 => (0..60usize).prop_map(Step::Drain),
+        2 => (0..60usize).prop_map(Step::Remove),
+        1 => (1..4u8).prop_map(Step::Node),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn the_image_holds_what_was_put_last(steps in prop::collection::vec(step(), 1..160)) {
+        let (mut image, mut model, mut last) = (Image::default(), Model::new(), 1);
+        image.set_node(&node(last));
+        for step in steps {
+            match step {
+                Step::Put(n, first, count) => {
+                    let what = carried(n, first, count);
+                    image.put(frontend(n), n as u32, Some(what.clone()));
+                    model.insert(frontend(n), (n as u32, Some(what)));
+                }
+                Step::Drain(n) => {
+                    if let Some((slot, carried)) = model.get_mut(&frontend(n)) {
+                        *carried = None;
+                        image.put(frontend(n), *slot, None);
+                    }
+                }
+                Step::Remove(n) => {
+                    model.remove(&frontend(n));
+                    image.remove(&frontend(n));
+                }
+                Step::Node(ip) => {
+                    last = ip;
+                    image.set_node(&node(last));
+                }
+            }
+            image.stamp(42, 3);
+            check(image.sheet().records(), &model, last);
+        }
+        let header = to_header(image.sheet().get(0));
+        prop_assert_eq!((header.generation, header.revision), (42, 3));
+        for frontend in model.keys() {
+            image.remove(frontend);
+        }
+        prop_assert!(image.pools.is_empty() && image.services.is_empty());
+    }
+}
+
+#[test]
+fn a_change_of_one_service_among_thousands_writes_few_records() {
+    const SERVICES: usize = 4_000;
+    let mut image = Image::default();
+    image.set_node(&node(1));
+    for n in 0..SERVICES {
+        image.put(frontend(n), n as u32, Some(carried(n, n, 4)));
+    }
+    image.stamp(1, 1);
+    let _everything = image.sheet().take_lacking(0);
+    image.put(frontend(7), 7, Some(carried(7, 7, 5)));
+    image.stamp(2, 2);
+    let super::super::sheet::Lacking::Some(written) = image.sheet().take_lacking(0) else {
+        panic!("everything")
+    };
+    assert!(written.len() < 100, "{} records", written.len());
+}
+
+#[test]
+fn what_is_put_again_as_it_was_is_no_change() {
+    let mut image = Image::default();
+    image.set_node(&node(1));
+    image.put(frontend(1), 1, Some(carried(1, 0, 4)));
+    image.stamp(1, 1);
+    image.sheet().settled();
+    image.put(frontend(1), 1, Some(carried(1, 0, 4)));
+    image.set_node(&node(1));
+    assert!(!image.is_changed());
+}
