@@ -5,7 +5,7 @@
 //!       ├ xds         Envoy's configuration server     default
 //!       ├ envoy       the Envoy process                retried for ever, at growing waits
 //!       ├ subscriber  session with a control node      default
-//!       ├ recorder    last known good on disk          default
+//!       ├ recorder    last known good and refusals     default
 //!       └ admin       metrics and status               default
 //! ```
 //! What must survive an actor stands here, in channels and locks that each incarnation is given:
@@ -16,7 +16,10 @@
 mod children;
 mod status;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, Mutex as Lock, OnceLock},
+    time::Instant,
+};
 
 use runtime::{
     durable::{self, DurableError},
@@ -35,9 +38,10 @@ use tokio::{
 use crate::{
     config::Config,
     desired::{Changed, Desired, DesiredReceiver},
-    lkg::{RecorderStatus, Store, StoreError},
+    lkg::{RecorderStatus, RefusalStore, Store, StoreError},
     subscriber::{PushStatus, ReportBook},
     xdp::{L4Placement, pins::PinsError},
+    xds::Ledger,
 };
 
 pub use status::Status;
@@ -136,13 +140,15 @@ impl DataPlane {
         let lock = PidLock::acquire(&config.lock_file())?;
         let identity = identity(&config)?;
         let (store, restored) = Store::open(&config.state_dir, identity.cluster().clone())?;
+        let (refusals, standing) =
+            RefusalStore::open(&config.state_dir, identity.cluster().clone());
         let desired = match restored {
             Some(config) => Desired::of(config, Changed::Restored),
             None => Desired::default(),
         };
         crate::metrics::describe();
         tracing::info!(peer = %identity.peer(), revision = %desired.revision,
-            objects = desired.config.len(), "data plane starts");
+            objects = desired.config.len(), refusals = standing.0.len(), "data plane starts");
 
         let (desired, desired_receiver) = watch::channel(Arc::new(desired));
         let (push, push_receiver) = watch::channel(PushStatus::default());
@@ -153,6 +159,8 @@ impl DataPlane {
             L4Placement::undecided()
         };
         let (placement, placement_receiver) = watch::channel(Arc::new(placement));
+        let ledger = Ledger::restore(Instant::now(), &standing);
+        let (standing, _) = watch::channel(Arc::new(standing));
         let reports = ReportBook::open();
         let plane = PlaneInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -178,6 +186,9 @@ impl DataPlane {
             desired_receiver,
             push: Arc::new(push),
             store: Arc::new(Mutex::new(store)),
+            refusals: Arc::new(Mutex::new(refusals)),
+            ledger: Arc::new(Lock::new(ledger)),
+            standing,
             recorder,
             placement,
             placement_receiver,

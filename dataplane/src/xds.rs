@@ -17,6 +17,6 @@ mod transfer;
 mod undecided;
 
 pub use actor::{XdsActor, XdsArguments, XdsMessage};
-pub use ledger::Ledger;
+pub use ledger::{Kept, Ledger, RefusedVersion, Standing};
 pub(crate) use sm::INSTANCE_FIELD;
 pub use transfer::Transferred;

@@ -63,7 +63,7 @@ impl World {
     }
 
     /// Sets or removes a resource; tells whether its content is another one than before.
-    pub(super) fn set(
+    pub(crate) fn set(
         &mut self,
         kind: ResourceType,
         name: &str,

@@ -26,7 +26,7 @@ const FORMAT: u32 = 1;
 const PREFIX: usize = 8;
 
 /// Longest record that is believed: the greatest frame of the push protocol.
-const RECORD_MAX: usize = runtime::push::MAX_FRAME;
+pub(super) const RECORD_MAX: usize = runtime::push::MAX_FRAME;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
@@ -116,11 +116,15 @@ pub fn encode_delta(from: &Snapshot, to: &Snapshot) -> Vec<u8> {
 }
 
 fn push(bytes: &mut Vec<u8>, record: &impl Serialize) {
-    let body = serde_json::to_vec(record).expect("records have string keys only");
+    push_body(bytes, &serde_json::to_vec(record).expect("records have string keys only"));
+}
+
+/// Appends a record.
+pub(super) fn push_body(bytes: &mut Vec<u8>, body: &[u8]) {
     let length = u32::try_from(body.len()).expect("a record is far below 4 GiB");
     bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    bytes.extend_from_slice(body);
 }
 
 /// Reads a journal of `cluster` as far as it is good.
@@ -200,7 +204,7 @@ fn put_all(config: &mut Snapshot, objects: Vec<Value>) -> Result<(), String> {
 }
 
 /// The body of the record at `at` and where the next one begins; `None` at the end.
-fn record(bytes: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, Damage> {
+pub(super) fn record(bytes: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, Damage> {
     let rest = &bytes[at..];
     if rest.is_empty() {
         return Ok(None);

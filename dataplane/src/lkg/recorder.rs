@@ -1,18 +1,20 @@
-//! The recorder: saves each desired configuration, after the engines have been told.
+//! The recorder: saves each desired configuration, after the engines have been told, and what Envoy
+//! refused of it.
 //!
-//! Owns the [`Store`]. Child of the root supervisor, restarted under a budget; its death means only
-//! that a later cold start finds an older configuration. A full disk is no failure: it is told,
-//! shown in the status, and tried again.
+//! Owns the [`Store`] and the [`RefusalStore`]. Child of the root supervisor, restarted under a
+//! budget; its death means only that a later cold start finds an older configuration, or offers
+//! again what was refused. A full disk is no failure: it is told, shown in the status, and tried
+//! again.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use model::Revision;
+use model::{Revision, Snapshot};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 
-use super::Store;
-use crate::{desired::DesiredReceiver, metrics as names, tasks::Task};
+use super::{RefusalStore, Store, StoreError};
+use crate::{desired::DesiredReceiver, metrics as names, tasks::Task, xds::Standing};
 
 /// Wait before a save that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -43,8 +45,12 @@ pub enum RecorderMessage {
 pub struct RecorderArguments {
     /// The store; kept by the root, so that a restart goes on where the last one was.
     pub store: Arc<Mutex<Store>>,
+    /// The store of the refusals; kept by the root for the same reason.
+    pub refusals: Arc<Mutex<RefusalStore>>,
     /// What is to be saved.
     pub desired: DesiredReceiver,
+    /// The refusals that are to be saved.
+    pub standing: watch::Receiver<Arc<Standing>>,
     /// Where the status goes.
     pub status: watch::Sender<RecorderStatus>,
 }
@@ -73,11 +79,19 @@ impl Actor for RecorderActor {
         myself: ActorRef<RecorderMessage>,
         arguments: RecorderArguments,
     ) -> Result<RecorderState, ActorProcessingErr> {
-        let mut desired = arguments.desired.clone();
+        let (mut desired, mut standing) = (arguments.desired.clone(), arguments.standing.clone());
         let waker = Task::spawn(async move {
             // The first look is at what stands already.
             desired.mark_changed();
-            while desired.changed().await.is_ok() {
+            standing.mark_changed();
+            loop {
+                let changed = tokio::select! {
+                    changed = desired.changed() => changed,
+                    changed = standing.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
                 if myself.call(|reply| RecorderMessage::Save { reply }, None).await.is_err() {
                     return;
                 }
@@ -121,37 +135,42 @@ async fn save(
 ) -> Result<(), ActorProcessingErr> {
     let arguments = &state.arguments;
     let config = arguments.desired.borrow().config.clone();
+    let standing = arguments.standing.borrow().clone();
     let revision = config.revision();
-    if revision == Revision::ZERO {
-        return Ok(());
-    }
     let mut store = Arc::clone(&arguments.store).lock_owned().await;
-    let saved = tokio::task::spawn_blocking(move || store.save(&config)).await?;
-    match saved {
-        Ok(written) => {
-            if written {
-                names::last_known_good(revision);
-            }
-            arguments.status.send_if_modified(|status| {
-                let next = RecorderStatus { revision, error: None };
-                let changed = *status != next;
-                *status = next;
-                changed
-            });
-        }
-        Err(error) => {
-            let words = chain(&error);
-            tracing::warn!(%revision, error = %words, "the configuration is not saved");
-            arguments.status.send_modify(|status| status.error = Some(words));
-            if !std::mem::replace(&mut state.waiting, true) {
-                myself.send_after(RETRY, || RecorderMessage::SaveAgain);
-            }
+    let mut refusals = Arc::clone(&arguments.refusals).lock_owned().await;
+    let work = move || (save_config(&mut store, &config), refusals.save(&standing));
+    let (config, refusals) = tokio::task::spawn_blocking(work).await?;
+    if config.as_ref().is_ok_and(|written| *written) {
+        names::last_known_good(revision);
+    }
+    let failures = [
+        config.as_ref().err().map(|error| chain(error)),
+        refusals.as_ref().err().map(|error| chain(error)),
+    ];
+    let error = failures.into_iter().flatten().reduce(|all, next| format!("{all}; {next}"));
+    if let Some(error) = &error {
+        tracing::warn!(%revision, error, "what is to survive a restart is not saved");
+        if !std::mem::replace(&mut state.waiting, true) {
+            myself.send_after(RETRY, || RecorderMessage::SaveAgain);
         }
     }
+    arguments.status.send_if_modified(|status| {
+        let saved = if config.is_ok() { revision } else { status.revision };
+        let next = RecorderStatus { revision: saved, error };
+        let changed = *status != next;
+        *status = next;
+        changed
+    });
     Ok(())
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// Saves a configuration, once one is known; tells whether anything was written.
+fn save_config(store: &mut Store, config: &Snapshot) -> Result<bool, StoreError> {
+    if config.revision() == Revision::ZERO { Ok(false) } else { store.save(config) }
+}
+
+fn chain(error: &dyn Error) -> String {
     match error.source() {
         Some(source) => format!("{error}: {}", chain(source)),
         None => error.to_string(),

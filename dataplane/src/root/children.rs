@@ -22,10 +22,10 @@ use crate::{
     desired::{Desired, DesiredReceiver},
     envoy::{self, EnvoyActor, EnvoyArguments},
     l7,
-    lkg::{RecorderActor, RecorderArguments, RecorderStatus, Store},
+    lkg::{RecorderActor, RecorderArguments, RecorderStatus, RefusalStore, Store},
     subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
     xdp::{self, L4Placement, PinFolder, XdpActor, XdpArguments, pins::BPFFS},
-    xds::{Ledger, Transferred, XdsActor, XdsArguments},
+    xds::{Ledger, Standing, Transferred, XdsActor, XdsArguments},
 };
 
 /// More restarts in a minute than the growing waits let happen: an Envoy that dies over and over is
@@ -45,6 +45,9 @@ pub(super) struct Parts {
     pub(super) desired_receiver: DesiredReceiver,
     pub(super) push: Arc<watch::Sender<PushStatus>>,
     pub(super) store: Arc<Mutex<Store>>,
+    pub(super) refusals: Arc<Mutex<RefusalStore>>,
+    pub(super) ledger: Arc<Lock<Ledger>>,
+    pub(super) standing: watch::Sender<Arc<Standing>>,
     pub(super) recorder: watch::Sender<RecorderStatus>,
     pub(super) placement: watch::Sender<Arc<L4Placement>>,
     pub(super) placement_receiver: watch::Receiver<Arc<L4Placement>>,
@@ -93,7 +96,8 @@ fn xds(parts: &Parts) -> ChildSpec {
     let socket = parts.config.xds_socket();
     let envoy_admin = envoy::admin_socket(&parts.config.run_dir);
     let settings = l7::Settings { any_address: parts.config.any_address() };
-    let (ledger, transferred) = (Arc::<Lock<Ledger>>::default(), Arc::<Transferred>::default());
+    let (ledger, standing) = (Arc::clone(&parts.ledger), parts.standing.clone());
+    let transferred = Arc::<Transferred>::default();
     ChildSpec::actor("xds", move || {
         let arguments = XdsArguments {
             desired: desired.clone(),
@@ -103,6 +107,7 @@ fn xds(parts: &Parts) -> ChildSpec {
             envoy_admin: envoy_admin.clone(),
             settings: settings.clone(),
             ledger: Arc::clone(&ledger),
+            standing: standing.clone(),
             transferred: Arc::clone(&transferred),
         };
         (XdsActor, arguments)
@@ -141,7 +146,9 @@ fn subscriber(parts: &Parts) -> ChildSpec {
 fn recorder(parts: &Parts) -> ChildSpec {
     let arguments = RecorderArguments {
         store: Arc::clone(&parts.store),
+        refusals: Arc::clone(&parts.refusals),
         desired: parts.desired_receiver.clone(),
+        standing: parts.standing.subscribe(),
         status: parts.recorder.clone(),
     };
     ChildSpec::actor("recorder", move || (RecorderActor, arguments.clone()))

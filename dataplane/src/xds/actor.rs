@@ -15,7 +15,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    ledger::Ledger,
+    ledger::{Ledger, Standing},
     service::{self, Shared, StreamEvent},
     sm::Answer,
     socket,
@@ -63,6 +63,8 @@ pub struct XdsArguments {
     pub settings: Settings,
     /// What Envoy has accepted; kept by the parent, so that it outlives a restart of the actor.
     pub ledger: Arc<Mutex<Ledger>>,
+    /// Where its refusals go, to be saved.
+    pub standing: watch::Sender<Arc<Standing>>,
     /// Counts what is sent.
     pub transferred: Arc<Transferred>,
 }
@@ -96,6 +98,7 @@ impl Actor for XdsActor {
         let shared = Shared {
             worlds: receiver,
             ledger: arguments.ledger,
+            standing: arguments.standing,
             events,
             transferred: arguments.transferred,
             admin: Admin::new(&arguments.envoy_admin),

@@ -8,6 +8,8 @@
 //! is not there) is tried again every [`RETRY_INTERVAL`], alone; its refusal stands until Envoy takes
 //! it.
 
+mod standing;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
@@ -17,6 +19,8 @@ use std::{
 use model::Refusal;
 
 use crate::l7::{self, Resource, ResourceId, ResourceType, World};
+
+pub use standing::{Kept, RefusedVersion, Standing};
 
 /// Refused versions remembered of one resource: more than anybody tries before reading why.
 const REFUSED_MAX: usize = 16;
@@ -31,8 +35,8 @@ pub struct Ledger {
     accepted: HashMap<ResourceId, Arc<Resource>>,
     /// By resource, the oldest first.
     refused: BTreeMap<ResourceId, VecDeque<Refused>>,
-    /// Clusters that accepted versions need in place of refused ones.
-    pinned: BTreeSet<Arc<str>>,
+    /// What accepted versions need that stand in for refused ones: clusters with their endpoints.
+    pinned: BTreeSet<ResourceId>,
     /// The start of Envoy that is connected, or was last.
     instance: String,
     /// The scopes that this start has accepted.
@@ -60,6 +64,18 @@ enum Retry {
     Trying,
 }
 
+impl Retry {
+    /// What follows a refusal at `now`.
+    fn of(kind: ResourceType, now: Instant) -> Self {
+        match kind {
+            ResourceType::Listener | ResourceType::Secret => Self::At(now + RETRY_INTERVAL),
+            ResourceType::Cluster | ResourceType::Endpoints | ResourceType::ScopedRoute => {
+                Self::Never
+            }
+        }
+    }
+}
+
 impl Ledger {
     /// Returns what Envoy should have under a name: the world's version, or the last accepted one
     /// when that was refused or is still needed.
@@ -73,19 +89,15 @@ impl Ledger {
         match world.get(kind, name) {
             Some(resource) if self.stands(&id, resource) => self.find_stand_in(&id).cloned(),
             Some(resource) => Some(resource.clone()),
-            None if self.is_pinned(kind, name) => self.find_stand_in(&id).cloned(),
+            None if self.pinned.contains(&id) => self.find_stand_in(&id).cloned(),
             None => None,
         }
     }
 
-    /// Walks over names that are wanted though the world has them no more.
+    /// Walks over clusters that are wanted though the world may have them no more.
     pub(super) fn pinned(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.pinned.iter()
-    }
-
-    fn is_pinned(&self, kind: ResourceType, name: &str) -> bool {
-        matches!(kind, ResourceType::Cluster | ResourceType::Endpoints)
-            && self.pinned.contains(name)
+        let clusters = self.pinned.iter().filter(|id| id.kind == ResourceType::Cluster);
+        clusters.map(|id| &id.name)
     }
 
     fn is_refused(&self, id: &ResourceId, resource: &Resource) -> bool {
@@ -280,19 +292,14 @@ impl Ledger {
                 self.in_doubt.remove(&id);
             }
         }
-        let retry = match kind {
-            ResourceType::Listener | ResourceType::Secret => Retry::At(now + RETRY_INTERVAL),
-            ResourceType::Cluster | ResourceType::Endpoints | ResourceType::ScopedRoute => {
-                Retry::Never
-            }
-        };
         let refused = self.refused.entry(id.clone()).or_default();
         let known = refused.iter().position(|refused| refused.version == resource.version);
         let known = known.and_then(|at| refused.remove(at));
         if known.is_none_or(|known| known.refusal != refusal) {
             tracing::warn!(resource = refusal.resource, message, "envoy refused");
         }
-        refused.push_back(Refused { version: resource.version.clone(), refusal, retry });
+        let version = resource.version.clone();
+        refused.push_back(Refused { version, refusal, retry: Retry::of(kind, now) });
         if refused.len() > REFUSED_MAX {
             refused.pop_front();
         }
@@ -334,7 +341,15 @@ impl Ledger {
             .refused
             .keys()
             .filter_map(|id| self.find_stand_in(id))
-            .flat_map(|resource| resource.clusters.iter().cloned())
+            .flat_map(|resource| needs(resource))
             .collect();
     }
+}
+
+/// Lists what a resource cannot do without.
+fn needs(resource: &Resource) -> impl Iterator<Item = ResourceId> {
+    resource.clusters.iter().flat_map(|cluster| {
+        [ResourceType::Cluster, ResourceType::Endpoints]
+            .map(|kind| ResourceId { kind, name: cluster.clone() })
+    })
 }

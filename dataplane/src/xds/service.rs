@@ -25,7 +25,7 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    ledger::Ledger,
+    ledger::{Ledger, Standing},
     listening::{Listening, Look},
     sm::{Answer, Session},
     transfer::Transferred,
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     /// None until a configuration is known: nothing is sent before.
     pub(super) worlds: watch::Receiver<Option<World>>,
     pub(super) ledger: Arc<Mutex<Ledger>>,
+    /// Where the refusals that stand go, to be saved.
+    pub(super) standing: watch::Sender<Arc<Standing>>,
     pub(super) events: mpsc::Sender<StreamEvent>,
     pub(super) transferred: Arc<Transferred>,
     /// Tells where Envoy listens.
@@ -203,6 +205,11 @@ async fn drive(
             if responses.send(Ok(response)).await.is_err() {
                 return Ok(());
             }
+        }
+        let saved = shared.standing.borrow().clone();
+        let standing = session.standing(&lock(&shared.ledger), &saved);
+        if let Some(standing) = standing {
+            shared.standing.send_replace(Arc::new(standing));
         }
         let answer = session.poll_answer(&lock(&shared.ledger));
         if let Some(answer) = answer {

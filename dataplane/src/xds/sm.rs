@@ -33,7 +33,10 @@ use envoy_types::pb::envoy::service::discovery::v3 as pb;
 use model::Revision;
 
 use super::{
-    answer::Answers, cluster_use::ClusterUse, ledger::Ledger, listening::Listening,
+    answer::Answers,
+    cluster_use::ClusterUse,
+    ledger::{Ledger, Standing},
+    listening::Listening,
     subscription::Subscriptions,
 };
 use crate::l7::{Resource, ResourceId, ResourceType, World};
@@ -155,6 +158,7 @@ impl Session {
         let Some(kind) = ResourceType::of_type_url(&request.type_url) else { return };
         if let Some(node) = &request.node {
             self.same_instance = ledger.is_instance(instance(node));
+            ledger.lift_gone(&self.world);
         }
         self.acknowledge(now, kind, request, ledger);
         // Subscriptions count whatever the nonce is.
@@ -183,6 +187,11 @@ impl Session {
             self.unsubscribed(now, kind);
         }
         self.subscribed(kind, &subscribed, &request.initial_resource_versions, ledger);
+    }
+
+    /// Returns the refusals that stand when these are to be saved in place of `saved`.
+    pub(super) fn standing(&self, ledger: &Ledger, saved: &Standing) -> Option<Standing> {
+        ledger.news(saved, &self.world)
     }
 
     fn mark(&mut self, kind: ResourceType, name: &Arc<str>, since: Revision, forced: bool) {

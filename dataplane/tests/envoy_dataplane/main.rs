@@ -5,3 +5,4 @@
 mod cold_start;
 mod control;
 mod host;
+mod refusal;

@@ -58,6 +58,7 @@ impl Plane {
             envoy_admin: admin_socket(directory.path()),
             settings: Settings { any_address: Ipv4Addr::LOCALHOST.into() },
             ledger: Arc::new(Mutex::default()),
+            standing: watch::Sender::default(),
             transferred: transferred.clone(),
         };
         let envoy = EnvoyArguments {

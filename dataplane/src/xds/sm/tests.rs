@@ -57,6 +57,8 @@ struct Pair {
     config: Snapshot,
     compiler: Compiler,
     ledger: Ledger,
+    /// What of the ledger is on disk.
+    saved: Standing,
     session: Session,
     envoy: Model,
     known: HashMap<Version, Arc<Resource>>,
@@ -184,6 +186,7 @@ impl Pair {
             session: Session::new(compiler.world().clone()),
             compiler,
             ledger: Ledger::default(),
+            saved: Standing::default(),
             envoy: Model::default(),
             known: HashMap::new(),
             answered: None,
@@ -253,6 +256,9 @@ impl Pair {
         if !self.envoy.slow_to_open {
             self.listen();
         }
+        if let Some(standing) = self.session.standing(&self.ledger, &self.saved) {
+            self.saved = standing;
+        }
         if let Some(answer) = self.session.poll_answer(&self.ledger) {
             self.answered = Some(answer);
         }
@@ -286,6 +292,12 @@ impl Pair {
         self.session = Session::new(self.compiler.world().clone());
         self.answered = None;
         self.envoy.connect();
+    }
+
+    /// Another data plane, with another Envoy, that knows what is on disk.
+    fn start_cold(&mut self) {
+        self.ledger = Ledger::restore(self.now, &self.saved);
+        self.reconnect(true);
     }
 
     /// What Envoy routes to is there, with its endpoints.
@@ -356,6 +368,7 @@ enum Action {
     Poison(u8, bool),
     Whole(bool),
     Reconnect(bool),
+    StartCold,
     Wait,
 }
 
@@ -370,6 +383,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0..4u8, any::<bool>()).prop_map(|(n, route)| Action::Poison(n, route)),
         1 => any::<bool>().prop_map(Action::Whole),
         1 => any::<bool>().prop_map(Action::Reconnect),
+        1 => Just(Action::StartCold),
         1 => Just(Action::Wait),
     ]
 }
@@ -438,6 +452,7 @@ fn run(actions: Vec<Action>) {
             }
             Action::Whole(whole) => pair.envoy.whole = whole,
             Action::Reconnect(restarted) => pair.reconnect(restarted),
+            Action::StartCold => pair.start_cold(),
             Action::Wait => pair.now += LINGER + Duration::from_secs(1),
         }
     }
@@ -465,6 +480,13 @@ fn run(actions: Vec<Action>) {
     pair.reconnect(true);
     pair.settle();
     pair.check_at_rest();
+    // So does one of a new data plane, which knows no more than what is on disk.
+    let (held, answered) = (pair.envoy.held.clone(), pair.answered.clone());
+    pair.start_cold();
+    pair.settle();
+    pair.check_at_rest();
+    assert_eq!(pair.envoy.held, held);
+    assert_eq!(pair.answered, answered);
 }
 
 /// Cases where `PROPTEST_CASES` does not say how many.
