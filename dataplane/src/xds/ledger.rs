@@ -35,7 +35,8 @@ pub struct Ledger {
     accepted: HashMap<ResourceId, Arc<Resource>>,
     /// By resource, the oldest first.
     refused: BTreeMap<ResourceId, VecDeque<Refused>>,
-    /// What accepted versions need that stand in for refused ones: clusters with their endpoints.
+    /// What accepted versions need that stand in for refused ones: clusters with their endpoints,
+    /// and certificates.
     pinned: BTreeSet<ResourceId>,
     /// The start of Envoy that is connected, or was last.
     instance: String,
@@ -348,8 +349,10 @@ impl Ledger {
 
 /// Lists what a resource cannot do without.
 fn needs(resource: &Resource) -> impl Iterator<Item = ResourceId> {
-    resource.clusters.iter().flat_map(|cluster| {
+    let clusters = resource.clusters.iter().flat_map(|cluster| {
         [ResourceType::Cluster, ResourceType::Endpoints]
             .map(|kind| ResourceId { kind, name: cluster.clone() })
-    })
+    });
+    let certificates = resource.wants.iter().filter(|want| want.kind == ResourceType::Secret);
+    clusters.chain(certificates.cloned())
 }

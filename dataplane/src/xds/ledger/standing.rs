@@ -13,7 +13,7 @@ use super::{Ledger, Refused, Retry};
 use crate::l7::{Resource, ResourceId, ResourceType, World};
 
 /// What is to be known after a cold start, by resource: those that are refused, and what the
-/// accepted versions of these need, which are clusters with their endpoints.
+/// accepted versions of these need, which are clusters with their endpoints, and certificates.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Standing(pub BTreeMap<ResourceId, Kept>);
 

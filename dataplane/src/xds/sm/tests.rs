@@ -790,6 +790,39 @@ fn a_cluster_stays_until_the_collections_of_before_were_asked_for() {
     ]);
 }
 
+#[test]
+fn a_listener_that_stands_in_keeps_its_certificate() {
+    for cold in [false, true] {
+        let mut pair = Pair::new();
+        let put = |pair: &mut Pair, spec: &str| {
+            pair.put(&format!("kind: Listener\nmetadata: {{ name: shop }}\nspec: {spec}"));
+        };
+        put(
+            &mut pair,
+            "{ protocol: HTTPS, port: 443, tls: { certificateFile: /a, privateKeyFile: /b } }",
+        );
+        pair.publish();
+        pair.settle();
+        put(&mut pair, "{ protocol: HTTP, port: 444 }");
+        let mut compiler = pair.compiler.clone();
+        compiler.update(Input { config: pair.config.clone(), ..Input::default() });
+        let second = compiler.world().get(ResourceType::Listener, "default/shop").unwrap();
+        let bad = (ResourceType::Listener, second.name.to_string(), second.version.to_string());
+        pair.envoy.bad.insert(bad);
+        pair.publish();
+        pair.settle();
+        if cold {
+            pair.start_cold();
+        } else {
+            pair.reconnect(true);
+        }
+        pair.settle();
+        for kind in [ResourceType::Listener, ResourceType::Secret] {
+            assert!(pair.envoy.held[kind as usize].contains_key("default/shop"), "{kind}");
+        }
+    }
+}
+
 /// Steps until Envoy has heard of a route's next version and its answer is under way.
 fn send_route(pair: &mut Pair, n: u8) {
     let sent = |pair: &Pair| {
