@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use crate::place::{NETNS_DIRECTORY, Place};
 use crate::{signals, tool, waiting};
@@ -238,7 +238,12 @@ fn sweep() {
 }
 
 fn root_directory() -> PathBuf {
-    std::env::temp_dir().join("marchproxy-lab")
+    root_directory_of(Uid::effective())
+}
+
+/// Each user has one: what one user made, another can neither enter nor clear away.
+fn root_directory_of(user: Uid) -> PathBuf {
+    std::env::temp_dir().join(format!("marchproxy-lab-{user}"))
 }
 
 /// Mount points under a directory, deepest first.
@@ -252,4 +257,16 @@ fn mounts_under(directory: &Path) -> Vec<PathBuf> {
         .collect();
     mounts.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
     mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_user_has_a_directory_of_its_own() {
+        let (root, nobody) = (Uid::from_raw(0), Uid::from_raw(65534));
+        assert_ne!(root_directory_of(root), root_directory_of(nobody));
+        assert_eq!(root_directory_of(nobody).parent(), root_directory_of(root).parent());
+    }
 }
