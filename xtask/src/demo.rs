@@ -8,7 +8,7 @@ mod verdict;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::progress::step;
 use crate::{build, setup};
@@ -33,10 +33,11 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the scene cannot be built.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    setup::install(&setup::Arguments::default())?;
+    setup::install(&setup::Arguments::without_tests());
+    let envoy = setup::envoy_binary();
+    ensure!(envoy.is_file(), "there is no Envoy at {}: see above", envoy.display());
     let profile = if arguments.release { build::Profile::Release } else { build::Profile::Dev };
-    let programs =
-        lab::Programs { marchproxy: build::marchproxy(profile)?, envoy: setup::envoy_binary() };
+    let programs = lab::Programs { marchproxy: build::marchproxy(profile)?, envoy };
     let root = nix::unistd::geteuid().is_root() && !arguments.loopback;
     if !root {
         eprintln!(

@@ -52,7 +52,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Setup(arguments) => setup::run(&arguments),
+        Command::Setup(arguments) => Ok(setup::run(&arguments)),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Check => check::run_command(),

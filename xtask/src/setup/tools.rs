@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Outcome;
 use crate::workspace::{self, cargo};
@@ -27,13 +27,11 @@ pub(super) fn bpf_linker(dry: bool) -> Result<Outcome> {
         "--features",
         "llvm-22",
     ];
+    let command = format!("run: LLVM_PREFIX={LLVM} cargo {}", arguments.join(" "));
     if dry || !Path::new(LLVM).is_dir() {
-        return Ok(Outcome::Missing(format!(
-            "with LLVM 22, run: LLVM_PREFIX={LLVM} cargo {}",
-            arguments.join(" ")
-        )));
+        return Ok(Outcome::Missing(format!("with LLVM 22, {command}")));
     }
-    workspace::read(cargo().env("LLVM_PREFIX", LLVM).args(arguments))?;
+    workspace::read(cargo().env("LLVM_PREFIX", LLVM).args(arguments)).context(command)?;
     Ok(Outcome::Installed(BPF_LINKER.into()))
 }
 
@@ -53,12 +51,12 @@ fn install(name: &str, probe: &[&str], wanted: &str, dry: bool) -> Result<Outcom
         let text = String::from_utf8_lossy(&output.stdout);
         return Ok(Outcome::Present(text.lines().next().unwrap_or_default().to_owned()));
     }
+    let command = format!("run: cargo install --locked {name} --version {wanted}");
     if dry {
-        return Ok(Outcome::Missing(format!(
-            "run: cargo install --locked {name} --version {wanted}"
-        )));
+        return Ok(Outcome::Missing(command));
     }
-    workspace::read(cargo().args(["install", "--locked", name, "--version", wanted]))?;
+    workspace::read(cargo().args(["install", "--locked", name, "--version", wanted]))
+        .context(command)?;
     Ok(Outcome::Installed(wanted.into()))
 }
 
