@@ -14,6 +14,16 @@ pub fn revision_in(text: &str) -> Result<u64> {
     value["revision"].as_u64().with_context(|| format!("no revision in {text:?}"))
 }
 
+/// What an engine's report says, for people: its state, and why.
+#[must_use]
+pub fn words(report: &Value) -> String {
+    let state = report["state"].as_str().unwrap_or("no state");
+    let notes = report["notes"].as_array().into_iter().flatten();
+    let reasons: Vec<&str> =
+        std::iter::once(&report["reason"]).chain(notes).filter_map(Value::as_str).collect();
+    if reasons.is_empty() { state.to_owned() } else { format!("{state} ({})", reasons.join("; ")) }
+}
+
 /// Whether all data planes run a revision.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -42,6 +52,12 @@ impl Status {
         let leader = self.0["leader"].as_u64()?;
         let node = self.nodes().find(|node| node["id"].as_u64() == Some(leader))?;
         node["addresses"]["api"].as_str().map(str::to_owned)
+    }
+
+    /// The name of a node.
+    #[must_use]
+    pub fn name(&self, id: u64) -> Option<&str> {
+        self.nodes().find(|node| node["id"] == id)?["addresses"]["name"].as_str()
     }
 
     /// The newest revision.
@@ -116,6 +132,15 @@ mod tests {
         check(json!([envoy, refused]), |got| matches!(got, Applied::Refused(_)));
         let old = json!({ "engine": "envoy", "revision": 6, "state": "refused" });
         check(json!([old]), |got| matches!(got, Applied::NotYet(_)));
+    }
+
+    #[test]
+    fn a_report_is_put_into_words() {
+        let check = |report: Value, want: &str| assert_eq!(words(&report), want, "{report}");
+        check(json!({ "state": "applied", "notes": [] }), "applied");
+        check(json!({ "state": "unavailable", "reason": "no --xdp" }), "unavailable (no --xdp)");
+        check(json!({ "state": "applied", "notes": ["native mode"] }), "applied (native mode)");
+        check(json!({}), "no state");
     }
 
     #[test]

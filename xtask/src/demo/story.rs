@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use lab::documents;
 use lab::latency::Latencies;
 use lab::load::{Load, Plan};
+use lab::status;
 use lab::waiting::{wait_for, wait_until};
 
 use super::scene::{ORDERS_PORT, Scene, TICKS_PORT, WEB_PORT};
@@ -36,7 +37,10 @@ pub(super) fn tell(scene: &mut Scene) -> Result<Verdict> {
     let start = Instant::now();
     step("`marchproxy up`, and `marchproxy join` twice", |_| scene.cluster.form())?;
     verdict.note(format_args!("three voters after {:.1} s", start.elapsed().as_secs_f64()));
-    step("Envoy and XDP of every node are there", |_| scene.cluster.settle())?;
+    let engines = if scene.xdp { "Envoy and XDP" } else { "Envoy" };
+    step(format!("{engines} of every node took its first configuration"), |_| {
+        scene.cluster.settle()
+    })?;
     apply_shop(scene, &mut verdict)?;
     check_engines(scene, &mut verdict)?;
     let traffic =
@@ -81,8 +85,8 @@ fn apply_shop(scene: &Scene, verdict: &mut Verdict) -> Result<()> {
 fn check_engines(scene: &Scene, verdict: &mut Verdict) -> Result<()> {
     let status = scene.cluster.status(0)?;
     for (node, engine, report) in status.engines() {
-        verdict
-            .note(format_args!("node {node}, {engine}: {} {}", report["state"], report["notes"]));
+        let node = status.name(node).unwrap_or("a node that left");
+        verdict.note(format_args!("{node}, {engine}: {}", status::words(report)));
     }
     if scene.xdp {
         let running = status
@@ -153,7 +157,7 @@ fn kill_leader(scene: &mut Scene, traffic: &Traffic, verdict: &mut Verdict) -> R
     let leader = scene.cluster.leader()?;
     let pid = scene.cluster.members[leader].control()?.pid();
     let step =
-        Step::begin(format!("kill -9 {pid}: the leader's control process (node {})", leader + 1));
+        Step::begin(format!("kill -9 {pid}: the leader's control process (node-{})", leader + 1));
     let other = (leader + 1) % scene.cluster.members.len();
     scene.cluster.members[leader].kill_control();
     let start = Instant::now();
@@ -172,7 +176,7 @@ fn kill_leader(scene: &mut Scene, traffic: &Traffic, verdict: &mut Verdict) -> R
     traffic.udp.wait_answered(200, LIMIT).context("UDP after the leader's death")?;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     let text = format!(
-        "new leader (node {}) after {:.0} ms, first write after {:.0} ms",
+        "new leader (node-{}) after {:.0} ms, first write after {:.0} ms",
         new_leader + 1,
         milliseconds(elected),
         milliseconds(written)
@@ -191,7 +195,7 @@ fn restart(
 ) -> Result<()> {
     let plane = scene.cluster.members[killed].dataplane_pid()?;
     let revision = scene.cluster.status((killed + 1) % 3)?.revision();
-    step(format!("`marchproxy up` on node {} again", killed + 1), |_| {
+    step(format!("`marchproxy up` on node-{} again", killed + 1), |_| {
         scene.cluster.members[killed].restart()?;
         wait_until("the restarted node to catch up", LIMIT, || {
             let seen = scene.cluster.status(killed)?.revision();
