@@ -13,6 +13,7 @@ mod objects;
 pub mod ports;
 pub mod process;
 mod raft;
+mod run_dir;
 pub mod store;
 mod task;
 mod tree;

@@ -197,7 +197,15 @@ impl Settings {
         let path = data_dir.join(FILE);
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // A data directory that is none is told of where it is made.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
             Err(source) => return Err(SettingsError::Read { path, source }),
         };
         let kept: Kept = match serde_json::from_slice(&text) {

@@ -63,7 +63,7 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// The directory cannot be made.
-    #[error(transparent)]
+    #[error("the data directory cannot be used: run as root, or give another with --data-dir")]
     Make(#[from] DurableError),
 }
 

@@ -4,19 +4,24 @@
 //! child leaves it running, and the next control process adopts it through its lock. Only an orderly
 //! shutdown ends it ([`stop`]).
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use model::cluster::NodeAddresses;
 use nix::sys::signal::{Signal, kill};
 use runtime::{
-    process::{Output, PidLock, ProcessActor, ProcessArguments, ProcessSpec, Tie},
+    process::{LockError, Output, PidLock, ProcessActor, ProcessArguments, ProcessSpec, Tie},
     supervision::ChildSpec,
 };
 use tokio::time::Instant;
 
 use crate::settings::Settings;
 
-const LOCK: &str = "dataplane.lock";
+/// Held by a running data plane, in the run directory.
+pub(super) const LOCK: &str = "dataplane.lock";
 /// Where the program is that the data plane runs: this one.
 const SELF: &str = "/proc/self/exe";
 /// Time to end when asked: Envoy's drain is part of it.
@@ -40,6 +45,15 @@ pub(super) fn child(settings: &Settings, addresses: &NodeAddresses) -> ChildSpec
         leave_running: true,
     };
     ChildSpec::actor("dataplane", move || (ProcessActor, arguments.clone()))
+}
+
+/// Whether a data plane runs in a run directory; one that has not written its pid yet does.
+pub(super) fn runs(run_dir: &Path) -> Result<bool, LockError> {
+    match PidLock::holder(&run_dir.join(LOCK)) {
+        Ok(holder) => Ok(holder.is_some()),
+        Err(LockError::Held { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Asks a running data plane to end, and waits for it; kills it when it does not.

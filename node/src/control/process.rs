@@ -1,15 +1,16 @@
 //! Starting and ending a control process.
 //!
-//! The order of a start: take the data directory, look at what is in it, take the ports, become a member (restart, form or
-//! join), open the store, finish what forming began, start the tree. What fails on the way leaves
-//! nothing running, and nothing on disk that keeps the same command from being run again.
+//! The order of a start: take the data directory, look at what is in it, take the run directory
+//! and the ports, become a member (restart, form or join), open the store, finish what forming
+//! began, start the tree. What fails on the way leaves nothing running, and nothing on disk that keeps the same
+//! command from being run again.
 
 use std::{sync::Arc, time::Duration};
 
 use consensus::{Consensus, StartError};
 use futures::future::BoxFuture;
 use quinn::{Endpoint, VarInt};
-use runtime::{durable, supervision::SupervisorHandle, tls::LiveIdentity};
+use runtime::{supervision::SupervisorHandle, tls::LiveIdentity};
 use tokio::{net::TcpListener, signal::unix, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -21,6 +22,7 @@ use super::{
     entry::{Became, Entry, Start, enter, inspect, stranger},
     ports::Ports,
     raft,
+    run_dir::RunDir,
     tree::{self, Invitation, Materials},
 };
 use crate::{
@@ -52,6 +54,7 @@ pub struct Running {
     ended: JoinHandle<()>,
     push: Endpoint,
     _data_dir: DataDir,
+    _run_dir: RunDir,
 }
 
 impl Running {
@@ -161,8 +164,8 @@ pub async fn start(settings: Settings, start: Start, api: ServeApi) -> anyhow::R
 async fn begin(settings: Settings, start: Start, api: ServeApi) -> anyhow::Result<Running> {
     describe_metrics();
     let data_dir = DataDir::open(&settings.data_dir)?;
-    durable::private_directory(&settings.run_dir)?;
     inspect(&settings)?;
+    let run_dir = RunDir::open(&settings.run_dir, &settings.data_dir)?;
     let ports = Ports::bind(&settings)?;
     let mut entry = Box::pin(enter(&settings, &start, &data_dir, &ports)).await?;
     let settings = settings.of(entry.identity.peer());
@@ -204,6 +207,7 @@ async fn begin(settings: Settings, start: Start, api: ServeApi) -> anyhow::Resul
             ended,
             push,
             _data_dir: data_dir,
+            _run_dir: run_dir,
         }),
         Err(error) => {
             consensus.shutdown().await;

@@ -41,7 +41,7 @@ With --expect, --peers and a shared secret, the same command on every host forms
   marchproxy up --expect 3 --peers 10.0.0.1,10.0.0.2,10.0.0.3 --cluster-secret-file /etc/marchproxy/secret
 
 Several nodes on one host:
-  marchproxy up --address 127.0.0.11 --data-dir /tmp/n1/data --run-dir /tmp/n1/run")]
+  marchproxy up --address 127.0.0.11 --listen-address 127.0.0.11 --data-dir /tmp/n1 --run-dir /tmp/r1")]
 pub struct UpArgs {
     /// The node's settings.
     #[command(flatten)]
