@@ -59,6 +59,12 @@ pub enum TokenError {
     /// There are too many tokens.
     #[error("there are {TOKENS_MAX} tokens, which is the limit: delete some")]
     TooMany,
+    /// It is the last one that may write, and nothing else makes another.
+    #[error("token {name:?} is the last of the role admin: make another before it is deleted")]
+    LastAdmin {
+        /// The name.
+        name: String,
+    },
     /// The time to live is out of bounds.
     #[error("a join line may live from 1 minute to 7 days")]
     TimeToLive,
@@ -137,14 +143,22 @@ impl Tokens {
     /// Makes a token useless; false when there was none of that name.
     ///
     /// # Errors
-    /// [`TokenError::Unavailable`] when there is no leader.
+    /// [`TokenError::LastAdmin`], or [`TokenError::Unavailable`] when there is no leader or another
+    /// token was changed in the same moment.
     pub async fn delete(&self, actor: &str, name: &str) -> Result<bool, TokenError> {
         let key = format!("{TOKENS}{name}");
-        if self.read().await?.get(&key).is_none() {
+        let view = self.read().await?;
+        if view.get(&key).is_none() {
             return Ok(false);
         }
-        let transaction =
+        if !leaves_an_admin(records(&view), name) {
+            return Err(TokenError::LastAdmin { name: name.to_owned() });
+        }
+        let mut transaction =
             Transaction::new(actor, format!("delete token {name}"), vec![Op::Delete { key }]);
+        // Two admins that delete each other's token at once must not both succeed.
+        transaction.compare =
+            vec![Compare::PrefixAtMost { prefix: TOKENS.to_owned(), revision: view.revision() }];
         self.consensus.propose(transaction).await.map_err(|error| unavailable(&error))?;
         Ok(true)
     }
@@ -209,6 +223,11 @@ fn records(view: &View) -> impl Iterator<Item = (&str, Record)> {
     })
 }
 
+/// Whether a token that may write is left once `name` is gone.
+fn leaves_an_admin<'a>(mut records: impl Iterator<Item = (&'a str, Record)>, name: &str) -> bool {
+    records.any(|(other, record)| other != name && record.role == Role::Admin)
+}
+
 fn find<'a>(records: impl Iterator<Item = (&'a str, Record)>, text: &str) -> Option<Caller> {
     let wanted = fingerprint(text);
     let mut found = None;
@@ -266,6 +285,18 @@ mod tests {
         check("", None);
         check(&admin[..admin.len() - 1], None);
         check(&fingerprint(&admin), None);
+    }
+
+    #[test]
+    fn the_last_token_that_may_write_is_kept() {
+        let check = |tokens: &[(&'static str, Role)], name: &str, expected: bool| {
+            let records = tokens.iter().map(|(name, role)| stored(name, "t", *role));
+            assert_eq!(leaves_an_admin(records, name), expected, "{name} of {tokens:?}");
+        };
+        check(&[("admin", Role::Admin)], "admin", false);
+        check(&[("admin", Role::Admin), ("ci", Role::Read)], "admin", false);
+        check(&[("admin", Role::Admin), ("ci", Role::Read)], "ci", true);
+        check(&[("admin", Role::Admin), ("ops", Role::Admin)], "admin", true);
     }
 
     #[test]

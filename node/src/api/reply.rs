@@ -172,6 +172,7 @@ impl From<TokenError> for ApiError {
         let message = error.to_string();
         match error {
             TokenError::Unavailable { .. } => Self::unavailable(message),
+            TokenError::LastAdmin { .. } => Self::new(StatusCode::CONFLICT, "unsafe", message),
             _ => Self::invalid(message),
         }
     }

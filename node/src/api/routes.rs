@@ -258,8 +258,8 @@ pub(super) fn operations() -> Vec<Operation> {
             ..operation(Method::POST, "/v1/tokens", "createToken", Admin, post(tokens::create))
         },
         Operation {
-            text: "Makes a token useless.",
-            errors: &[404],
+            text: "Makes a token useless; not the last of the role admin.",
+            errors: &[404, 409],
             ..operation(
                 Method::DELETE,
                 "/v1/tokens/{name}",

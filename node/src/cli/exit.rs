@@ -6,6 +6,10 @@ use model::Revision;
 
 use crate::client::{ClientError, ContextError};
 
+/// The API's code for a write that expected another revision; other answers of status 409 refuse
+/// what would harm the cluster.
+const CONFLICT: &str = "conflict";
+
 /// What the exit status says. Documented in `docs/cli.md`; numbers never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -105,7 +109,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Refused { .. } => Exit::Refused,
-            Self::Client(ClientError::Api { status: 409, .. }) => Exit::Conflict,
+            Self::Client(ClientError::Api { body, .. }) if body.code == CONFLICT => Exit::Conflict,
             Self::Client(ClientError::OutcomeUnknown { .. }) => Exit::Unknown,
             _ => Exit::Failed,
         }
@@ -150,16 +154,17 @@ mod tests {
     #[test]
     fn each_kind_of_failure_has_its_exit_status() {
         let server: crate::client::ServerAddress = "10.0.0.1".parse().unwrap();
-        let api = |status| {
-            let body = ErrorResponse { code: String::new(), message: String::new(), errors: None };
+        let api = |status, code: &str| {
+            let body = ErrorResponse { code: code.into(), message: String::new(), errors: None };
             Failure::Client(ClientError::Api { server: server.clone(), status, body })
         };
         let unknown = ClientError::OutcomeUnknown { server: server.clone(), reason: String::new() };
         let check =
             |failure: Failure, code: u8| assert_eq!(failure.exit().code(), code, "{failure}");
-        check(api(409), 4);
-        check(api(422), 1);
-        check(api(403), 1);
+        check(api(409, "conflict"), 4);
+        check(api(409, "unsafe"), 1);
+        check(api(422, "invalid"), 1);
+        check(api(403, "forbidden"), 1);
         check(Failure::Client(unknown), 5);
         check(Failure::Usage { reason: String::new() }, 2);
         check(Failure::Refused { revision: Revision(1), report: String::new() }, 3);

@@ -104,3 +104,20 @@ async fn a_deleted_token_is_worth_nothing() {
     assert_eq!(node.call(Method::GET, "/v1/status", Some(token), &[], "").await.status, 401);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn the_last_admin_token_cannot_be_deleted() {
+    let node = Node::start().await;
+    let admin = &node.admin.clone();
+    let delete = async |name: &str| {
+        let path = format!("/v1/tokens/{name}");
+        node.call(Method::DELETE, &path, Some(admin), &[], "").await
+    };
+    let refused = delete("admin").await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (409, "unsafe"));
+    let body = r#"{"name":"ops","role":"admin"}"#;
+    let made = node.call(Method::POST, "/v1/tokens", Some(admin), &[], body).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(delete("admin").await.status, 204);
+    node.stop().await;
+}
