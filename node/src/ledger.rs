@@ -32,6 +32,12 @@ impl Ledger {
         self.table.borrow().report(node)
     }
 
+    /// The control nodes that this one has a connection to.
+    #[must_use]
+    pub fn peers(&self) -> BTreeSet<NodeId> {
+        self.table.borrow().peers().clone()
+    }
+
     /// Follows the whole table; latest wins.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Table> {
@@ -77,6 +83,11 @@ impl Ledger {
             let take = |changed, report| table.take_from_peer(peer, report) || changed;
             reports.into_iter().fold(false, take)
         });
+    }
+
+    /// Notes that a peer is connected.
+    pub fn peer_reached(&self, peer: NodeId) {
+        self.modify(|table| table.peer_reached(peer));
     }
 
     /// Notes that a peer is out of reach, and with it the data planes connected to it.

@@ -82,9 +82,10 @@ impl Membership {
             *told = present;
             metrics::gauge!("marchproxy_members").set(status.members.len() as f64);
             // Nobody listening is no error.
-            let _ = self
-                .events
-                .send(Event::Membership { leader: status.leader, nodes: members(status) });
+            let _ = self.events.send(Event::Membership {
+                leader: status.leader,
+                nodes: members(status, &self.ledger.peers()),
+            });
         }
     }
 
@@ -137,8 +138,9 @@ impl Membership {
     }
 }
 
-/// The members as the API shows them.
-pub(crate) fn members(status: &RaftStatus) -> Vec<NodeInfo> {
+/// The members as the API shows them. Raft tells the leader whom it has heard of; a follower hears
+/// of the leader only, and knows of the others by its connections to `peers`.
+pub(crate) fn members(status: &RaftStatus, peers: &BTreeSet<NodeId>) -> Vec<NodeInfo> {
     let own = status.node;
     status
         .members
@@ -149,8 +151,10 @@ pub(crate) fn members(status: &RaftStatus) -> Vec<NodeInfo> {
             voter: member.voter,
             leader: status.leader == Some(*node),
             reachable: Some(*node) == own
-                || status.leader == Some(*node)
-                || member.last_contact_ms.is_some_and(|ms| ms <= REACHABLE_WITHIN_MS),
+                || match member.last_contact_ms {
+                    Some(ms) => ms <= REACHABLE_WITHIN_MS,
+                    None => peers.contains(node),
+                },
             matched: member.matched,
         })
         .collect()

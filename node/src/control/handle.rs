@@ -237,7 +237,7 @@ impl Control {
             leader: raft.leader,
             term: raft.term,
             revision,
-            nodes: membership::members(&raft),
+            nodes: membership::members(&raft, &self.inner.ledger.peers()),
             reports: self.inner.ledger.reports(),
             endpoints: self.inner.probes.endpoints(),
             panicking: self.inner.probes.panicking(),
@@ -247,7 +247,7 @@ impl Control {
 
     /// All members.
     pub async fn nodes(&self) -> Vec<NodeInfo> {
-        membership::members(&self.inner.consensus.status().borrow())
+        membership::members(&self.inner.consensus.status().borrow(), &self.inner.ledger.peers())
     }
 
     fn actors(&self) -> Vec<ActorStatus> {

@@ -12,6 +12,8 @@ const ANSWERS_MAX: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     expected: BTreeSet<NodeId>,
+    /// The control nodes that this one has a connection to.
+    peers: BTreeSet<NodeId>,
     rows: BTreeMap<NodeId, Row>,
 }
 
@@ -75,6 +77,12 @@ impl Table {
         WaitOutcome { complete: missing.is_empty(), missing, reports }
     }
 
+    /// The control nodes that this one has a connection to.
+    #[must_use]
+    pub fn peers(&self) -> &BTreeSet<NodeId> {
+        &self.peers
+    }
+
     pub(super) fn expect(&mut self, nodes: BTreeSet<NodeId>, members: &BTreeSet<NodeId>) -> bool {
         let before = self.rows.len();
         self.rows.retain(|node, _| members.contains(node));
@@ -112,8 +120,12 @@ impl Table {
         self.engines(report.node, report.engines) || connected
     }
 
+    pub(super) fn peer_reached(&mut self, peer: NodeId) -> bool {
+        self.peers.insert(peer)
+    }
+
     pub(super) fn peer_lost(&mut self, peer: NodeId) -> bool {
-        let mut changed = false;
+        let mut changed = self.peers.remove(&peer);
         for row in self.rows.values_mut().filter(|row| row.through == Some(peer)) {
             changed |= std::mem::replace(&mut row.connected, false);
         }

@@ -85,6 +85,7 @@ async fn follow(
     let mut writer = FrameWriter::<_, FromPlane>::new(send);
     let mut reader = FrameReader::<_, ToPlane>::new(receive);
     writer.write(&FromPlane::PeerHello { node: identity.node() }).await?;
+    ledger.peer_reached(node);
     while let Some(message) = reader.read().await? {
         match message {
             ToPlane::Ledger { reports } => ledger.peer(node, reports),

@@ -46,6 +46,33 @@ async fn three_nodes_form_by_lines_vote_and_take_writes_through_a_follower() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_node_tells_which_others_it_reaches() {
+    let mut cluster = Cluster::new(12);
+    cluster.up(1).await;
+    for id in 2..=3 {
+        let line = cluster.line(1).await;
+        cluster.join(id, line).await;
+    }
+    cluster.voters(3).await;
+    let reaches = async |cluster: &Cluster, id: u8, expected: usize| {
+        eventually(async || {
+            let nodes = cluster.control(id).nodes().await;
+            (nodes.iter().filter(|node| node.reachable).count() == expected).then_some(())
+        })
+        .await;
+    };
+    // A follower knows of the other follower as well as the leader does.
+    for id in 1..=3 {
+        reaches(&cluster, id, 3).await;
+    }
+    cluster.stop(3).await;
+    for id in 1..=2 {
+        reaches(&cluster, id, 2).await;
+    }
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn three_hosts_that_join_at_once_all_become_voters() {
     let mut cluster = Cluster::new(2);
     cluster.up(1).await;
