@@ -165,7 +165,10 @@ pub enum ProposeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The leader could not be confirmed in time. Retry later, or read stale.
-    #[error("no leader was confirmed within {waited:?}")]
+    #[error(
+        "no leader was confirmed within {waited:?}: more than half of the voters must run and \
+         reach each other"
+    )]
     NoLeader {
         /// How long was waited.
         waited: Duration,

@@ -85,7 +85,7 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Show objects
     Get(GetArgs),
-    /// Remove objects
+    /// Remove an object
     Delete(DeleteArgs),
     /// Show what an apply would change
     Diff(DiffArgs),
@@ -96,6 +96,7 @@ pub enum Command {
     /// Show the cluster, its engines, endpoints and actors
     Status(StatusArgs),
     /// Show or remove nodes
+    #[command(args_conflicts_with_subcommands = true)]
     Nodes {
         /// What to do with them.
         #[command(subcommand)]

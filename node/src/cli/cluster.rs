@@ -26,8 +26,8 @@ pub(super) async fn nodes(
     command: Option<NodesCommand>,
     output: Output,
 ) -> Result<(), Failure> {
-    match command.unwrap_or(NodesCommand::List) {
-        NodesCommand::List => {
+    match command.unwrap_or(NodesCommand::List { output }) {
+        NodesCommand::List { output } => {
             let list: NodeList = client.call(Request::get("/v1/nodes")).await?;
             print::answer(output.format, &list, |list| {
                 let nodes: &[NodeInfo] = &list.nodes;

@@ -52,7 +52,7 @@ pub(super) fn run(command: ContextCommand, connection: &Connection) -> Result<()
                 (None, None) => None,
             };
             let token = match token_file {
-                Some(file) => Some(Secret::new(input::read_one(&file)?.trim())),
+                Some(file) => Some(token_of(&input::read_one(&file)?)?),
                 None => None,
             };
             let missing = |what| Failure::Usage {
@@ -90,8 +90,26 @@ async fn refresh(connection: &Connection) -> Result<(), Failure> {
     Ok(())
 }
 
+fn token_of(text: &str) -> Result<Secret, Failure> {
+    match text.trim() {
+        "" => Err(Failure::Usage { reason: "--token-file holds no token".to_owned() }),
+        token => Ok(Secret::new(token)),
+    }
+}
+
 fn pin_of(pem: &str) -> Result<CaPin, Failure> {
     let wrong = || Failure::Usage { reason: "--ca-file holds no certificate in PEM".to_owned() };
     let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| wrong())?;
     CaPin::of(&certificate).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_token_file_is_refused() {
+        assert_eq!(token_of(" mpt_x\n").unwrap(), Secret::new("mpt_x"));
+        assert!(matches!(token_of("\n"), Err(Failure::Usage { .. })));
+    }
 }

@@ -45,7 +45,7 @@ pub enum ClientError {
         source: ConnectError,
     },
     /// No server was reached; nothing was sent.
-    #[error("cannot connect to {}; is `marchproxy up` running there?", reasons(servers))]
+    #[error("cannot connect to {}; {}", reasons(servers), remedy(servers))]
     Unreachable {
         /// Each server and why.
         servers: Vec<(ServerAddress, ConnectError)>,
@@ -105,6 +105,15 @@ fn reasons(servers: &[(ServerAddress, ConnectError)]) -> impl fmt::Display {
     servers.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
+/// A server that answers with another certificate runs; the context is another cluster's.
+fn remedy(servers: &[(ServerAddress, ConnectError)]) -> &'static str {
+    if servers.iter().all(|(_, error)| matches!(error, ConnectError::Tls(_))) {
+        "is the context of this cluster, and is the port that of the API?"
+    } else {
+        "is `marchproxy up` running there?"
+    }
+}
+
 /// Lets 2xx pass and turns everything else into an error.
 pub(super) fn accept(answer: Answer) -> Result<Answer, ClientError> {
     if answer.status.is_success() {
@@ -117,5 +126,25 @@ pub(super) fn accept(answer: Answer) -> Result<Answer, ClientError> {
             server: answer.server,
             reason: format!("status {status} without an error body"),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_not_reached_is_told_from_one_that_is_not_ours() {
+        let check = |errors: Vec<ConnectError>, expected: &str| {
+            let at: ServerAddress = "10.0.0.1".parse().unwrap();
+            let servers = errors.into_iter().map(|error| (at.clone(), error)).collect();
+            let text = ClientError::Unreachable { servers }.to_string();
+            assert!(text.contains(expected), "{text}");
+        };
+        let refused = || ConnectError::Tcp(io::ErrorKind::ConnectionRefused.into());
+        let tls = || ConnectError::Tls(io::Error::other("the server's CA does not match the pin"));
+        check(vec![refused()], "running there?");
+        check(vec![tls(), refused()], "running there?");
+        check(vec![tls(), tls()], "is the context of this cluster");
     }
 }

@@ -31,7 +31,7 @@ pub struct Waiting {
 #[derive(Args, Clone, Debug)]
 pub struct Writing {
     /// Why, for the history
-    #[arg(short = 'm', long, value_name = "TEXT", default_value = "")]
+    #[arg(short = 'm', long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub message: String,
     /// Write only if the configuration is still at this revision; exit status 4 otherwise
     #[arg(long, value_name = "REVISION")]
@@ -41,6 +41,7 @@ pub struct Writing {
 /// Arguments of `apply`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Examples:
   marchproxy apply -f shop.yaml --wait -m 'two more endpoints'
   marchproxy apply -f base/ -f production/ --dry-run
   generate | marchproxy apply -f -
@@ -67,6 +68,7 @@ pub struct ApplyArgs {
 /// Arguments of `get`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Examples:
   marchproxy get services
   marchproxy get httproute shop -o yaml
   marchproxy get listeners -A")]
@@ -91,9 +93,9 @@ pub struct GetArgs {
 
 /// Arguments of `delete`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "  marchproxy delete service cart --wait")]
+#[command(after_help = "Examples:\n  marchproxy delete service cart --wait")]
 pub struct DeleteArgs {
-    /// The kind
+    /// The kind, as for `get`
     pub kind: Kind,
     /// The object
     pub name: String,
@@ -116,7 +118,7 @@ pub struct DeleteArgs {
 
 /// Arguments of `diff`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "  marchproxy diff -f shop.yaml")]
+#[command(after_help = "Examples:\n  marchproxy diff -f shop.yaml")]
 pub struct DiffArgs {
     /// What to compare.
     #[command(flatten)]
@@ -129,6 +131,7 @@ pub struct DiffArgs {
 /// Arguments of `history`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Examples:
   marchproxy history --limit 5
   marchproxy history 42          what revision 42 changed, field by field")]
 pub struct HistoryArgs {
@@ -145,6 +148,7 @@ pub struct HistoryArgs {
 /// Arguments of `rollback`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Examples:
   marchproxy rollback 42 --wait -m 'the new route breaks the cart'
 
 The result is a new revision with the content of the old one; nothing is lost from the history.")]
@@ -177,7 +181,11 @@ pub struct StatusArgs {
 #[derive(Clone, Debug, Subcommand)]
 pub enum NodesCommand {
     /// Show all nodes (the default)
-    List,
+    List {
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Take a node out for good; its number is never used again
     Remove {
         /// The node's number
@@ -242,6 +250,7 @@ pub enum TokenCommand {
 /// Arguments of `events`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
+Examples:
   marchproxy events --follow
   marchproxy events --after 40 --count 3 -o json    one JSON object a line")]
 pub struct EventsArgs {
@@ -272,10 +281,12 @@ pub enum ContextCommand {
     Refresh,
     /// Make or change the context; servers are given with --server
     #[command(after_help = "\
+Examples:
   marchproxy context set --server 10.0.0.1 --server 10.0.0.2 --ca-pin PIN --token-file token")]
     Set {
         /// The pin of the cluster's CA, as `context show` prints it
-        #[arg(long, value_name = "PIN", conflicts_with = "ca_file")]
+        // A pin is base64url: one in 64 begins with a hyphen.
+        #[arg(long, value_name = "PIN", conflicts_with = "ca_file", allow_hyphen_values = true)]
         ca_pin: Option<runtime::identity::CaPin>,
         /// The cluster's CA certificate in PEM
         #[arg(long, value_name = "FILE")]

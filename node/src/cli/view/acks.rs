@@ -65,7 +65,8 @@ fn sentence(refusal: &Refusal) -> String {
         out.push(' ');
         out.push_str(field);
     }
-    format!("{out}: {message}")
+    // Envoy ends some of its sentences with a line break.
+    format!("{out}: {}", message.trim_end())
 }
 
 fn state(ack: &AckState) -> String {
