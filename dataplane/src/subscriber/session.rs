@@ -107,13 +107,15 @@ pub(super) async fn run(mut endpoints: Endpoints, arguments: SubscriberArguments
             Ok(connection) => {
                 let mut greeted = false;
                 let end = follow(&connection, &arguments, everything, &mut greeted).await;
+                // Closing puts this side's reason in the place of the other's.
+                let closed = connection.close_reason();
                 connection.close(VarInt::from_u32(0), b"session over");
                 if greeted {
                     retry.greeted();
                 }
                 // A server's refusal of this side arrives after the handshake, as the reason why
                 // the connection closed, which says more than the stream's error.
-                match (end, connection.close_reason()) {
+                match (end, closed) {
                     (SessionError::Frame(_), Some(reason)) => SessionError::Lost(reason),
                     (end, _) => end,
                 }

@@ -255,6 +255,20 @@ async fn the_next_control_node_is_tried_and_a_strange_one_is_refused_with_its_cl
 }
 
 #[tokio::test]
+async fn the_words_with_which_a_control_node_closes_are_told() {
+    let ca = Authority::create(ClusterId::random()).unwrap();
+    let control = Control::start(&ca, 1);
+    let mut plane = Plane::start(&ca, vec![control.address()], Desired::default()).await;
+    let (served, _) = control.serve().await;
+    served.connection.close(1u32.into(), b"not you");
+    let told = |status: &PushStatus| {
+        status.last_error.as_ref().is_some_and(|words| words.contains("not you"))
+    };
+    soon(plane.status.wait_for(told)).await.unwrap();
+    plane.supervisor.stop("test over").await;
+}
+
+#[tokio::test]
 async fn a_killed_subscriber_is_repaired_and_resumes_what_stands() {
     let ca = Authority::create(ClusterId::random()).unwrap();
     let control = Control::start(&ca, 1);
