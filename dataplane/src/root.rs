@@ -28,6 +28,7 @@ use runtime::{
     push::PlaneInfo,
     supervision::SupervisorHandle,
     telemetry::Metrics,
+    tls::{SavedIdentity, TlsError},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -61,6 +62,9 @@ pub enum RunError {
     /// The identity cannot be read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The identity cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// There is no identity.
     #[error("{} holds no identity: join a cluster first", directory.display())]
     NoIdentity {
@@ -179,8 +183,8 @@ impl DataPlane {
             supervisor: OnceLock::new(),
         });
         let parts = children::Parts {
+            identity: SavedIdentity::new(config.identity_dir.clone(), &identity)?,
             config,
-            identity,
             plane,
             desired: Arc::new(desired),
             desired_receiver,

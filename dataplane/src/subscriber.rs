@@ -4,11 +4,13 @@
 //! control ══QUIC══▶ session ─▶ Follower (pure) ─▶ apply (pure) ─▶ watch<Desired> ─▶ engines
 //!         ◀═══════         ◀──────────── report book ◀──────────────────────────────┘
 //! ```
-//! Owns the session with one control node at a time. Child of the root supervisor, restarted under
-//! a budget. Its death loses nothing: the desired state stands in the `watch` channel, the engines
-//! run on, and the next incarnation resumes from the revision that stands there.
+//! Owns the session with one control node at a time, and takes up renewed certificates. Child of the
+//! root supervisor, restarted under a budget. Its death loses nothing: the desired state stands in the
+//! `watch` channel, the engines run on, and the next incarnation resumes from the revision that stands
+//! there.
 
 mod apply;
+mod renewal;
 mod retry;
 mod session;
 
@@ -18,10 +20,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use model::Revision;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use runtime::{
-    identity::{NodeId, NodeIdentity},
-    push::PlaneInfo,
-};
+use runtime::{identity::NodeId, push::PlaneInfo, tls::SavedIdentity};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -45,8 +44,8 @@ pub struct PushStatus {
 /// What the subscriber works with. Cloned for each incarnation.
 #[derive(Debug, Clone)]
 pub struct SubscriberArguments {
-    /// Who this data plane is.
-    pub identity: NodeIdentity,
+    /// Who this data plane is; survives the actor, as what was renewed does.
+    pub identity: SavedIdentity,
     /// Push addresses of control nodes, the preferred one first; not empty.
     pub control: Vec<SocketAddr>,
     /// What the control node is told of this process.
@@ -87,10 +86,13 @@ impl Actor for SubscriberActor {
         myself: ActorRef<SubscriberMessage>,
         arguments: SubscriberArguments,
     ) -> Result<SubscriberState, ActorProcessingErr> {
-        let endpoints = session::Endpoints::new(&arguments.identity)?;
         let sessions = Task::spawn(async move {
             let told = TellOnDrop(myself);
-            session::run(endpoints, arguments).await;
+            let identity = arguments.identity.clone();
+            tokio::select! {
+                never = renewal::follow(identity, renewal::LOOK_EVERY) => match never {},
+                () = session::run(arguments) => {}
+            }
             drop(told);
         });
         Ok(SubscriberState { _sessions: sessions })

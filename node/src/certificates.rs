@@ -22,23 +22,18 @@ use consensus::{Consensus, Consistency};
 use runtime::{
     identity::{
         Authority, AuthorityError, IdentityError, KeyError, KeyPair, NodeIdentity, PeerIdentity,
-        Validity,
     },
     tls::{LiveIdentity, TlsError},
 };
-use tokio::sync::watch;
 
 pub use key::{ClusterKey, ClusterKeyError};
-pub(crate) use renewal::due;
+pub use renewal::Lifetime;
 
 use crate::control::store::AUTHORITY;
 
-/// Lifetime of a node's certificate.
-pub const LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-/// How often a node looks whether its certificates are due: short beside the ten days that the last
-/// third of a certificate's life takes.
-const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
+/// After a renewal that failed: soon, because a node that was off for long has nothing to show that
+/// the others accept until it succeeds.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
@@ -77,41 +72,36 @@ struct Inner {
     key: ClusterKey,
     authority: Mutex<Option<Arc<Authority>>>,
     live: LiveIdentity,
-    identity: watch::Sender<Arc<NodeIdentity>>,
-    identity_dir: PathBuf,
-    dataplane_dir: PathBuf,
+    places: Places,
+    lifetime: Lifetime,
+}
+
+/// Where the identities that are renewed lie.
+pub struct Places {
+    /// The control process's.
+    pub identity: PathBuf,
+    /// Its data plane's; the data plane takes up what is saved there.
+    pub dataplane: PathBuf,
 }
 
 impl Certificates {
     /// The certificates of a control node with the identity it has at its start.
-    ///
-    /// # Errors
-    /// The identity cannot be used for TLS.
     pub fn new(
         consensus: Consensus,
         key: ClusterKey,
         live: LiveIdentity,
-        identity: NodeIdentity,
-        identity_dir: PathBuf,
-        dataplane_dir: PathBuf,
+        places: Places,
+        lifetime: Lifetime,
     ) -> Self {
-        let identity = watch::Sender::new(Arc::new(identity));
         let authority = Mutex::new(None);
-        let inner =
-            Inner { consensus, key, authority, live, identity, identity_dir, dataplane_dir };
+        let inner = Inner { consensus, key, authority, live, places, lifetime };
         Self { inner: Arc::new(inner) }
     }
 
     /// The present identity of this control process.
     #[must_use]
     pub fn identity(&self) -> Arc<NodeIdentity> {
-        self.inner.identity.borrow().clone()
-    }
-
-    /// Follows the identity through its renewals.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<NodeIdentity>> {
-        self.inner.identity.subscribe()
+        self.inner.live.identity()
     }
 
     /// TLS configurations that follow the renewals by themselves.
@@ -131,7 +121,7 @@ impl Certificates {
     /// # Errors
     /// See [`IssueError`].
     pub async fn issue(&self, csr: &str, peer: &PeerIdentity) -> Result<String, IssueError> {
-        let validity = Validity { from: SystemTime::now(), lifetime: LIFETIME };
+        let validity = self.inner.lifetime.validity(SystemTime::now());
         Ok(self.authority().await?.issue(csr, peer, validity)?)
     }
 
@@ -162,27 +152,32 @@ impl Certificates {
 
     /// Renews this node's own certificates when they are due, for as long as the process lives.
     pub async fn keep_fresh(self) -> anyhow::Result<()> {
+        let look_every = self.inner.lifetime.look_every();
         loop {
-            if let Err(error) = self.renew_due(SystemTime::now()).await {
-                tracing::warn!(%error, "certificates could not be renewed; trying again");
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+            let pause = match self.renew_due(SystemTime::now()).await {
+                Ok(()) => look_every,
+                Err(error) => {
+                    tracing::warn!(%error, "certificates could not be renewed; trying again");
+                    look_every.min(RETRY_AFTER)
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
     async fn renew_due(&self, now: SystemTime) -> Result<(), IssueError> {
+        let Inner { live, places, lifetime, .. } = &*self.inner;
         let identity = self.identity();
-        if due(identity.expires(), now) {
+        if lifetime.due(identity.expires(), now) {
             let renewed = self.renewed(&identity).await?;
-            renewed.save(&self.inner.identity_dir)?;
-            self.inner.live.replace(&renewed)?;
-            self.inner.identity.send_replace(Arc::new(renewed));
+            renewed.save(&places.identity)?;
+            live.replace(&renewed)?;
             tracing::info!("renewed the certificate of the control process");
         }
-        if let Some(dataplane) = NodeIdentity::load(&self.inner.dataplane_dir)?
-            && due(dataplane.expires(), now)
+        if let Some(dataplane) = NodeIdentity::load(&places.dataplane)?
+            && lifetime.due(dataplane.expires(), now)
         {
-            self.renewed(&dataplane).await?.save(&self.inner.dataplane_dir)?;
+            self.renewed(&dataplane).await?.save(&places.dataplane)?;
             tracing::info!("renewed the certificate of the data plane");
         }
         Ok(())

@@ -16,7 +16,7 @@ use runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::tokens::fingerprint;
+use crate::{certificates::Lifetime, tokens::fingerprint};
 
 /// Default of `--data-dir`.
 pub const DATA_DIR: &str = "/var/lib/marchproxy";
@@ -108,6 +108,9 @@ pub struct Settings {
     pub xdp: Vec<String>,
     /// What `*` means for this node's listeners.
     pub listen_address: Option<IpAddr>,
+    /// How long the certificates are valid that this node issues. Not kept, and no flag.
+    #[serde(skip)]
+    pub certificate_lifetime: Lifetime,
     /// Whose settings these are, once the host is a member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -308,6 +311,7 @@ impl Settings {
             envoy: flags.envoy.or(base.envoy),
             xdp: if flags.xdp.is_empty() { base.xdp } else { flags.xdp },
             listen_address: flags.listen_address.or(base.listen_address),
+            certificate_lifetime: base.certificate_lifetime,
             owner: base.owner,
         };
         merged.check()
@@ -338,6 +342,7 @@ impl Settings {
             envoy: None,
             xdp: Vec::new(),
             listen_address: None,
+            certificate_lifetime: Lifetime::default(),
             owner: None,
         }
     }

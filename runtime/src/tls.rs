@@ -15,6 +15,7 @@
 mod live;
 mod peer;
 mod pinned;
+mod saved;
 mod verify;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::identity::{CaPin, NodeIdentity, Role};
 
 pub use live::LiveIdentity;
 pub use peer::{PeerError, peer_identity, refusal};
+pub use saved::{SavedIdentity, TakeUpError};
 
 /// Why a TLS configuration could not be built.
 #[derive(Debug, thiserror::Error)]

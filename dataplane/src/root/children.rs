@@ -9,9 +9,9 @@ use std::{
 
 use model::EngineReport;
 use runtime::{
-    identity::NodeIdentity,
     push::PlaneInfo,
     supervision::{ChildSpec, RestartBudget},
+    tls::SavedIdentity,
 };
 use tokio::sync::{Mutex, mpsc, watch};
 
@@ -39,7 +39,7 @@ const AFTER_DRAIN: Duration = Duration::from_secs(5);
 /// What the children are made of.
 pub(super) struct Parts {
     pub(super) config: Config,
-    pub(super) identity: NodeIdentity,
+    pub(super) identity: SavedIdentity,
     pub(super) plane: PlaneInfo,
     pub(super) desired: Arc<watch::Sender<Arc<Desired>>>,
     pub(super) desired_receiver: DesiredReceiver,
@@ -70,7 +70,8 @@ pub(super) fn specs(parts: Parts) -> Result<Vec<ChildSpec>, RunError> {
 
 fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
     let config = &parts.config;
-    let instance = format!("{}-{}", parts.identity.cluster(), parts.identity.node());
+    let identity = parts.identity.live().identity();
+    let instance = format!("{}-{}", identity.cluster(), identity.node());
     let settings = xdp::Settings {
         interfaces: config.interfaces.clone(),
         pins: PinFolder::new(BPFFS, &instance)?,
@@ -116,12 +117,13 @@ fn xds(parts: &Parts) -> ChildSpec {
 
 fn envoy_child(parts: &Parts) -> ChildSpec {
     let config = &parts.config;
+    let identity = parts.identity.live().identity();
     let arguments = EnvoyArguments {
         binary: config.envoy.clone(),
         run_dir: config.run_dir.clone(),
         xds_socket: config.xds_socket(),
-        node: format!("node-{}", parts.identity.node()),
-        cluster: parts.identity.cluster().to_string(),
+        node: format!("node-{}", identity.node()),
+        cluster: identity.cluster().to_string(),
         concurrency: config.envoy_concurrency,
         drain: config.drain,
         reports: parts.reports.clone(),

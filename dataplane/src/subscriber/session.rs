@@ -8,17 +8,18 @@ use std::{
 
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use runtime::{
-    identity::NodeIdentity,
     push::{
         self, Command, ConnectError, EndpointError, Follower, FrameError, FrameReader, FrameWriter,
         FromPlane, ProtocolError, ToPlane,
     },
+    tls::{LiveIdentity, SavedIdentity},
 };
 use tokio::time::timeout;
 
 use super::{
     SubscriberArguments,
     apply::{self, InvalidObject},
+    renewal,
     retry::Retry,
 };
 use crate::{desired::Desired, metrics};
@@ -70,17 +71,15 @@ impl SessionError {
 
 /// Local endpoints, one for each address family that is used.
 #[derive(Debug)]
-pub(super) struct Endpoints {
-    identity: NodeIdentity,
+struct Endpoints {
+    identity: LiveIdentity,
     v4: Option<Endpoint>,
     v6: Option<Endpoint>,
 }
 
 impl Endpoints {
-    /// Checks that the identity can be used.
-    pub(super) fn new(identity: &NodeIdentity) -> Result<Self, runtime::tls::TlsError> {
-        runtime::tls::client_mtls(identity)?;
-        Ok(Self { identity: identity.clone(), v4: None, v6: None })
+    fn new(identity: &LiveIdentity) -> Self {
+        Self { identity: identity.clone(), v4: None, v6: None }
     }
 
     fn toward(&mut self, address: SocketAddr) -> Result<&Endpoint, SessionError> {
@@ -98,7 +97,8 @@ impl Endpoints {
 }
 
 /// Keeps a session with one of the control nodes; never returns.
-pub(super) async fn run(mut endpoints: Endpoints, arguments: SubscriberArguments) {
+pub(super) async fn run(arguments: SubscriberArguments) {
+    let mut endpoints = Endpoints::new(arguments.identity.live());
     let mut retry = Retry::new(arguments.control.clone());
     let mut everything = false;
     loop {
@@ -139,11 +139,13 @@ pub(super) async fn run(mut endpoints: Endpoints, arguments: SubscriberArguments
 
 async fn connect(
     endpoints: &mut Endpoints,
-    identity: &NodeIdentity,
+    identity: &SavedIdentity,
     address: SocketAddr,
 ) -> Result<Connection, SessionError> {
+    renewal::take_up(identity);
+    let cluster = identity.live().identity().cluster().clone();
     let endpoint = endpoints.toward(address)?;
-    match timeout(CONNECT_WITHIN, push::connect(endpoint, identity, address)).await {
+    match timeout(CONNECT_WITHIN, push::connect(endpoint, &cluster, address)).await {
         Ok(connection) => Ok(connection?),
         Err(_) => Err(SessionError::Silent { address }),
     }
@@ -169,9 +171,10 @@ async fn follow(
         Err(error) => return error.into(),
     };
     let held = Some(arguments.desired.borrow().revision).filter(|revision| revision.0 > 0);
+    let cluster = arguments.identity.live().identity().cluster().clone();
     let mut session = Session {
         arguments,
-        follower: Follower::new(arguments.identity.cluster().clone(), held),
+        follower: Follower::new(cluster, held),
         writer: FrameWriter::new(send),
         address: connection.remote_address(),
         greeted,

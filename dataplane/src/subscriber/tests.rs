@@ -1,11 +1,14 @@
 //! The subscriber against a control node made of the real endpoint and frames.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use model::{AckState, Engine, EngineReport, ObjectKey};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use runtime::{
-    identity::{Authority, ClusterId, KeyPair, PeerIdentity, Role, Validity},
+    identity::{Authority, ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role, Validity},
     push::{
         FrameReader, FrameWriter, FromPlane, HealthUpdate, Resume, ToPlane, server_endpoint,
         snapshot_messages,
@@ -25,9 +28,14 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn node(ca: &Authority, node: u64, role: Role) -> NodeIdentity {
+    node_for(ca, node, role, Validity::NODE_LIFETIME)
+}
+
+fn node_for(ca: &Authority, node: u64, role: Role, lifetime: Duration) -> NodeIdentity {
     let peer = PeerIdentity { cluster: ca.cluster().clone(), node: NodeId(node), role };
     let key = KeyPair::generate().unwrap();
-    let pem = ca.issue(&key.csr().unwrap().0, &peer, Validity::node()).unwrap();
+    let validity = Validity { from: SystemTime::now(), lifetime };
+    let pem = ca.issue(&key.csr().unwrap().0, &peer, validity).unwrap();
     NodeIdentity::new(ca.certificate_pem(), &pem, key).unwrap()
 }
 
@@ -74,8 +82,12 @@ impl Control {
 
     /// Takes the next session up to its welcome and the reports that answer it.
     async fn serve(&self) -> (Served, Vec<EngineReport>) {
+        let accepted = async { self.endpoint.accept().await.unwrap().await.unwrap() };
+        self.greet(soon(accepted).await).await
+    }
+
+    async fn greet(&self, connection: Connection) -> (Served, Vec<EngineReport>) {
         soon(async {
-            let connection = self.endpoint.accept().await.unwrap().await.unwrap();
             let (send, receive) = connection.accept_bi().await.unwrap();
             let mut reader = FrameReader::new(receive);
             let Some(FromPlane::Hello { resume, .. }) = reader.read().await.unwrap() else {
@@ -117,15 +129,22 @@ struct Plane {
     desired: DesiredReceiver,
     status: watch::Receiver<PushStatus>,
     book: ReportBook,
+    identity_dir: tempfile::TempDir,
 }
 
 impl Plane {
     async fn start(ca: &Authority, control: Vec<SocketAddr>, held: Desired) -> Self {
+        Self::start_as(&node(ca, 9, Role::DataPlane), control, held).await
+    }
+
+    async fn start_as(identity: &NodeIdentity, control: Vec<SocketAddr>, held: Desired) -> Self {
+        let identity_dir = tempfile::tempdir().unwrap();
+        identity.save(identity_dir.path()).unwrap();
         let (desired, receiver) = watch::channel(Arc::new(held));
         let (push_status, status) = watch::channel(PushStatus::default());
         let book = ReportBook::open();
         let arguments = SubscriberArguments {
-            identity: node(ca, 9, Role::DataPlane),
+            identity: SavedIdentity::new(identity_dir.path().to_owned(), identity).unwrap(),
             control,
             plane: PlaneInfo { version: "test".into(), host: "test".into(), pid: 1 },
             desired: Arc::new(desired),
@@ -142,7 +161,7 @@ impl Plane {
         )
         .backoff(quick);
         let (supervisor, _join) = SupervisorHandle::start(vec![spec]).await.unwrap();
-        Self { supervisor, subscriber, desired: receiver, status, book }
+        Self { supervisor, subscriber, desired: receiver, status, book, identity_dir }
     }
 
     async fn at(&mut self, revision: u64) -> Arc<Desired> {
@@ -306,5 +325,47 @@ async fn many_reports_while_nobody_listens_are_one_when_somebody_does() {
     let (_served, reports) = control.serve().await;
     assert_eq!(reports.len(), 1);
     assert_eq!(reports[0].revision, Revision(500));
+    plane.supervisor.stop("test over").await;
+}
+
+#[tokio::test]
+async fn a_session_outlives_its_certificate_and_the_next_one_shows_the_renewed() {
+    let ca = Authority::create(ClusterId::random()).unwrap();
+    let control = Control::start(&ca, 1);
+    // Valid for longer than the first session takes to stand.
+    let first = node_for(&ca, 9, Role::DataPlane, Duration::from_secs(4));
+    let mut plane = Plane::start_as(&first, vec![control.address()], Desired::default()).await;
+    let (mut served, _) = control.serve().await;
+    let over = async {
+        while SystemTime::now() < first.expires() + Duration::from_secs(1) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon(over).await;
+    served.snapshot(4, vec![service("a", 1)]).await;
+    plane.at(4).await;
+
+    // With what it has it is refused, and says why.
+    served.connection.close(0u32.into(), b"test");
+    let refused = soon(async { control.endpoint.accept().await.unwrap().await }).await;
+    assert!(refused.is_err());
+    let expired = |status: &PushStatus| {
+        status.last_error.as_ref().is_some_and(|words| words.contains("expired"))
+    };
+    soon(plane.status.wait_for(expired)).await.unwrap();
+
+    let renewed = node(&ca, 9, Role::DataPlane);
+    renewed.save(plane.identity_dir.path()).unwrap();
+    let (served, _) = loop {
+        // Attempts from before the renewal may still be on their way.
+        let incoming = soon(control.endpoint.accept()).await.unwrap();
+        if let Ok(connection) = soon(async { incoming.await }).await {
+            break control.greet(connection).await;
+        }
+    };
+    assert_eq!(served.resume.as_ref().unwrap().revision, Revision(4));
+    let shown = served.connection.peer_identity().unwrap();
+    let shown = shown.downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>().unwrap();
+    assert_eq!(shown[0], *renewed.certified_key().certificate());
     plane.supervisor.stop("test over").await;
 }

@@ -169,7 +169,8 @@ async fn become_member(
 }
 
 fn found(settings: &Settings, cluster: ClusterId) -> anyhow::Result<NodeIdentity> {
-    genesis::found(cluster, &settings.identity_dir(), &settings.dataplane_identity_dir())
+    let lifetime = settings.certificate_lifetime;
+    genesis::found(cluster, &settings.identity_dir(), &settings.dataplane_identity_dir(), lifetime)
 }
 
 /// Refuses a data plane's identity that is not that of this node's data plane.

@@ -26,7 +26,7 @@ use super::{
     tree::{self, Invitation, Materials},
 };
 use crate::{
-    certificates::Certificates,
+    certificates::{Certificates, Places},
     formation::{founder, genesis, secret},
     membership::removal::Removed,
     settings::Settings,
@@ -223,20 +223,15 @@ async fn assemble(
     consensus: &Consensus,
     removed: Removed,
 ) -> anyhow::Result<Control> {
-    let identity_dir = settings.identity_dir();
     let node = entry.node();
-    genesis::finish(consensus, settings.addresses(), &identity_dir).await?;
+    genesis::finish(consensus, settings.addresses(), &settings.identity_dir()).await?;
     if entry.became == Became::Joined {
         raft::catch_up(consensus, node).await?;
     }
-    let certificates = Certificates::new(
-        consensus.clone(),
-        entry.key,
-        live,
-        entry.identity,
-        identity_dir,
-        settings.dataplane_identity_dir(),
-    );
+    let places =
+        Places { identity: settings.identity_dir(), dataplane: settings.dataplane_identity_dir() };
+    let lifetime = settings.certificate_lifetime;
+    let certificates = Certificates::new(consensus.clone(), entry.key, live, places, lifetime);
     Ok(Control::new(settings.clone(), consensus.clone(), certificates, removed)?)
 }
 

@@ -124,7 +124,7 @@ fn ledger(control: &Control) -> ChildSpec {
 fn peers(control: &Control) -> ChildSpec {
     let control = control.clone();
     task("peers", move || {
-        let identity = control.certificates().subscribe();
+        let identity = control.certificates().live().clone();
         let (ledger, removed) = (control.ledger().clone(), control.removed().clone());
         peers::run(control.consensus().clone(), identity, ledger, removed).boxed()
     })

@@ -10,14 +10,14 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use consensus::{Compare, Consensus, InitializeError, Op, ProposeError, Transaction};
 use model::cluster::{NodeAddresses, NodeId};
 use runtime::identity::{
-    Authority, ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role as ProcessRole, Validity,
+    Authority, ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role as ProcessRole,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::promise::{keep, read};
 use crate::{
-    certificates::{ClusterKey, LIFETIME},
+    certificates::{ClusterKey, Lifetime},
     control::store::AUTHORITY,
     secret_file::{self, SecretFileError},
     tokens::{self, Role},
@@ -52,6 +52,7 @@ pub(crate) fn found(
     cluster: ClusterId,
     identity_dir: &Path,
     dataplane_dir: &Path,
+    lifetime: Lifetime,
 ) -> anyhow::Result<NodeIdentity> {
     let authority = Authority::create(cluster.clone())?;
     let key = ClusterKey::random();
@@ -66,8 +67,8 @@ pub(crate) fn found(
         let node = runtime::identity::NodeId(FIRST.0);
         let peer = PeerIdentity { cluster: cluster.clone(), node, role };
         let pair = KeyPair::generate()?;
-        let validity = Validity { from: std::time::SystemTime::now(), lifetime: LIFETIME };
-        let pem = authority.issue(&pair.csr()?.0, &peer, validity)?;
+        let now = std::time::SystemTime::now();
+        let pem = authority.issue(&pair.csr()?.0, &peer, lifetime.validity(now))?;
         Ok(NodeIdentity::new(authority.certificate_pem(), &pem, pair)?)
     };
     make(ProcessRole::DataPlane)?.save(dataplane_dir)?;

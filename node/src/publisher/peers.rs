@@ -7,17 +7,15 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
 use consensus::Consensus;
 use model::cluster::NodeId;
 use runtime::{
-    identity::NodeIdentity,
     push::{FrameReader, FrameWriter, FromPlane, ToPlane, client_endpoint, connect},
+    tls::LiveIdentity,
 };
-use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{ledger::Ledger, membership::removal::Removed};
@@ -28,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Keeps a connection to every other member until it is dropped.
 pub(crate) async fn run(
     consensus: Consensus,
-    identity: watch::Receiver<Arc<NodeIdentity>>,
+    identity: LiveIdentity,
     ledger: Ledger,
     removed: Removed,
 ) -> anyhow::Result<()> {
@@ -54,12 +52,11 @@ pub(crate) async fn run(
 async fn keep(
     node: NodeId,
     address: SocketAddr,
-    identity: watch::Receiver<Arc<NodeIdentity>>,
+    identity: LiveIdentity,
     ledger: Ledger,
     removed: Removed,
 ) {
     loop {
-        let identity = identity.borrow().clone();
         if let Err(error) = follow(node, address, &identity, &ledger, &removed).await {
             tracing::debug!(%node, %address, %error, "the peer's ledger is out of reach");
         }
@@ -71,7 +68,7 @@ async fn keep(
 async fn follow(
     node: NodeId,
     address: SocketAddr,
-    identity: &NodeIdentity,
+    identity: &LiveIdentity,
     ledger: &Ledger,
     removed: &Removed,
 ) -> anyhow::Result<()> {
@@ -80,7 +77,8 @@ async fn follow(
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let endpoint = client_endpoint(identity, SocketAddr::new(any, 0))?;
-    let connection = connect(&endpoint, identity, address).await?;
+    let identity = identity.identity();
+    let connection = connect(&endpoint, identity.cluster(), address).await?;
     let (send, receive) = connection.open_bi().await?;
     let mut writer = FrameWriter::<_, FromPlane>::new(send);
     let mut reader = FrameReader::<_, ToPlane>::new(receive);

@@ -14,6 +14,7 @@ use consensus::{Op, Transaction};
 use model::Object;
 use node::{
     api,
+    certificates::Lifetime,
     control::{Control, Running, Start, start},
     joining::JoinLine,
     settings::{Flags, Settings},
@@ -48,6 +49,7 @@ pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T 
 /// Some nodes of one test.
 pub(crate) struct Cluster {
     test: u8,
+    lifetime: Lifetime,
     dir: tempfile::TempDir,
     nodes: BTreeMap<u8, Running>,
 }
@@ -55,7 +57,13 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// No node yet; `test` numbers the test, so that addresses are its own.
     pub(crate) fn new(test: u8) -> Self {
-        Self { test, dir: tempfile::tempdir().unwrap(), nodes: BTreeMap::new() }
+        let (lifetime, dir) = (Lifetime::default(), tempfile::tempdir().unwrap());
+        Self { test, lifetime, dir, nodes: BTreeMap::new() }
+    }
+
+    /// With certificates that live for another time than usual.
+    pub(crate) fn with_lifetime(self, lifetime: Duration) -> Self {
+        Self { lifetime: Lifetime::new(lifetime), ..self }
     }
 
     /// The address of a node.
@@ -65,15 +73,15 @@ impl Cluster {
 
     fn settings(&self, id: u8) -> Settings {
         let base = self.dir.path().join(id.to_string());
-        Settings::resolve(Flags {
+        let settings = Settings::resolve(Flags {
             data_dir: Some(base.join("data")),
             run_dir: Some(base.join("run")),
             address: Some(self.address(id)),
             name: Some(format!("node-{id}")),
             no_dataplane: true,
             ..Flags::default()
-        })
-        .unwrap()
+        });
+        Settings { certificate_lifetime: self.lifetime, ..settings.unwrap() }
     }
 
     /// A start of a node, that the test awaits.
@@ -116,6 +124,7 @@ impl Cluster {
     pub(crate) async fn restarting(&self, id: u8) -> anyhow::Result<Running> {
         let data_dir = Some(self.data(id));
         let settings = Settings::resolve(Flags { data_dir, ..Flags::default() })?;
+        let settings = Settings { certificate_lifetime: self.lifetime, ..settings };
         let options =
             api::Options { run_dir: settings.run_dir.clone(), metrics: Arc::new(String::new) };
         tokio::time::timeout(DEADLINE, start(settings, Start::Up, api::server(options))).await?
@@ -163,12 +172,14 @@ impl Cluster {
 
     /// A node that does not lead.
     pub(crate) fn follower(&self) -> u8 {
-        let follows = |running: &Running| {
-            let status = running.control.consensus().status();
-            let status = status.borrow();
-            status.leader.is_some() && status.leader != status.node
-        };
-        *self.nodes.iter().find(|(_, running)| follows(running)).expect("one follows").0
+        *self.nodes.keys().find(|id| self.follows(**id)).expect("one follows")
+    }
+
+    /// Whether a node follows a leader.
+    pub(crate) fn follows(&self, id: u8) -> bool {
+        let status = self.control(id).consensus().status();
+        let status = status.borrow();
+        status.leader.is_some() && status.leader != status.node
     }
 
     /// Waits until every node knows of so many voters.

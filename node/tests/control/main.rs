@@ -7,6 +7,7 @@ mod cluster;
 mod files;
 mod push;
 mod removal;
+mod renewal;
 
 use std::time::Duration;
 

@@ -11,12 +11,13 @@ use runtime::{
     push::{
         FrameReader, FrameWriter, FromPlane, PlaneInfo, Resume, ToPlane, client_endpoint, connect,
     },
+    tls::LiveIdentity,
 };
 
 use crate::cluster::{Cluster, DEADLINE, eventually, service};
 
 /// A data plane of node 1 that says what it is told to.
-struct Plane {
+pub(crate) struct Plane {
     reader: FrameReader<quinn::RecvStream, ToPlane>,
     writer: FrameWriter<quinn::SendStream, FromPlane>,
     connection: quinn::Connection,
@@ -33,11 +34,12 @@ async fn identity(control: &Control) -> NodeIdentity {
 }
 
 impl Plane {
-    async fn connect(control: &Control, resume: Option<Revision>) -> Self {
+    pub(crate) async fn connect(control: &Control, resume: Option<Revision>) -> Self {
         let identity = identity(control).await;
-        let endpoint = client_endpoint(&identity, "0.0.0.0:0".parse().unwrap()).unwrap();
+        let live = LiveIdentity::new(&identity).unwrap();
+        let endpoint = client_endpoint(&live, "0.0.0.0:0".parse().unwrap()).unwrap();
         let address = control.node().1.push;
-        let connection = connect(&endpoint, &identity, address).await.unwrap();
+        let connection = connect(&endpoint, identity.cluster(), address).await.unwrap();
         let (send, receive) = connection.open_bi().await.unwrap();
         let mut writer = FrameWriter::new(send);
         let plane = PlaneInfo { version: "test".to_owned(), host: "test".to_owned(), pid: 1 };
@@ -61,12 +63,12 @@ impl Plane {
         tokio::time::timeout(DEADLINE, next).await.expect("in time")
     }
 
-    async fn report(&mut self, revision: Revision, ack: AckState) {
+    pub(crate) async fn report(&mut self, revision: Revision, ack: AckState) {
         let report = EngineReport { engine: Engine::Envoy, revision, ack, notes: Vec::new() };
         self.writer.write(&FromPlane::Reports { reports: vec![report] }).await.unwrap();
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.connection.close(0_u32.into(), b"test");
         self._endpoint.wait_idle().await;
     }

@@ -16,8 +16,8 @@ use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 
 use crate::{
-    identity::{KeyPair, NodeIdentity, PeerIdentity, Role},
-    tls::{self, PeerError, TlsError, peer_identity},
+    identity::{ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role},
+    tls::{self, LiveIdentity, PeerError, TlsError, peer_identity},
 };
 
 /// The application protocol, with its version.
@@ -128,16 +128,17 @@ fn endpoint_config(key: &KeyPair) -> EndpointConfig {
 }
 
 /// An endpoint that connects to control nodes, from any port of the given family and address.
+/// Renewed certificates show up in it by themselves.
 ///
 /// Must be called within a tokio runtime.
 ///
 /// # Errors
 /// The identity cannot be used, or the address cannot be bound.
 pub fn client_endpoint(
-    identity: &NodeIdentity,
+    identity: &LiveIdentity,
     local: SocketAddr,
 ) -> Result<Endpoint, EndpointError> {
-    let tls = tls::client_alpn(&*tls::client_mtls(identity)?, &[ALPN]);
+    let tls = tls::client_alpn(&*identity.client_mtls(Role::Control)?, &[ALPN]);
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     config.transport_config(transport());
     let mut endpoint =
@@ -146,16 +147,16 @@ pub fn client_endpoint(
     Ok(endpoint)
 }
 
-/// Connects to a control node of `identity`'s cluster; the identity must be the endpoint's.
+/// Connects to a control node of `cluster`, which must be that of the endpoint's identity.
 ///
 /// # Errors
 /// Which side refused and why, or what failed beneath.
 pub async fn connect(
     endpoint: &Endpoint,
-    identity: &NodeIdentity,
+    cluster: &ClusterId,
     address: SocketAddr,
 ) -> Result<Connection, ConnectError> {
-    let name = identity.cluster().server_name(Role::Control);
+    let name = cluster.server_name(Role::Control);
     let connecting = endpoint
         .connect(address, &name)
         .map_err(|source| ConnectError::Begin { address, source })?;

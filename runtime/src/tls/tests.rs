@@ -244,6 +244,48 @@ fn a_renewed_certificate_is_shown_from_the_next_handshake_on() {
 }
 
 #[test]
+fn a_client_shows_a_renewed_certificate_from_the_next_handshake_on() {
+    let ca = authority();
+    let server = server_mtls(&node(&ca, 1, Role::Control)).unwrap();
+    let expired = Validity {
+        from: SystemTime::now() - Duration::from_secs(7200),
+        lifetime: Duration::from_secs(1),
+    };
+    let live = LiveIdentity::new(&node_at(&ca, 2, Role::DataPlane, expired)).unwrap();
+    let client = live.client_mtls(Role::Control).unwrap();
+    let outcome = handshake(&server, &client, &control_name(&ca));
+    assert!(matches!(outcome.server_refuses(), PeerError::Expired { .. }));
+    live.replace(&node(&ca, 2, Role::DataPlane)).unwrap();
+    handshake(&server, &client, &control_name(&ca)).accepted();
+}
+
+#[test]
+fn what_another_process_saves_is_taken_up_unless_it_is_damaged_or_anothers() {
+    let ca = authority();
+    let directory = tempfile::tempdir().unwrap();
+    let first = node(&ca, 2, Role::DataPlane);
+    first.save(directory.path()).unwrap();
+    let saved = SavedIdentity::new(directory.path().to_owned(), &first).unwrap();
+    let used = || saved.live().identity().certified_key().certificate().clone();
+    assert!(!saved.take_up().unwrap());
+
+    let renewed = node(&ca, 2, Role::DataPlane);
+    renewed.save(directory.path()).unwrap();
+    assert!(saved.take_up().unwrap() && !saved.take_up().unwrap());
+    assert_eq!(used(), *renewed.certified_key().certificate());
+
+    node(&ca, 3, Role::DataPlane).save(directory.path()).unwrap();
+    let other = saved.take_up();
+    assert!(matches!(other, Err(TakeUpError::Tls(TlsError::OtherIdentity { .. }))), "{other:?}");
+    let file = NodeIdentity::file(directory.path());
+    std::fs::write(&file, "half").unwrap();
+    assert!(matches!(saved.take_up(), Err(TakeUpError::Identity(_))));
+    std::fs::remove_file(&file).unwrap();
+    assert!(matches!(saved.take_up(), Err(TakeUpError::Missing { .. })));
+    assert_eq!(used(), *renewed.certified_key().certificate());
+}
+
+#[test]
 fn a_wrong_server_name_is_refused() {
     let ca = authority();
     let server = server_mtls(&node(&ca, 1, Role::Control)).unwrap();

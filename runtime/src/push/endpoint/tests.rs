@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    identity::{Authority, ClusterId, KeyPair, NodeId, Validity},
+    identity::{Authority, NodeId, Validity},
     push::{FrameReader, FrameWriter},
 };
 
@@ -13,6 +13,10 @@ fn node(ca: &Authority, node: u64, role: Role) -> NodeIdentity {
     let key = KeyPair::generate().unwrap();
     let pem = ca.issue(&key.csr().unwrap().0, &peer, Validity::node()).unwrap();
     NodeIdentity::new(ca.certificate_pem(), &pem, key).unwrap()
+}
+
+fn client(identity: &NodeIdentity) -> Endpoint {
+    client_endpoint(&LiveIdentity::new(identity).unwrap(), any_port()).unwrap()
 }
 
 fn any_port() -> SocketAddr {
@@ -38,8 +42,8 @@ async fn a_session_carries_frames_both_ways_and_names_the_peer() {
     };
     let identity = node(&ca, 2, Role::DataPlane);
     let call = async {
-        let endpoint = client_endpoint(&identity, any_port()).unwrap();
-        let connection = connect(&endpoint, &identity, address).await.unwrap();
+        let endpoint = client(&identity);
+        let connection = connect(&endpoint, identity.cluster(), address).await.unwrap();
         let (send, receive) = connection.open_bi().await.unwrap();
         let message = Value::from("x".repeat(1_000_000));
         FrameWriter::<_, Value>::new(send).write(&message).await.unwrap();
@@ -61,10 +65,10 @@ async fn a_client_of_another_cluster_names_both_clusters_in_its_refusal() {
     let server = server_endpoint(&node(&ours, 1, Role::Control), any_port()).unwrap();
     let address = server.local_addr().unwrap();
     let identity = node(&theirs, 2, Role::DataPlane);
-    let endpoint = client_endpoint(&identity, any_port()).unwrap();
+    let endpoint = client(&identity);
     let (accepted, connected) = tokio::join!(
         async { server.accept().await.unwrap().await },
-        connect(&endpoint, &identity, address)
+        connect(&endpoint, identity.cluster(), address)
     );
     let ConnectError::Failed { source, .. } = connected.unwrap_err() else { panic!() };
     let words = source.to_string();
@@ -92,9 +96,9 @@ async fn a_restarted_server_ends_the_sessions_of_its_former_life_at_once() {
     let first = server_endpoint(&identity, any_port()).unwrap();
     let address = first.local_addr().unwrap();
     let plane = node(&ca, 2, Role::DataPlane);
-    let client = client_endpoint(&plane, any_port()).unwrap();
+    let client = client(&plane);
     let accept = async { first.accept().await.unwrap().await.unwrap() };
-    let (served, session) = tokio::join!(accept, connect(&client, &plane, address));
+    let (served, session) = tokio::join!(accept, connect(&client, plane.cluster(), address));
     let session = session.unwrap();
 
     // A `kill -9` says no goodbye: the first server goes mute (its socket moves away; an endpoint
