@@ -23,6 +23,7 @@ use runtime::{
     identity::{
         Authority, AuthorityError, IdentityError, KeyError, KeyPair, NodeIdentity, PeerIdentity,
     },
+    telemetry,
     tls::{LiveIdentity, TlsError},
 };
 
@@ -93,6 +94,7 @@ impl Certificates {
         places: Places,
         lifetime: Lifetime,
     ) -> Self {
+        telemetry::show_certificates(&live.identity());
         let authority = Mutex::new(None);
         let inner = Inner { consensus, key, authority, live, places, lifetime };
         Self { inner: Arc::new(inner) }
@@ -172,6 +174,7 @@ impl Certificates {
             let renewed = self.renewed(&identity).await?;
             renewed.save(&places.identity)?;
             live.replace(&renewed)?;
+            telemetry::show_certificates(&renewed);
             tracing::info!("renewed the certificate of the control process");
         }
         if let Some(dataplane) = NodeIdentity::load(&places.dataplane)?

@@ -9,11 +9,15 @@ use metrics::{Unit, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+use crate::identity::NodeIdentity;
+
 /// Upper bounds of histograms of seconds: from 0.1 ms (a map update) to 10 s (a time-out).
 const SECONDS_BUCKETS: [f64; 16] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
+
+const CERTIFICATE_EXPIRY: &str = "marchproxy_certificate_expiry_timestamp_seconds";
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -136,12 +140,17 @@ impl Metrics {
             Unit::Seconds,
             "Start of the process, in seconds since 1970"
         );
-        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        gauge!("process_start_time_seconds").set(started.as_secs_f64());
+        gauge!("process_start_time_seconds").set(since_1970(SystemTime::now()));
         describe_counter!(
             "marchproxy_actor_restarts_total",
             Unit::Count,
             "Restarts of supervised actors after a failure, by name"
+        );
+        describe_gauge!(
+            CERTIFICATE_EXPIRY,
+            Unit::Seconds,
+            "End of the validity of this process's certificate (node) and of the cluster's CA (ca), \
+             in seconds since 1970"
         );
         Ok(Self { handle })
     }
@@ -156,19 +165,47 @@ impl Metrics {
     }
 }
 
+/// Shows until when the certificate that this process uses, and its CA's, are valid.
+pub fn show_certificates(identity: &NodeIdentity) {
+    gauge!(CERTIFICATE_EXPIRY, "certificate" => "node").set(since_1970(identity.expires()));
+    gauge!(CERTIFICATE_EXPIRY, "certificate" => "ca").set(since_1970(identity.ca_expires()));
+}
+
+fn since_1970(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::identity::{Authority, ClusterId, KeyPair, NodeId, PeerIdentity, Role, Validity};
+
+    fn identity() -> NodeIdentity {
+        let ca = Authority::create(ClusterId::random()).unwrap();
+        let cluster = ca.cluster().clone();
+        let peer = PeerIdentity { cluster, node: NodeId(1), role: Role::Control };
+        let from = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+        let validity = Validity { from, lifetime: Duration::from_secs(60) };
+        let key = KeyPair::generate().unwrap();
+        let pem = ca.issue(&key.csr().unwrap().0, &peer, validity).unwrap();
+        NodeIdentity::new(ca.certificate_pem(), &pem, key).unwrap()
+    }
 
     #[test]
     fn metrics_have_help_and_buckets() {
         let metrics = Metrics::install("control", "0.1.0").unwrap();
+        show_certificates(&identity());
         metrics::histogram!("marchproxy_test_seconds").record(0.003);
         let text = metrics.render();
         for line in [
             "# HELP marchproxy_build_info Always 1; what runs is in the labels",
             "marchproxy_build_info{version=\"0.1.0\",process=\"control\"} 1",
             "marchproxy_test_seconds_bucket{le=\"0.005\"} 1",
+            "# HELP marchproxy_certificate_expiry_timestamp_seconds End of the validity",
+            "marchproxy_certificate_expiry_timestamp_seconds{certificate=\"node\"} 1900000060",
+            "marchproxy_certificate_expiry_timestamp_seconds{certificate=\"ca\"} ",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -1,18 +1,19 @@
 //! Renewed certificates: the control process saves them, this process takes them up.
 //!
 //! A session that stands is not touched: TLS looks at a certificate when it shakes hands. So what
-//! counts is the look before each handshake; the one from time to time tells early of what cannot be
-//! used.
+//! counts is the look before each handshake; the one from time to time is for the metrics, and
+//! tells early of what cannot be used.
 
 use std::{convert::Infallible, time::Duration};
 
-use runtime::tls::SavedIdentity;
+use runtime::{telemetry, tls::SavedIdentity};
 
-/// How often it is looked: a millionth of a processor.
+/// How often it is looked: about as often as metrics are scraped, and a millionth of a processor.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Looks from time to time.
 pub(super) async fn follow(identity: SavedIdentity, look_every: Duration) -> Infallible {
+    telemetry::show_certificates(&identity.live().identity());
     loop {
         take_up(&identity);
         tokio::time::sleep(look_every).await;
@@ -23,7 +24,10 @@ pub(super) async fn follow(identity: SavedIdentity, look_every: Duration) -> Inf
 pub(super) fn take_up(identity: &SavedIdentity) {
     match identity.take_up() {
         Ok(false) => {}
-        Ok(true) => tracing::info!("took up the renewed certificate of the data plane"),
+        Ok(true) => {
+            telemetry::show_certificates(&identity.live().identity());
+            tracing::info!("took up the renewed certificate of the data plane");
+        }
         Err(error) => tracing::warn!(%error, "the saved certificate cannot be used"),
     }
 }

@@ -155,6 +155,7 @@ pub struct NodeIdentity {
     ca: CertificateDer<'static>,
     pin: CaPin,
     expires: SystemTime,
+    ca_expires: SystemTime,
 }
 
 impl NodeIdentity {
@@ -169,8 +170,8 @@ impl NodeIdentity {
         let own = CertifiedKey::new(certificate_pem, key)?;
         let pin = CaPin::of(&ca)?;
         let peer = peer_identity(std::slice::from_ref(&own.certificate))?;
-        let expires = issued_by(&own.certificate, &ca)?;
-        Ok(Self { peer, own, ca_pem: ca_pem.to_owned(), ca, pin, expires })
+        let (expires, ca_expires) = issued_by(&own.certificate, &ca)?;
+        Ok(Self { peer, own, ca_pem: ca_pem.to_owned(), ca, pin, expires, ca_expires })
     }
 
     /// Reads the identity saved in `directory`; `None` where none was ever saved.
@@ -317,6 +318,12 @@ impl NodeIdentity {
         self.expires
     }
 
+    /// The end of the CA certificate's validity.
+    #[must_use]
+    pub fn ca_expires(&self) -> SystemTime {
+        self.ca_expires
+    }
+
     /// Certificate, then CA certificate: what a server presents, so that a joiner can pin the CA.
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.own.certificate.clone(), self.ca.clone()]
@@ -327,10 +334,11 @@ impl NodeIdentity {
     }
 }
 
+/// Checks who issued the certificate, and reads until when it and the CA's are valid.
 fn issued_by(
     certificate: &CertificateDer<'_>,
     ca: &CertificateDer<'_>,
-) -> Result<SystemTime, IdentityError> {
+) -> Result<(SystemTime, SystemTime), IdentityError> {
     let parse = |der, what| {
         x509_parser::parse_x509_certificate(der)
             .map(|(_, parsed)| parsed)
@@ -339,7 +347,8 @@ fn issued_by(
     let own = parse(certificate, "node certificate")?;
     let ca = parse(ca, "CA certificate")?;
     own.verify_signature(Some(ca.public_key())).map_err(|_| IdentityError::OtherAuthority)?;
-    Ok(own.validity().not_after.to_datetime().into())
+    let end = |parsed: &X509Certificate<'_>| parsed.validity().not_after.to_datetime().into();
+    Ok((end(&own), end(&ca)))
 }
 
 /// The file's last line; PEM's readers pass over what stands between blocks.
