@@ -38,7 +38,7 @@ pub use errors::{
 };
 pub use history::{Batch, Event};
 pub use ids::{NodeAddresses, NodeId, Revision};
-pub use options::{Options, PeerCheck, Profile, RaftTls, Tuning};
+pub use options::{NodeCheck, Options, PeerCheck, Profile, RaftTls, Tuning};
 pub use status::{Member, RaftState, RaftStatus};
 pub use transaction::{Committed, Compare, Op, RequestId, Transaction};
 pub use view::{Versioned, View};

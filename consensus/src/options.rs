@@ -14,6 +14,10 @@ use crate::ids::NodeId;
 /// Tells which control node a verified certificate chain belongs to, or why it is refused.
 pub type PeerCheck = Arc<dyn Fn(&[CertificateDer<'_>]) -> Result<NodeId, String> + Send + Sync>;
 
+/// Tells why a node may not speak with this one. Asked at each handshake and each request, so that it
+/// must be cheap.
+pub type NodeCheck = Arc<dyn Fn(NodeId) -> Result<(), String> + Send + Sync>;
+
 /// Mutual TLS between the members.
 #[derive(Clone)]
 pub struct RaftTls {
@@ -25,6 +29,8 @@ pub struct RaftTls {
     pub server_name: String,
     /// Names the node of a verified chain; the role must be that of a control node.
     pub peer_check: PeerCheck,
+    /// Refuses nodes by their number, also on connections that stand.
+    pub node_check: NodeCheck,
 }
 
 impl fmt::Debug for RaftTls {

@@ -114,6 +114,7 @@ pub(super) async fn start(options: Options) -> Result<Consensus, StartError> {
     let server = Server {
         node: options.node,
         cluster: options.cluster.as_str().into(),
+        node_check: options.tls.node_check.clone(),
         raft: raft.clone(),
         calls: calls.clone(),
         snapshots,

@@ -16,6 +16,7 @@ use super::{Raft, Snapshot, Types};
 use crate::errors::Fatal;
 use crate::failure::Failure;
 use crate::ids::NodeId;
+use crate::options::NodeCheck;
 use crate::pb::rpc as pb;
 use crate::pb::storage::Vote;
 use crate::snap::{SnapshotFile, Snapshots};
@@ -25,6 +26,7 @@ use crate::snap::{SnapshotFile, Snapshots};
 pub(crate) struct Server {
     pub(crate) node: NodeId,
     pub(crate) cluster: Arc<str>,
+    pub(crate) node_check: NodeCheck,
     pub(crate) raft: Raft,
     pub(crate) calls: LeaderCalls,
     pub(crate) snapshots: Snapshots,
@@ -57,7 +59,8 @@ impl Server {
             return refuse(format!("node {} was meant, this is node {}", header.to, self.node));
         }
         match peer {
-            Some(Peer(node)) if node.0 == header.from => Ok(()),
+            // A connection outlives the moment in which its node is refused.
+            Some(Peer(node)) if node.0 == header.from => (self.node_check)(node).or_else(refuse),
             Some(Peer(node)) => {
                 refuse(format!("the certificate of node {node} speaks for node {}", header.from))
             }

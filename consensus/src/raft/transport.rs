@@ -97,7 +97,9 @@ impl Transport {
         let refuse = |text: String| io::Error::new(io::ErrorKind::PermissionDenied, text);
         let certificates =
             certificates.ok_or_else(|| refuse("the peer has no certificate".to_owned()))?;
-        (self.tls.peer_check)(certificates).map_err(refuse)
+        let node = (self.tls.peer_check)(certificates).map_err(refuse)?;
+        (self.tls.node_check)(node).map_err(refuse)?;
+        Ok(node)
     }
 
     /// Accepts connections until `stop`; handshakes run beside each other.

@@ -1,6 +1,6 @@
 //! A throw-away authority and one certificate a node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use consensus::{NodeId, RaftTls};
@@ -19,6 +19,7 @@ const NAME: &str = "control.test.marchproxy";
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     issued: Arc<Mutex<HashMap<Vec<u8>, NodeId>>>,
+    refused: Arc<Mutex<HashSet<NodeId>>>,
 }
 
 impl Authority {
@@ -28,7 +29,12 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.distinguished_name.push(DnType::CommonName, "test authority");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self { issuer, issued: Arc::default() }
+        Self { issuer, issued: Arc::default(), refused: Arc::default() }
+    }
+
+    /// Makes every member refuse a node from here on.
+    pub(crate) fn refuse(&self, node: NodeId) {
+        self.refused.lock().unwrap().insert(node);
     }
 
     pub(crate) fn tls(&self, node: NodeId) -> RaftTls {
@@ -59,7 +65,7 @@ impl Authority {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key())
             .unwrap();
-        let issued = self.issued.clone();
+        let (issued, refused) = (self.issued.clone(), self.refused.clone());
         RaftTls {
             server: Arc::new(server),
             client: Arc::new(client),
@@ -68,6 +74,10 @@ impl Authority {
                 let issued = issued.lock().unwrap();
                 let leaf = chain.first().ok_or("no certificate")?;
                 issued.get(leaf.as_ref()).copied().ok_or_else(|| "an unknown node".to_owned())
+            }),
+            node_check: Arc::new(move |node| match refused.lock().unwrap().contains(&node) {
+                true => Err(format!("node {node} is out")),
+                false => Ok(()),
             }),
         }
     }

@@ -9,7 +9,7 @@ use consensus::{
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
@@ -35,7 +35,9 @@ struct Request {
     header: Option<Header>,
 }
 
-async fn send(address: std::net::SocketAddr, tls: RaftTls, header: Header) -> Result<(), Status> {
+type Client = tonic::client::Grpc<Channel>;
+
+async fn connect(address: std::net::SocketAddr, tls: RaftTls) -> Result<Client, Status> {
     let connector = tower::service_fn(move |_: http::Uri| {
         let mut client = (*tls.client).clone();
         client.alpn_protocols = vec![b"h2".to_vec()];
@@ -50,12 +52,19 @@ async fn send(address: std::net::SocketAddr, tls: RaftTls, header: Header) -> Re
         .connect_with_connector(connector)
         .await
         .map_err(|e| Status::unavailable(e.to_string()))?;
-    let mut client = tonic::client::Grpc::new(channel);
+    Ok(tonic::client::Grpc::new(channel))
+}
+
+async fn vote(client: &mut Client, header: Header) -> Result<(), Status> {
     client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
     let path = http::uri::PathAndQuery::from_static("/marchproxy.raft.v1.Raft/Vote");
     let request = tonic::Request::new(Request { header: Some(header) });
     let codec = ProstCodec::<Request, Request>::default();
     client.unary(request, path, codec).await.map(|_| ())
+}
+
+async fn send(address: std::net::SocketAddr, tls: RaftTls, header: Header) -> Result<(), Status> {
+    vote(&mut connect(address, tls).await?, header).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,6 +119,24 @@ impl rustls::client::ResolvesClientCert for NoCertificate {
     fn has_certs(&self) -> bool {
         false
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_refused_loses_its_voice_on_the_connection_that_stands() {
+    let mut cluster = Cluster::formed(1).await;
+    let address = cluster.addresses(1).raft;
+    let header = Header { version: 1, cluster: "c0ffee".to_owned(), from: 5, to: 1 };
+    let mut client = connect(address, cluster.authority.tls(NodeId(5))).await.unwrap();
+    let status = vote(&mut client, header.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+
+    cluster.authority.refuse(NodeId(5));
+    let status = vote(&mut client, header.clone()).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+    assert!(status.message().contains("node 5 is out"), "{status}");
+    // And no other one is let in.
+    assert!(send(address, cluster.authority.tls(NodeId(5)), header).await.is_err());
+    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

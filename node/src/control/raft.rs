@@ -23,7 +23,7 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
 /// Between two looks at what has arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The options of a node's store; `removed` is asked at each handshake.
+/// The options of a node's store; `removed` is asked at each handshake and request.
 pub(super) fn options(
     settings: &Settings,
     identity: &NodeIdentity,
@@ -34,16 +34,16 @@ pub(super) fn options(
         server: live.server_mtls(&[Role::Control])?,
         client: live.client_mtls(Role::Control)?,
         server_name: identity.cluster().server_name(Role::Control),
-        peer_check: Arc::new(move |chain| {
+        peer_check: Arc::new(|chain| {
             let peer = peer_identity(chain).map_err(|error| error.to_string())?;
-            let node = NodeId(peer.node.0);
             match peer.role {
-                Role::Control if removed.contains(node) => {
-                    Err(format!("node {node} was removed from the cluster"))
-                }
-                Role::Control => Ok(node),
+                Role::Control => Ok(NodeId(peer.node.0)),
                 Role::DataPlane => Err(format!("{peer} has no business with Raft")),
             }
+        }),
+        node_check: Arc::new(move |node| match removed.contains(node) {
+            true => Err(format!("node {node} was removed from the cluster")),
+            false => Ok(()),
         }),
     };
     let mut options = Options::new(
@@ -103,8 +103,11 @@ mod tests {
         })
         .unwrap();
         let removed = Removed::default();
-        let check = options(&settings, &own, &live, removed.clone()).unwrap().tls.peer_check;
-        let ask = |node, role| check(&[identity(node, role).certified_key().certificate().clone()]);
+        let tls = options(&settings, &own, &live, removed.clone()).unwrap().tls;
+        let ask = |node, role| {
+            let chain = [identity(node, role).certified_key().certificate().clone()];
+            (tls.peer_check)(&chain).and_then(|node| (tls.node_check)(node).map(|()| node))
+        };
         assert_eq!(ask(7, Role::Control), Ok(NodeId(7)));
         assert!(ask(7, Role::DataPlane).is_err());
         removed.note(NodeId(7));

@@ -2,8 +2,8 @@
 //!
 //! A removal is a tombstone in the store (`cluster/removed/<id>`), so a member that knows of it has
 //! applied it: it is never mistaken, however far behind it is. From then on the member refuses the
-//! node's Raft connections and ends its push sessions with the reason; the node, which hears no more
-//! of the log, learns it from that answer, and its process ends.
+//! node's Raft connections, and its requests on those that stand, and ends its push sessions with the
+//! reason; the node, which hears no more of the log, learns it from that answer, and its process ends.
 //!
 //! The tombstone is written after the membership change. When that fails half way, the record of the
 //! node outlives its membership, and the leader buries it ([`Orphans`]).
