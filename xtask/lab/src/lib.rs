@@ -12,6 +12,7 @@ pub mod latency;
 pub mod load;
 pub mod member;
 pub mod network;
+mod pass;
 mod pinned;
 pub mod place;
 pub mod plan;

@@ -6,20 +6,26 @@
 //!
 //! Two facts of veth decide the settings. A sender with checksum or segmentation offload hands an
 //! XDP program packets with partial checksums, so offloads are off on both ends. A frame that an
-//! XDP program transmits is dropped unless the peer polls by NAPI, so GRO is on at the switch port.
+//! XDP program transmits is late or lost unless the far end has a program too, so every switch
+//! port has one that passes all frames ([`pass`]).
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::instance::Instance;
+use crate::pass;
 use crate::place::Place;
 use crate::plan::{Host, Plan};
 use crate::tool;
 
 /// Name of a host's interface, inside its namespace.
 pub const INTERFACE: &str = "eth0";
+
+/// Name of the switch ports' program on the router's BPF file system.
+const PASS: &str = "pass";
 
 const OFFLOADS_OFF: [&str; 6] = ["tx", "off", "tso", "off", "gso", "off"];
 
@@ -41,7 +47,7 @@ table bridge cuts {
 #[derive(Debug, Clone)]
 pub struct Network {
     instance: String,
-    directory: std::path::PathBuf,
+    directory: PathBuf,
     plan: Plan,
 }
 
@@ -87,10 +93,7 @@ impl Network {
     /// When the plan has no such host.
     pub fn place(&self, host: &str) -> Result<Place> {
         self.plan.find(host)?;
-        Ok(Place::Host {
-            namespace: self.namespace(host),
-            bpffs: Some(self.directory.join("bpf").join(host)),
-        })
+        Ok(Place::Host { namespace: self.namespace(host), bpffs: Some(self.bpffs(host)) })
     }
 
     /// Cuts all traffic between two hosts, both ways and both families.
@@ -172,6 +175,8 @@ impl Network {
             write_sysctl("ipv4/ip_forward", "1")?;
             write_sysctl("ipv6/conf/all/forwarding", "1")
         })??;
+        self.mount_bpffs("router")?;
+        pass::pin(&self.bpffs("router").join(PASS))?;
         self.nft(CUTS)
     }
 
@@ -188,7 +193,12 @@ impl Network {
                 "link add {port} netns {router} type veth peer name {INTERFACE} netns {namespace}\n"
             ),
         )?;
-        let port_up = format!("link set {port} master br{}\nlink set {port} up\n", host.subnet);
+        let pass = self.bpffs("router").join(PASS);
+        let port_up = format!(
+            "link set {port} master br{}\nlink set {port} xdpdrv pinned {}\nlink set {port} up\n",
+            host.subnet,
+            pass.display()
+        );
         tool::run_with_input(&self.router(), "ip", &["-batch", "-"], &port_up)?;
         let host_up = format!(
             "link set lo up\nlink set {INTERFACE} up\n\
@@ -202,12 +212,19 @@ impl Network {
         tool::run_with_input(&place, "ip", &["-batch", "-"], &host_up)?;
         let offloads = |name| [&["-K", name][..], &OFFLOADS_OFF].concat();
         tool::run(&place, "ethtool", &offloads(INTERFACE))?;
-        let port_offloads = [offloads(&port), vec!["gro", "on"]].concat();
-        tool::run(&self.router(), "ethtool", &port_offloads)?;
-        let bpffs = self.directory.join("bpf").join(&host.name);
-        fs::create_dir_all(&bpffs)?;
-        let bpffs = bpffs.to_string_lossy().into_owned();
-        tool::run(&Place::Here, "mount", &["-t", "bpf", "bpf", &bpffs]).map(drop)
+        tool::run(&self.router(), "ethtool", &offloads(&port))?;
+        self.mount_bpffs(&host.name)
+    }
+
+    fn bpffs(&self, host: &str) -> PathBuf {
+        self.directory.join("bpf").join(host)
+    }
+
+    fn mount_bpffs(&self, host: &str) -> Result<()> {
+        let path = self.bpffs(host);
+        fs::create_dir_all(&path)?;
+        let path = path.to_string_lossy().into_owned();
+        tool::run(&Place::Here, "mount", &["-t", "bpf", "bpf", &path]).map(drop)
     }
 }
 
