@@ -45,6 +45,27 @@ pub enum EngineChoice {
     Xdp,
 }
 
+/// How XDP brings a TCP or UDP listener's packets to an endpoint.
+///
+/// All but [`Self::Nat`] leave the packet as the client sent it, so that the endpoint answers the
+/// client directly; the endpoint must then have the listener's address on an interface of its own
+/// and serve the listener's port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Forwarding {
+    /// Full NAT: the endpoint sees the node's address and answers by way of the node.
+    #[default]
+    Nat,
+    /// Direct server return: only the Ethernet addresses are rewritten; the endpoint must be on
+    /// the node's link.
+    L2,
+    /// Direct server return through an IP tunnel (RFC 2003; RFC 2473 for IPv6).
+    Ipip,
+    /// Direct server return through UDP port 6080: Generic UDP Encapsulation, variant 1
+    /// (draft-ietf-intarea-gue), whose outer source port spreads flows over queues.
+    Gue,
+}
+
 /// The address that a listener takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenAddress {
@@ -61,6 +82,14 @@ impl Serialize for ListenAddress {
             Self::Any => serializer.serialize_str("*"),
             Self::Ip(ip) => serializer.collect_str(ip),
         }
+    }
+}
+
+impl Listener {
+    /// Returns how XDP forwards; full NAT for what XDP does not carry.
+    #[must_use]
+    pub fn forwarding(&self) -> Forwarding {
+        self.forwarding.unwrap_or_default()
     }
 }
 
@@ -88,6 +117,9 @@ pub struct Listener {
     pub port: u16,
     /// The data plane, `auto` by default.
     pub engine: EngineChoice,
+    /// How XDP forwards, `NAT` by default; present for TCP and UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<Forwarding>,
     /// The certificate; present exactly when the protocol is HTTPS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,

@@ -15,8 +15,10 @@ use model::Revision;
 use super::{
     addresses::{self, Fixed},
     generation::{self, Generations, InstallError},
-    image::Image,
+    image::{Image, forwarding_of},
+    mapping::Mapping,
     neighbours::Neighbours,
+    numbers::Numbers,
     pins::{PinFolder, PinsError},
     plan::{Frontend, L4Plan},
     planner::Planner,
@@ -66,6 +68,8 @@ pub struct Engine {
     planner: Planner,
     slots: Slots,
     image: Image,
+    /// The endpoints by their numbers.
+    endpoints: Mapping,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
@@ -86,14 +90,25 @@ impl Engine {
         let mut program = Program::load(settings.pins.clone())?;
         let left = generation::read(&program.config()?)?.unwrap_or_default();
         let generation = left.first().map_or(0, |record| record::to_header(record).generation);
-        let slots = Slots::restored(record::read_slots(&left), Instant::now());
+        let now = Instant::now();
+        let left = record::read_slots(&left);
+        let slots = Slots::restored(left.iter().map(|(slot, _)| *slot), now);
+        let endpoints = program.endpoints()?;
+        let mut image = Image::default();
+        for (slot, entry) in &left {
+            if slots.get(&slot.frontend) == Some(slot.slot) {
+                image.put_left(slot, forwarding_of(entry));
+            }
+        }
+        image.set_numbers(Numbers::restored(record::read_numbers(endpoints.records()), now));
         let behind = slots.frontends().collect();
         Ok(Self {
             settings,
             program,
             planner: Planner::default(),
             slots,
-            image: Image::default(),
+            image,
+            endpoints,
             generations: Generations::default(),
             behind,
             neighbours: Neighbours::new(),
@@ -132,23 +147,28 @@ impl Engine {
             self.behind.iter().partition(|frontend| carried.contains_key(*frontend));
         for frontend in gone {
             if let Some(slot) = self.slots.drain(frontend, now) {
-                self.image.put(frontend, slot, None);
+                self.image.put(frontend, slot, None, now);
             }
             self.behind.remove(&frontend);
         }
         for frontend in self.slots.release_drained(now) {
-            self.image.remove(&frontend);
+            self.image.remove(&frontend, now);
         }
         for frontend in wanted {
             let taken = self.slots.take(frontend);
             if let Some(evicted) = taken.evicted {
-                self.image.remove(&evicted);
+                self.image.remove(&evicted, now);
             }
             if taken.fresh {
                 self.program.clear_counters(taken.slot)?;
             }
-            self.image.put(frontend, taken.slot, Some(carried[&frontend].clone()));
+            self.image.put(frontend, taken.slot, Some(carried[&frontend].clone()), now);
             self.behind.remove(&frontend);
+        }
+        self.image.forget_before(now);
+        // Before the configuration that names them is in force.
+        for (number, address) in self.image.numbers().take_news() {
+            self.endpoints.set(number.into(), &record::endpoint_record(address));
         }
         Ok(())
     }
@@ -215,7 +235,10 @@ impl Engine {
         let addresses = addresses::read(&self.settings.interfaces, self.settings.addresses);
         addresses.is_ok_and(|node| node != *self.planner.node())
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
-            || self.slots.next_release().is_some_and(|at| at <= Instant::now())
+            || [self.slots.next_release(), self.image.next_forgetting()]
+                .into_iter()
+                .flatten()
+                .any(|at| at <= Instant::now())
     }
 
     /// Reads the counters.

@@ -6,16 +6,17 @@
 //! returned, and it may be written again.
 
 use std::{
-    ffi::c_void,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
-    ptr::NonNull,
+    os::fd::{AsFd as _, FromRawFd as _, OwnedFd},
 };
 
 use aya::maps::{ArrayOfMaps, MapData, MapError};
 use ebpf_common::layout::{CONFIG_INNER_FLAGS, Record};
 
-use super::sheet::{COPIES, Lacking, Sheet};
+use super::{
+    mapping::Mapping,
+    sheet::{COPIES, Lacking, Sheet},
+};
 
 /// `BPF_MAP_CREATE` and `BPF_MAP_TYPE_ARRAY` (include/uapi/linux/bpf.h).
 const BPF_MAP_CREATE: libc::c_int = 0;
@@ -67,7 +68,7 @@ impl Generations {
         let spare = (self.current + 1) % COPIES;
         let length = sheet.records().len();
         let copy = &mut self.copies[spare];
-        if copy.as_ref().is_none_or(|inner| inner.mapping.records != length) {
+        if copy.as_ref().is_none_or(|inner| inner.mapping.len() != length) {
             *copy = Some(Inner::new(length)?);
         }
         let inner = copy.as_mut().expect("made above");
@@ -150,66 +151,4 @@ fn create(records: usize) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just returned this descriptor, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
-
-/// The memory of an inner map in this process.
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<c_void>,
-    records: usize,
-}
-
-impl Mapping {
-    fn new(fd: BorrowedFd<'_>, records: usize, writable: bool) -> io::Result<Self> {
-        let protection =
-            if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        let length = records * size_of::<Record>();
-        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                protection,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start).ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        Ok(Self { start, records })
-    }
-
-    fn fill(&mut self, records: &[Record]) {
-        assert!(records.len() <= self.records);
-        // SAFETY: the mapping is that long, page-aligned and writable; the map is not in force.
-        unsafe { self.first().copy_from_nonoverlapping(records.as_ptr(), records.len()) };
-    }
-
-    fn set(&mut self, index: usize, record: &Record) {
-        assert!(index < self.records);
-        // SAFETY: as above, and the index is within the mapping.
-        unsafe { self.first().add(index).write(*record) };
-    }
-
-    fn first(&self) -> *mut Record {
-        self.start.cast::<Record>().as_ptr()
-    }
-
-    fn records(&self) -> &[Record] {
-        // SAFETY: the mapping is that long and page-aligned; a map in force is not written.
-        unsafe { std::slice::from_raw_parts(self.first(), self.records) }
-    }
-}
-
-// SAFETY: the mapping belongs to its owner alone, and memory has no thread.
-unsafe impl Send for Mapping {}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: this is the mapping that `new` made; no reference to it is left.
-        unsafe { libc::munmap(self.start.as_ptr(), self.records * size_of::<Record>()) };
-    }
 }

@@ -12,20 +12,24 @@ use std::{
     net::IpAddr,
     ops::Range,
     sync::Arc,
+    time::Instant,
 };
 
 use ebpf_common::layout::{
     Address, Backend, Entry, EntryKey, Header, MAGIC, MAGLEV_PER_RECORD, MaglevRecord, Pool,
-    SNAT_PORT_FIRST, SNAT_PORT_LAST,
+    SNAT_PORT_FIRST, SNAT_PORT_LAST, forwarding,
 };
+use model::listener::Forwarding;
 use range_alloc::RangeAllocator;
 
 use super::{
     lookup::{self, Full, Lookup},
     maglev::{self, Weighted},
+    numbers::Numbers,
     plan::{Carried, Frontend, NodeView},
     record::{backend_key, local_key, of_backend, of_header, of_maglev, service_key, to_header},
     sheet::Sheet,
+    slots::{DRAIN, Slot},
 };
 
 /// Records at first: the header, and room for a small configuration.
@@ -38,7 +42,10 @@ pub struct Image {
     free: RangeAllocator<u32>,
     lookup: Lookup,
     services: BTreeMap<Frontend, Service>,
-    pools: HashMap<Vec<Weighted>, SharedPool>,
+    pools: HashMap<PoolKey, SharedPool>,
+    numbers: Numbers,
+    /// When services forget the endpoints that they had before.
+    forgettings: BTreeSet<(Instant, Frontend)>,
     node: NodeView,
     revision: u64,
 }
@@ -46,7 +53,24 @@ pub struct Image {
 #[derive(Debug)]
 struct Service {
     slot: u32,
+    forwarding: Forwarding,
     carried: Option<Arc<Carried>>,
+    /// What it had before the last change, where flows may still be led by it.
+    before: Option<Before>,
+}
+
+/// The endpoints that a service had before.
+#[derive(Clone, Debug)]
+struct Before {
+    key: PoolKey,
+    until: Instant,
+}
+
+/// What makes a pool: whether its backends have numbers, and the backends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PoolKey {
+    numbered: bool,
+    backends: Vec<Weighted>,
 }
 
 #[derive(Debug)]
@@ -66,6 +90,8 @@ impl Default for Image {
             lookup: Lookup::default(),
             services: BTreeMap::new(),
             pools: HashMap::new(),
+            numbers: Numbers::default(),
+            forgettings: BTreeSet::new(),
             node: NodeView::default(),
             revision: 0,
         };
@@ -100,47 +126,90 @@ impl Image {
         self.sheet.set(0, of_header(header));
     }
 
+    /// Takes over the numbers of endpoints that an earlier process gave out.
+    pub fn set_numbers(&mut self, numbers: Numbers) {
+        self.numbers = numbers;
+    }
+
+    /// Returns the numbers of endpoints.
+    pub fn numbers(&mut self) -> &mut Numbers {
+        &mut self.numbers
+    }
+
+    /// Takes over a service that an earlier process left: its connections go on.
+    pub fn put_left(&mut self, slot: &Slot, forwarding: Forwarding) {
+        let service = Service { slot: slot.slot, forwarding, carried: None, before: None };
+        self.put_service(&slot.frontend, &service, Pool::default(), Pool::default());
+        self.services.insert(slot.frontend, service);
+    }
+
     /// Adds or changes a service; without endpoints, only its established connections go on.
-    pub fn put(&mut self, frontend: Frontend, slot: u32, carried: Option<Arc<Carried>>) {
-        let old = self.services.remove(&frontend);
-        let keys = |slot: u32, carried: &Option<Arc<Carried>>| -> Vec<EntryKey> {
-            let backends = carried.iter().flat_map(|carried| carried.backends());
-            backends.map(|backend| backend_key(slot, frontend.protocol, backend)).collect()
-        };
-        let wanted = keys(slot, &carried);
+    pub fn put(
+        &mut self,
+        frontend: Frontend,
+        slot: u32,
+        carried: Option<Arc<Carried>>,
+        now: Instant,
+    ) {
+        let mut old = self.services.remove(&frontend);
+        let wanted = backend_keys(&frontend, slot, carried.as_deref());
         if let Some(old) = &old {
-            for key in keys(old.slot, &old.carried).iter().filter(|key| !wanted.contains(key)) {
+            let had = backend_keys(&frontend, old.slot, old.carried.as_deref());
+            for key in had.iter().filter(|key| !wanted.contains(key)) {
                 self.lookup.remove(&mut self.sheet, key);
             }
         }
         for key in wanted {
             self.put_entry(Entry { key, ..Entry::default() });
         }
-        let mut entry = Entry {
-            key: service_key(&frontend),
-            slot,
-            draining: u32::from(carried.is_none()),
-            ..Entry::default()
+        let forwarding = match (&carried, &old) {
+            (Some(carried), _) => carried.forwarding,
+            (None, Some(old)) => old.forwarding,
+            (None, None) => Forwarding::Nat,
         };
-        if let Some(carried) = &carried {
-            entry.v4 = self.hold_pool(&carried.v4);
-            entry.v6 = self.hold_pool(&carried.v6);
-        }
-        self.put_entry(entry);
+        let mut service = Service { slot, forwarding, carried, before: None };
+        let [v4, v6] = service.pool_keys().map(|key| self.hold_pool(key, now));
+        service.before = old.as_mut().and_then(|old| old.hand_over(&service, now));
+        self.forgettings.extend(service.before.iter().map(|before| (before.until, frontend)));
+        self.put_service(&frontend, &service, v4, v6);
         // After the new pools are held, so that an unchanged one stays where it is.
-        self.release_pools(old);
-        self.services.insert(frontend, Service { slot, carried });
+        if let Some(old) = old {
+            self.release_pools(old, now);
+        }
+        self.services.insert(frontend, service);
     }
 
     /// Removes a service.
-    pub fn remove(&mut self, frontend: &Frontend) {
+    pub fn remove(&mut self, frontend: &Frontend, now: Instant) {
         let Some(old) = self.services.remove(frontend) else { return };
-        for backend in old.carried.iter().flat_map(|carried| carried.backends()) {
-            let key = backend_key(old.slot, frontend.protocol, backend);
+        for key in backend_keys(frontend, old.slot, old.carried.as_deref()) {
             self.lookup.remove(&mut self.sheet, &key);
         }
         self.lookup.remove(&mut self.sheet, &service_key(frontend));
-        self.release_pools(Some(old));
+        self.release_pools(old, now);
+    }
+
+    /// Drops the endpoints that services had before, where their time is over.
+    pub fn forget_before(&mut self, now: Instant) {
+        while let Some((until, frontend)) = self.forgettings.first().copied()
+            && until <= now
+        {
+            self.forgettings.pop_first();
+            let Some(mut service) = self.services.remove(&frontend) else { continue };
+            // A later change may have put other endpoints there, with a later time.
+            if let Some(before) = service.before.take_if(|before| before.until == until) {
+                let [v4, v6] = service.pool_keys().map(|key| self.held_pool(&key));
+                self.put_service(&frontend, &service, v4, v6);
+                self.release_pool(&before.key, now);
+            }
+            self.services.insert(frontend, service);
+        }
+    }
+
+    /// Returns when the next endpoints of before are to be dropped.
+    #[must_use]
+    pub fn next_forgetting(&self) -> Option<Instant> {
+        self.forgettings.first().map(|(until, _)| *until)
     }
 
     /// Writes the generation and the revision that the records are about to be put in force as.
@@ -190,22 +259,53 @@ impl Image {
         }
     }
 
-    fn hold_pool(&mut self, backends: &[Weighted]) -> Pool {
-        if backends.is_empty() {
+    fn put_service(&mut self, frontend: &Frontend, service: &Service, v4: Pool, v6: Pool) {
+        let mut entry = Entry {
+            key: service_key(frontend),
+            slot: service.slot,
+            draining: u32::from(service.carried.is_none()),
+            forwarding: forwarding_word(service.forwarding),
+            v4,
+            v6,
+            ..Entry::default()
+        };
+        if let Some(before) = &service.before {
+            let pool = self.held_pool(&before.key);
+            if frontend.address.is_some_and(|address| address.is_ipv4()) {
+                entry.v6 = pool;
+            } else {
+                entry.v4 = pool;
+            }
+        }
+        self.put_entry(entry);
+    }
+
+    fn held_pool(&self, key: &PoolKey) -> Pool {
+        self.pools.get(key).map(|shared| shared.pool).unwrap_or_default()
+    }
+
+    fn hold_pool(&mut self, key: PoolKey, now: Instant) -> Pool {
+        if key.backends.is_empty() {
             return Pool::default();
         }
-        if let Some(shared) = self.pools.get_mut(backends) {
+        if let Some(shared) = self.pools.get_mut(&key) {
             shared.users += 1;
             return shared.pool;
         }
+        let backends = &key.backends;
         let table = maglev::table(backends);
         let parts = table.chunks(MAGLEV_PER_RECORD as usize);
         let extent = self.allocate((backends.len() + parts.len()) as u32);
         let maglev_start = extent.start + backends.len() as u32;
         for (place, backend) in extent.clone().zip(backends) {
+            let number = if key.numbered { self.numbers.hold(backend.address, now) } else { None };
+            if key.numbered && number.is_none() {
+                tracing::warn!(endpoint = %backend.address, "no number is left for an endpoint");
+            }
             let backend = Backend {
                 address: backend.address.ip().into(),
                 port_be: backend.address.port().to_be(),
+                number: number.unwrap_or_default(),
                 ..Backend::default()
             };
             self.sheet.set(place, of_backend(backend));
@@ -217,19 +317,25 @@ impl Image {
         }
         let pool =
             Pool { maglev_start, maglev_size: table.len() as u32, backends_start: extent.start };
-        self.pools.insert(backends.to_vec(), SharedPool { pool, extent, users: 1 });
+        self.pools.insert(key, SharedPool { pool, extent, users: 1 });
         pool
     }
 
-    fn release_pools(&mut self, service: Option<Service>) {
-        let Some(carried) = service.and_then(|service| service.carried) else { return };
-        for backends in [&carried.v4, &carried.v6] {
-            let Some(shared) = self.pools.get_mut(backends) else { continue };
-            shared.users -= 1;
-            if shared.users == 0 {
-                let extent = shared.extent.clone();
-                self.pools.remove(backends);
-                self.free.free_range(extent);
+    fn release_pools(&mut self, service: Service, now: Instant) {
+        for key in service.pool_keys().iter().chain(service.before.iter().map(|it| &it.key)) {
+            self.release_pool(key, now);
+        }
+    }
+
+    fn release_pool(&mut self, key: &PoolKey, now: Instant) {
+        let Some(shared) = self.pools.get_mut(key) else { return };
+        shared.users -= 1;
+        if shared.users == 0 {
+            let extent = shared.extent.clone();
+            self.pools.remove(key);
+            self.free.free_range(extent);
+            for backend in key.backends.iter().filter(|_| key.numbered) {
+                self.numbers.release(backend.address, now);
             }
         }
     }
@@ -245,6 +351,56 @@ impl Image {
             self.sheet.grow(new);
             self.free.grow_to(new);
         }
+    }
+}
+
+impl Service {
+    /// Returns what its pools are made of: IPv4 and IPv6.
+    fn pool_keys(&self) -> [PoolKey; 2] {
+        let key = |backends: &Vec<Weighted>, carried: &Carried| PoolKey {
+            numbered: carried.forwarding != Forwarding::Nat,
+            backends: backends.clone(),
+        };
+        match &self.carried {
+            Some(carried) => [key(&carried.v4, carried), key(&carried.v6, carried)],
+            None => [0; 2].map(|_| PoolKey { numbered: false, backends: Vec::new() }),
+        }
+    }
+
+    /// Gives the endpoints that `new` should still know of to it.
+    fn hand_over(&mut self, new: &Self, now: Instant) -> Option<Before> {
+        let carried = self.carried.as_ref().filter(|it| it.forwarding != Forwarding::Nat)?;
+        let after = new.carried.as_ref().filter(|it| it.forwarding != Forwarding::Nat)?;
+        if (&carried.v4, &carried.v6) == (&after.v4, &after.v6) {
+            return self.before.take();
+        }
+        let key = self.pool_keys().into_iter().find(|key| !key.backends.is_empty())?;
+        // What was before that is released with this one, whose own pool is handed over.
+        self.carried = None;
+        Some(Before { key, until: now + DRAIN })
+    }
+}
+
+fn backend_keys(frontend: &Frontend, slot: u32, carried: Option<&Carried>) -> Vec<EntryKey> {
+    let backends = carried.into_iter().flat_map(Carried::backends);
+    backends.map(|backend| backend_key(slot, frontend.protocol, backend)).collect()
+}
+
+/// Reads how a service forwards; what no version of this program wrote is full NAT.
+#[must_use]
+pub fn forwarding_of(entry: &Entry) -> Forwarding {
+    [Forwarding::L2, Forwarding::Ipip, Forwarding::Gue]
+        .into_iter()
+        .find(|forwarding| forwarding_word(*forwarding) == entry.forwarding)
+        .unwrap_or_default()
+}
+
+fn forwarding_word(forwarding: Forwarding) -> u32 {
+    match forwarding {
+        Forwarding::Nat => forwarding::NAT,
+        Forwarding::L2 => forwarding::L2,
+        Forwarding::Ipip => forwarding::IPIP,
+        Forwarding::Gue => forwarding::GUE,
     }
 }
 

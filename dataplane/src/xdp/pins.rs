@@ -1,7 +1,7 @@
 //! Where the maps and links of an instance are pinned, and how they are removed.
 //!
 //! ```text
-//! /sys/fs/bpf/marchproxy/<instance>/mp_config_v1 …        maps, by name and layout version
+//! /sys/fs/bpf/marchproxy/<instance>/mp_config_v2 …        maps, by name and layout version
 //!                                  /link_native_eth0      links, by mode and interface
 //! ```
 //! The mode stands in a link's name, since the kernel does not tell it.
@@ -11,14 +11,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ebpf_common::layout::{CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, STATS_MAP};
+use ebpf_common::layout::{
+    CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
+};
 use nix::{
     mount::{MsFlags, mount},
     sys::statfs::{FsType, statfs},
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 4] = [CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, STATS_MAP];
+pub const MAPS: [&str; 6] =
+    [CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP];
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// Folder of all instances on the BPF file system.

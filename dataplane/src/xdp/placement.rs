@@ -1,9 +1,9 @@
 //! Which listeners the XDP program carries, and why the others are not carried.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use imbl::OrdMap;
-use model::{ObjectKey, Revision};
+use model::{ObjectKey, Revision, listener::Forwarding};
 
 /// Why XDP does not carry a listener. Envoy does then, unless nobody can.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,19 @@ pub enum NotCarried {
     EndpointOnNode {
         /// The endpoint's address.
         address: IpAddr,
+    },
+    /// The listener's packets go to endpoints as they are, and an endpoint has another port.
+    #[error(
+        "endpoint {endpoint} has another port than the listener's {port}, which forwarding by \
+         {forwarding:?} does not change"
+    )]
+    OtherPort {
+        /// The endpoint.
+        endpoint: SocketAddr,
+        /// The listener's port.
+        port: u16,
+        /// How the listener forwards.
+        forwarding: Forwarding,
     },
     /// The node has no address of the endpoints' family to send from.
     #[error("the node has no {family} address to send from")]

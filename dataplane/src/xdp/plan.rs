@@ -14,7 +14,7 @@ use ebpf_common::layout::{SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, UDP};
 use imbl::OrdMap;
 use model::{
     EndpointId, Kind, Listener, ObjectKey, Revision, Snapshot,
-    listener::{EngineChoice, ListenAddress},
+    listener::{EngineChoice, Forwarding, ListenAddress},
     route::WeightedBackend,
 };
 
@@ -57,6 +57,8 @@ pub struct Carried {
     pub listener: ObjectKey,
     /// What its packets look like.
     pub frontend: Frontend,
+    /// How they get to an endpoint.
+    pub forwarding: Forwarding,
     /// IPv4 endpoints, sorted.
     pub v4: Vec<Weighted>,
     /// IPv6 endpoints, sorted.
@@ -139,6 +141,14 @@ pub(super) fn carry(
             return Err(NotCarried::OtherFamily { address });
         }
     }
+    let forwarding = listener.forwarding();
+    if forwarding != Forwarding::Nat {
+        let port = listener.port;
+        let other = |backend: &&Weighted| backend.address.port() != port;
+        if let Some(backend) = v4.iter().chain(&v6).find(other) {
+            return Err(NotCarried::OtherPort { endpoint: backend.address, port, forwarding });
+        }
+    }
     if !v4.is_empty() && node.source_v4.is_none() {
         return Err(NotCarried::NoSource { family: "IPv4" });
     }
@@ -147,7 +157,7 @@ pub(super) fn carry(
     }
     let protocol = if listener.protocol.is_udp() { UDP } else { TCP };
     let frontend = Frontend { address, port: listener.port, protocol };
-    Ok(Carried { listener: key.clone(), frontend, v4, v6 })
+    Ok(Carried { listener: key.clone(), frontend, forwarding, v4, v6 })
 }
 
 /// Collects the endpoints that get traffic, with their share of the listener's.

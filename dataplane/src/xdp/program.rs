@@ -4,11 +4,11 @@
 //! is there is updated in place (`BPF_LINK_UPDATE`), so no packet sees an interface without the
 //! program; dropping a [`Program`] detaches nothing.
 
-use std::{collections::BTreeMap, ffi::CString, fmt, fs, io};
+use std::{collections::BTreeMap, ffi::CString, fmt, fs, io, os::fd::AsFd as _};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{ArrayOfMaps, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues},
     programs::{
         ProgramError, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
@@ -16,11 +16,15 @@ use aya::{
     },
 };
 use ebpf_common::layout::{
-    CONFIG_MAP, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP, Connection, PROGRAM,
+    CONFIG_MAP, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP, Connection,
+    ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOW_BUCKETS, FLOWS_MAP, FlowBucket, PROGRAM,
     SERVICES_MAX, SNAT_PORT_FIRST, SNAT_PORT_LAST, STATS_MAP, STATS_WORDS, Tuple,
 };
 
-use super::pins::{MAPS, PinFolder, PinsError};
+use super::{
+    mapping::Mapping,
+    pins::{MAPS, PinFolder, PinsError},
+};
 
 /// The object, built by `build.rs`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-xdp"));
@@ -258,6 +262,19 @@ impl Program {
         map.try_into().map_err(|source| LoadError::Map { name: COUNTERS_MAP, source })
     }
 
+    /// Returns the endpoints by their numbers.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn endpoints(&self) -> Result<Mapping, LoadError> {
+        let name = ENDPOINTS_MAP;
+        let Some(Map::Array(map)) = self.ebpf.map(name) else {
+            panic!("the object has the map, and it is an array");
+        };
+        let failed = |error| LoadError::Map { name, source: MapError::IoError(error) };
+        Mapping::new(map.fd().as_fd(), ENDPOINTS_MAX, true).map_err(failed)
+    }
+
     /// Sets the counters of a service slot to zero.
     ///
     /// # Errors
@@ -349,6 +366,8 @@ fn drop_unlike_maps(pins: &PinFolder) -> Result<(), LoadError> {
         (CONFIG_MAP, sizes(4, 4, 1)),
         (CONNECTIONS_MAP, sizes(size_of::<Tuple>(), size_of::<Connection>(), CONNECTIONS_MAX)),
         (COUNTERS_MAP, sizes(4, 8 * COUNTER_WORDS, SERVICES_MAX)),
+        (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), FLOW_BUCKETS as usize)),
+        (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
     ];
     for (name, shape) in shapes {

@@ -2,11 +2,11 @@
 
 use std::{
     mem::transmute,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
 use ebpf_common::layout::{
-    Address, Backend, Entry, EntryKey, Header, MAGIC, MaglevRecord, Record, kind,
+    Address, Backend, Endpoint, Entry, EntryKey, Header, MAGIC, MaglevRecord, Record, kind,
 };
 
 use super::{maglev::Weighted, plan::Frontend, slots::Slot};
@@ -32,6 +32,7 @@ convert!(
     of_header, to_header: Header,
     of_entry, to_entry: Entry,
     of_backend, to_backend: Backend,
+    of_endpoint, to_endpoint: Endpoint,
     of_maglev, to_maglev: MaglevRecord
 );
 
@@ -65,9 +66,9 @@ pub fn local_key(address: IpAddr) -> EntryKey {
     EntryKey { address: address.into(), kind: kind::LOCAL, ..EntryKey::default() }
 }
 
-/// Reads which frontends have which slots out of a configuration in force.
+/// Reads which frontends have which slots out of a configuration in force, with their entries.
 #[must_use]
-pub fn read_slots(records: &[Record]) -> Vec<Slot> {
+pub fn read_slots(records: &[Record]) -> Vec<(Slot, Entry)> {
     let Some(header) = records.first().map(to_header).filter(|header| header.magic == MAGIC) else {
         return Vec::new();
     };
@@ -79,16 +80,38 @@ pub fn read_slots(records: &[Record]) -> Vec<Slot> {
         .iter()
         .map(to_entry)
         .filter(|entry| entry.key.kind == kind::SERVICE)
-        .map(|entry| Slot {
-            frontend: Frontend {
+        .map(|entry| {
+            let frontend = Frontend {
                 address: to_ip(entry.key.address),
                 port: u16::from_be(entry.key.port_be),
                 protocol: entry.key.protocol,
-            },
-            slot: entry.slot,
-            draining: entry.draining != 0,
+            };
+            (Slot { frontend, slot: entry.slot, draining: entry.draining != 0 }, entry)
         })
         .collect()
+}
+
+/// Reads which numbers stand for which endpoints.
+#[must_use]
+pub fn read_numbers(records: &[Record]) -> Vec<(u16, SocketAddr)> {
+    (0..=u16::MAX)
+        .zip(records)
+        .filter_map(|(number, record)| {
+            let endpoint = to_endpoint(record);
+            let address = to_ip(endpoint.address)?;
+            Some((number, SocketAddr::new(address, u16::from_be(endpoint.port_be))))
+        })
+        .collect()
+}
+
+/// Makes the record of an endpoint.
+#[must_use]
+pub fn endpoint_record(address: SocketAddr) -> Record {
+    of_endpoint(Endpoint {
+        address: address.ip().into(),
+        port_be: address.port().to_be(),
+        ..Endpoint::default()
+    })
 }
 
 fn to_ip(address: Address) -> Option<IpAddr> {

@@ -32,6 +32,19 @@ impl Difference {
             .replace(old[3], new[3])
     }
 
+    /// Returns the folded sum of words that were not there before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sum_of<const N: usize>(words: &[u32; N]) -> u16 {
+        let mut sum = 0u64;
+        let mut n = 0;
+        while n < N {
+            sum += words[n] as u64;
+            n += 1;
+        }
+        Self(sum).fold()
+    }
+
     /// Folds the difference to the 16 bits that [`apply`] takes.
     #[inline(always)]
     #[must_use]

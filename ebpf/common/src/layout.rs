@@ -10,20 +10,33 @@
 //! Replacing the slot replaces everything at once, so one packet sees one generation.
 
 /// Version of all layouts in this file; part of every map's name.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 /// Array of maps with one slot: the configuration in force.
-pub const CONFIG_MAP: &str = "mp_config_v1";
+pub const CONFIG_MAP: &str = "mp_config_v2";
 /// LRU hash from [`Tuple`] to [`Connection`], two entries a connection.
-pub const CONNECTIONS_MAP: &str = "mp_conns_v1";
+pub const CONNECTIONS_MAP: &str = "mp_conns_v2";
+/// Array of [`FlowBucket`]s: the flows that are forwarded as they are. All CPUs share it, since a
+/// flow may come to another CPU when interrupts are moved; places are written as a whole.
+pub const FLOWS_MAP: &str = "mp_flows_v2";
+/// Array of [`Endpoint`]s by their numbers, which flows refer to.
+pub const ENDPOINTS_MAP: &str = "mp_ends_v2";
 /// Per-CPU array of [`COUNTER_WORDS`] words a service slot.
-pub const COUNTERS_MAP: &str = "mp_counters_v1";
+pub const COUNTERS_MAP: &str = "mp_counters_v2";
 /// Per-CPU array with one entry of [`STATS_WORDS`] words.
-pub const STATS_MAP: &str = "mp_stats_v1";
+pub const STATS_MAP: &str = "mp_stats_v2";
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "marchproxy_l4";
 
 /// Connection entries; each connection takes two.
 pub const CONNECTIONS_MAX: usize = 1 << 18;
+/// Flow buckets, a power of two: room for 1,048,576 flows in 8 MiB.
+pub const FLOW_BUCKETS: u32 = 1 << 17;
+/// Numbers of endpoints. Number 0 is none.
+pub const ENDPOINTS_MAX: usize = 1 << 16;
+/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space writes endpoints through one mapping.
+pub const ENDPOINTS_FLAGS: usize = 1 << 10;
+/// UDP port of Generic UDP Encapsulation (IANA service name `gue`).
+pub const GUE_PORT: u16 = 6080;
 /// Service slots: half for listeners that XDP carries, half for those that it drains.
 pub const SERVICES_MAX: usize = 1 << 15;
 /// Records of the inner map's template; real ones are sized to their content.
@@ -138,8 +151,50 @@ pub struct Hop {
     pub destination: [u16; 3],
     /// Ethernet source, as it lies in the frame.
     pub source: [u16; 3],
+    /// 1 when the way leads through a gateway.
+    pub gateway: u8,
     /// Zero.
-    pub padding: [u8; 2],
+    pub padding: u8,
+}
+
+/// One flow: `tag | endpoint << 32 | seen << 48`; all zero when the place is empty.
+///
+/// The tag is a part of the flow's hash that does not choose the bucket. Two flows of a bucket
+/// with the same tag (one pair in 2^32) go to the same endpoint.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow(pub u64);
+
+/// The flows of a bucket: one cache line.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowBucket {
+    /// In no order.
+    pub flows: [Flow; 8],
+}
+
+/// An endpoint by its number.
+///
+/// Invariant: a number stands for one address until no flow can refer to it any more.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address; zero for a number that stands for nothing.
+    pub address: Address,
+    /// Its port.
+    pub port_be: u16,
+    /// Zero.
+    pub padding: [u16; 23],
+}
+
+/// A CPU's next hop to an endpoint.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointHop {
+    /// The next hop.
+    pub hop: Hop,
+    /// When it was looked up, in [`crate::flows::hop_time`].
+    pub checked: u32,
 }
 
 /// One direction of a connection: what its packets become.
@@ -227,6 +282,18 @@ pub mod kind {
     pub const BACKEND: u8 = 3;
 }
 
+/// How the packets of a service get to a backend: [`Entry::forwarding`].
+pub mod forwarding {
+    /// Full NAT.
+    pub const NAT: u32 = 0;
+    /// By another Ethernet address.
+    pub const L2: u32 = 1;
+    /// Through an IP tunnel.
+    pub const IPIP: u32 = 2;
+    /// Through UDP.
+    pub const GUE: u32 = 3;
+}
+
 /// Key of the lookup table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -280,10 +347,13 @@ pub struct Entry {
     pub draining: u32,
     /// IPv4 backends of a service.
     pub v4: Pool,
-    /// IPv6 backends of a service.
+    /// IPv6 backends of a service. A service that is not NAT has one family only, and the other
+    /// family's pool holds the backends that it had before the last change.
     pub v6: Pool,
+    /// One of [`forwarding`].
+    pub forwarding: u32,
     /// Zero.
-    pub padding: [u32; 2],
+    pub padding: u32,
 }
 
 /// A backend.
@@ -294,8 +364,10 @@ pub struct Backend {
     pub address: Address,
     /// Its port.
     pub port_be: u16,
+    /// Its number among the [`Endpoint`]s; 0 for a backend of full NAT.
+    pub number: u16,
     /// Zero.
-    pub padding: [u16; 23],
+    pub padding: [u16; 22],
 }
 
 /// A piece of a Maglev table: numbers of backends within the pool.
@@ -344,4 +416,6 @@ const _: () = {
     assert!(size_of::<MaglevRecord>() == 64 && align_of::<Record>() == 8);
     assert!(size_of::<Tuple>() == 40 && size_of::<Connection>() == 76);
     assert!(size_of::<Hop>() == 20 && size_of::<EntryKey>() == 24);
+    assert!(size_of::<Endpoint>() == 64 && size_of::<FlowBucket>() == 64);
+    assert!(size_of::<EndpointHop>() == 24);
 };

@@ -1,8 +1,8 @@
 //! What the XDP program and the data plane agree on.
 //!
 //! Two halves: the layout of the maps they share ([`layout`], [`verdict`]) and the pure decisions
-//! of the packet path ([`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`]), which are
-//! compiled for both BPF and the host, so that host tests drive the very code that the kernel
+//! of the packet path ([`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`], [`flows`],
+//! [`tunnel`]), which are compiled for both BPF and the host, so that host tests drive the very code that the kernel
 //! runs. Nothing here calls a helper, allocates, or keeps state.
 
 #![no_std]
@@ -11,11 +11,13 @@
 extern crate std;
 
 pub mod checksum;
+pub mod flows;
 pub mod hash;
 pub mod layout;
 pub mod parse;
 pub mod rewrite;
 pub mod state;
+pub mod tunnel;
 pub mod verdict;
 
 #[cfg(test)]

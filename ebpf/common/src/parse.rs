@@ -24,8 +24,8 @@ pub const TCP_CHECKSUM: usize = 16;
 /// Offset of the checksum in a UDP header.
 pub const UDP_CHECKSUM: usize = 6;
 
-const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
-const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800u16.to_be();
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86ddu16.to_be();
 /// More-fragments bit and fragment offset of IPv4 (RFC 791 section 3.1).
 const IPV4_FRAGMENT: u16 = 0x3fffu16.to_be();
 /// Next headers of IPv6 that are extensions: hop-by-hop, routing, AH, destination options.
@@ -39,6 +39,8 @@ pub struct Packet {
     pub tuple: Tuple,
     /// Length of the IP packet in bytes.
     pub length: u16,
+    /// Traffic class: DSCP and ECN (RFC 2474, RFC 3168).
+    pub traffic_class: u8,
     /// Hop limit or TTL.
     pub hop_limit: u8,
     /// TCP flags byte; 0 for UDP.
@@ -109,9 +111,10 @@ unsafe fn parse_v4(start: usize, end: usize) -> Result<Packet, Reason> {
         return Err(Reason::Malformed);
     }
     // SAFETY: the comparison above covers every offset below IPV4.
-    let (version, length, fragment, hop_limit, protocol, source, destination) = unsafe {
+    let (version, traffic_class, length, fragment, hop_limit, protocol, source, destination) = unsafe {
         (
             read::<u8>(ip),
+            read::<u8>(ip + 1),
             u16::from_be(read(ip + 2)),
             read::<u16>(ip + 6),
             read::<u8>(ip + 8),
@@ -134,7 +137,9 @@ unsafe fn parse_v4(start: usize, end: usize) -> Result<Packet, Reason> {
     }
     let addresses = (Address::v4(source), Address::v4(destination));
     // SAFETY: the caller's; the transport header is checked there.
-    unsafe { transport(ip, IPV4, end, length, hop_limit, protocol, addresses, false) }
+    unsafe {
+        transport(ip, IPV4, end, length, (traffic_class, hop_limit), protocol, addresses, false)
+    }
 }
 
 #[inline(always)]
@@ -144,9 +149,10 @@ unsafe fn parse_v6(start: usize, end: usize) -> Result<Packet, Reason> {
         return Err(Reason::Malformed);
     }
     // SAFETY: the comparison above covers every offset below IPV6.
-    let (version, payload, protocol, hop_limit, source, destination) = unsafe {
+    let (version, class_low, payload, protocol, hop_limit, source, destination) = unsafe {
         (
             read::<u8>(ip),
+            read::<u8>(ip + 1),
             u16::from_be(read(ip + 4)),
             read::<u8>(ip + 6),
             read::<u8>(ip + 7),
@@ -176,8 +182,12 @@ unsafe fn parse_v6(start: usize, end: usize) -> Result<Packet, Reason> {
     }
     // A jumbogram has a payload length of 0 and is refused as too short for its transport header.
     let length = payload.saturating_add(IPV6 as u16);
+    let traffic_class = version << 4 | class_low >> 4;
+    let addresses = (source, destination);
     // SAFETY: the caller's; the transport header is checked there.
-    unsafe { transport(ip, IPV6, end, length, hop_limit, protocol, (source, destination), true) }
+    unsafe {
+        transport(ip, IPV6, end, length, (traffic_class, hop_limit), protocol, addresses, true)
+    }
 }
 
 #[inline(always)]
@@ -187,7 +197,7 @@ unsafe fn transport(
     ip_header: usize,
     end: usize,
     length: u16,
-    hop_limit: u8,
+    (traffic_class, hop_limit): (u8, u8),
     protocol: u8,
     (source, destination): (Address, Address),
     v6: bool,
@@ -216,5 +226,5 @@ unsafe fn transport(
     let padding = [0; 3];
     let tuple =
         Tuple { source, destination, source_port_be, destination_port_be, protocol, padding };
-    Ok(Packet { tuple, length, hop_limit, tcp_flags, v6, has_checksum })
+    Ok(Packet { tuple, length, traffic_class, hop_limit, tcp_flags, v6, has_checksum })
 }

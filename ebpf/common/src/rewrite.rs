@@ -18,7 +18,7 @@ use crate::{
 /// # Safety
 /// `at + size_of::<T>()` must be within the frame, and the frame writable.
 #[inline(always)]
-unsafe fn write<T: Copy>(at: usize, value: T) {
+pub(crate) unsafe fn write<T: Copy>(at: usize, value: T) {
     // SAFETY: the caller has compared `at` with the end of the frame; see `read` for BPF.
     unsafe {
         if cfg!(target_arch = "bpf") {
@@ -34,7 +34,7 @@ unsafe fn write<T: Copy>(at: usize, value: T) {
 /// # Safety
 /// As for [`write()`], for all of them.
 #[inline(always)]
-unsafe fn write_all<T: Copy, const N: usize>(at: usize, words: &[T; N]) {
+pub(crate) unsafe fn write_all<T: Copy, const N: usize>(at: usize, words: &[T; N]) {
     let mut n = 0;
     while n < N {
         // SAFETY: the caller's; `n` is below `N`.

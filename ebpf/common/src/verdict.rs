@@ -54,11 +54,15 @@ pub enum Reason {
     TableRefused = 17,
     /// The configuration in force contradicts itself.
     BrokenConfiguration = 18,
+    /// The endpoint is behind a gateway, where another Ethernet address does not lead.
+    NotOnLink = 19,
+    /// The frame has no room for an outer header.
+    NoHeadroom = 20,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -78,6 +82,8 @@ impl Reason {
         Self::PortsExhausted,
         Self::TableRefused,
         Self::BrokenConfiguration,
+        Self::NotOnLink,
+        Self::NoHeadroom,
     ];
 
     /// Returns what happens to the packet.
@@ -103,7 +109,9 @@ impl Reason {
             | Self::TooBig
             | Self::PortsExhausted
             | Self::TableRefused
-            | Self::BrokenConfiguration => Action::Drop,
+            | Self::BrokenConfiguration
+            | Self::NotOnLink
+            | Self::NoHeadroom => Action::Drop,
         }
     }
 
@@ -130,6 +138,8 @@ impl Reason {
             Self::PortsExhausted => "ports_exhausted",
             Self::TableRefused => "table_refused",
             Self::BrokenConfiguration => "broken_configuration",
+            Self::NotOnLink => "not_on_link",
+            Self::NoHeadroom => "no_headroom",
         }
     }
 }

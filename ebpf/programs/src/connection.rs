@@ -137,7 +137,7 @@ pub fn refresh(
         }
     }
     let known = connection.hop.ifindex != 0;
-    match next_hop::find(context, connection, protocol) {
+    match next_hop::find(context, &translated(connection, protocol)) {
         Ok(hop) => connection.hop = hop,
         // A neighbour that is being confirmed, and replies along the way their requests came.
         Err(reason) => {
@@ -164,5 +164,5 @@ pub fn way_back(context: *mut xdp_md) -> Option<Hop> {
     let word = |at: usize| unsafe { ((start + at) as *const u16).read_volatile() };
     let destination = [word(6), word(8), word(10)];
     let source = [word(0), word(2), word(4)];
-    Some(Hop { ifindex, mtu: 0, destination, source, padding: [0; 2] })
+    Some(Hop { ifindex, mtu: 0, destination, source, gateway: 0, padding: 0 })
 }

@@ -116,7 +116,7 @@ fn begin(
     };
 
     *forward = translation(&packet.tuple, &reversed(&key));
-    forward.hop = next_hop::find(context.ctx, forward, packet.tuple.protocol)?;
+    forward.hop = next_hop::find(context.ctx, &reversed(&key))?;
     forward.slot = service.slot;
     forward.refreshed_s = now;
     forward.generation = header.generation as u32;

@@ -1,12 +1,13 @@
-//! The XDP program: TCP and UDP load balancing by full NAT.
+//! The XDP program: TCP and UDP load balancing, by full NAT or with direct server return.
 //!
 //! ```text
 //! parse ─┬─ destination port in the SNAT range and connection known ─▶ reply    ─┐
-//!        ├─ service (address, port, protocol), or any local address  ─▶ forward  ─┼▶ TX / redirect
+//!        ├─ service (address, port, protocol), or any local address ─┬▶ forward  ─┼▶ TX / redirect
+//!        │                                                           └▶ direct   ─┤
 //!        └─ anything else ─▶ the kernel                                           │
 //!                           Reason ◀──────────────────────────────────────────────┘
 //! ```
-//! One file per packet path ([`forward`], [`reply`]); they end in an action or in a [`Reason`],
+//! One file per packet path ([`forward`], [`reply`], [`direct`]); they end in an action or in a [`Reason`],
 //! and the one `match` from a reason to an action stands below. The configuration is read once
 //! per packet ([`config`]), so a packet sees one generation.
 
@@ -15,6 +16,7 @@
 
 mod config;
 mod connection;
+mod direct;
 mod forward;
 mod maps;
 mod next_hop;
@@ -23,7 +25,7 @@ mod send;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use ebpf_common::{
-    layout::{Connection, stat},
+    layout::{Connection, forwarding, stat},
     parse::{Packet, parse},
     verdict::{Action, Reason},
 };
@@ -55,6 +57,9 @@ fn balance(context: &XdpContext) -> Result<u32, Reason> {
         Some(connection) => reply::connection(context, &packet, connection)?,
         None => {
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+            if service.forwarding != forwarding::NAT {
+                return direct::forward(context, &packet, &config, service);
+            }
             forward::connection(context, &packet, &config, service)?
         }
     };

@@ -8,7 +8,7 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
 };
 use ebpf_common::{
-    layout::{Connection, Hop},
+    layout::{Address, Hop, Tuple},
     verdict::Reason,
 };
 
@@ -20,26 +20,26 @@ const AF_INET6: u8 = 10;
 /// real interface becomes a router.
 const LOOPBACK: u32 = 1;
 
-/// Looks up where a translated packet goes.
+/// Looks up where packets of a flow go.
 ///
 /// # Errors
 /// Returns why there is no next hop.
 #[inline(always)]
-pub fn find(context: *mut xdp_md, connection: &Connection, protocol: u8) -> Result<Hop, Reason> {
+pub fn find(context: *mut xdp_md, flow: &Tuple) -> Result<Hop, Reason> {
     // SAFETY: all fields are integers, for which zero is a value.
     let mut fib: FibParameters = unsafe { core::mem::zeroed() };
-    fib.l4_protocol = protocol;
-    fib.sport = connection.source_port_be;
-    fib.dport = connection.destination_port_be;
+    fib.l4_protocol = flow.protocol;
+    fib.sport = flow.source_port_be;
+    fib.dport = flow.destination_port_be;
     fib.ifindex = LOOPBACK;
-    if connection.destination.is_v4() {
+    if flow.destination.is_v4() {
         fib.family = AF_INET;
-        fib.__bindgen_anon_3.ipv4_src = connection.source.words[3];
-        fib.__bindgen_anon_4.ipv4_dst = connection.destination.words[3];
+        fib.__bindgen_anon_3.ipv4_src = flow.source.words[3];
+        fib.__bindgen_anon_4.ipv4_dst = flow.destination.words[3];
     } else {
         fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = connection.source.words;
-        fib.__bindgen_anon_4.ipv6_dst = connection.destination.words;
+        fib.__bindgen_anon_3.ipv6_src = flow.source.words;
+        fib.__bindgen_anon_4.ipv6_dst = flow.destination.words;
     }
     // SAFETY: the context is the kernel's, the parameters live on the stack.
     let answer = unsafe {
@@ -52,11 +52,25 @@ pub fn find(context: *mut xdp_md, connection: &Connection, protocol: u8) -> Resu
             mtu: unsafe { fib.__bindgen_anon_1.mtu_result },
             destination: words(fib.dmac),
             source: words(fib.smac),
-            padding: [0; 2],
+            gateway: u8::from(!leads_to(&fib, flow)),
+            padding: 0,
         }),
         BPF_FIB_LKUP_RET_NO_NEIGH => Err(Reason::NoNeighbour),
         BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Reason::ForwardingOff),
         _ => Err(Reason::NoRoute),
+    }
+}
+
+/// Tells whether the next hop is the destination itself: the kernel puts the next hop there.
+#[inline(always)]
+fn leads_to(fib: &FibParameters, flow: &Tuple) -> bool {
+    // SAFETY: all fields are integers, of which the kernel has written those of the family.
+    unsafe {
+        if flow.destination.is_v4() {
+            fib.__bindgen_anon_4.ipv4_dst == flow.destination.words[3]
+        } else {
+            Address { words: fib.__bindgen_anon_4.ipv6_dst }.same(&flow.destination)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The end of both packet paths: rewrite, count, and send.
+//! The end of the packet paths: rewrite, count, and send.
 
 use aya_ebpf::{bindings::xdp_action, helpers::generated::bpf_redirect, programs::XdpContext};
 use ebpf_common::{
@@ -31,12 +31,18 @@ pub fn send(context: &XdpContext, packet: &Packet, connection: &Connection) -> R
         counters[packets] += 1;
         counters[bytes] += u64::from(packet.length);
     }
-    if hop.ifindex == context.ingress_ifindex() as u32 {
+    leave(context, hop.ifindex)
+}
+
+/// Sends the frame out of an interface.
+#[inline(always)]
+pub fn leave(context: &XdpContext, ifindex: u32) -> Result<u32, Reason> {
+    if ifindex == context.ingress_ifindex() as u32 {
         maps::count(stat::TRANSMITTED, 1);
         Ok(xdp_action::XDP_TX)
     } else {
         maps::count(stat::REDIRECTED, 1);
         // SAFETY: the helper has no precondition.
-        Ok(unsafe { bpf_redirect(hop.ifindex, 0) } as u32)
+        Ok(unsafe { bpf_redirect(ifindex, 0) } as u32)
     }
 }

@@ -4,7 +4,7 @@ use super::{
     reader::{Fields, Node, Read},
     scalar::{file, port, text, unicast, word},
 };
-use crate::listener::{EngineChoice, ListenAddress, Listener, ListenerTls, Protocol};
+use crate::listener::{EngineChoice, Forwarding, ListenAddress, Listener, ListenerTls, Protocol};
 
 const PROTOCOLS: [(&str, Protocol); 4] = [
     ("HTTP", Protocol::Http),
@@ -16,6 +16,13 @@ const PROTOCOLS: [(&str, Protocol); 4] = [
 const ENGINES: [(&str, EngineChoice); 3] =
     [("auto", EngineChoice::Auto), ("envoy", EngineChoice::Envoy), ("xdp", EngineChoice::Xdp)];
 
+const FORWARDINGS: [(&str, Forwarding); 4] = [
+    ("NAT", Forwarding::Nat),
+    ("L2", Forwarding::L2),
+    ("IPIP", Forwarding::Ipip),
+    ("GUE", Forwarding::Gue),
+];
+
 pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
     let fields = node.fields()?;
     let protocol =
@@ -23,6 +30,7 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
     let address = fields.or("address", ListenAddress::Any, address);
     let port = fields.required("port", "a number from 1 to 65535", port);
     let engine = fields.or("engine", EngineChoice::Auto, |node| word(node, &ENGINES));
+    let forwarding = fields.optional("forwarding", |node| word(node, &FORWARDINGS));
     let tls = fields.optional("tls", tls);
     let tls_fits = protocol.and_then(|protocol| tls_fits(&fields, protocol));
     let engine_fits = match (protocol, engine) {
@@ -32,15 +40,45 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
         }
         _ => Ok(()),
     };
+    let forwarding_fits = match (protocol, address, engine, forwarding) {
+        (Ok(protocol), Ok(address), Ok(engine), Ok(Some(forwarding))) => {
+            forwarding_fits(&fields, protocol, address, engine, forwarding)
+        }
+        _ => Ok(()),
+    };
     let known = fields.finish();
+    let protocol = protocol?;
     let listener = Listener {
-        protocol: protocol?,
+        protocol,
         address: address?,
         port: port?,
         engine: engine?,
+        forwarding: (!protocol.is_http()).then_some(forwarding?.unwrap_or_default()),
         tls: tls?,
     };
-    tls_fits.and(engine_fits).and(known).map(|()| listener)
+    tls_fits.and(engine_fits).and(forwarding_fits).and(known).map(|()| listener)
+}
+
+fn forwarding_fits(
+    fields: &Fields<'_>,
+    protocol: Protocol,
+    address: ListenAddress,
+    engine: EngineChoice,
+    forwarding: Forwarding,
+) -> Read<()> {
+    let (problem, remedy) = if protocol.is_http() {
+        ("is for TCP and UDP listeners only", "remove it")
+    } else if forwarding == Forwarding::Nat {
+        return Ok(());
+    } else if engine == EngineChoice::Envoy {
+        ("is what XDP does, and the listener asks for Envoy", "write engine: auto or xdp")
+    } else if address == ListenAddress::Any {
+        let remedy = "write an address that the endpoints have on an interface of their own too";
+        ("needs a listener with an address, since endpoints answer from it", remedy)
+    } else {
+        return Ok(());
+    };
+    Err(fields.error("forwarding", problem, remedy))
 }
 
 fn tls_fits(fields: &Fields<'_>, protocol: Protocol) -> Read<()> {

@@ -75,8 +75,15 @@ fn listener() -> Raw {
     let address = option::of(prop_oneof![Just("*".to_owned()), address()]);
     let protocol = select(vec!["HTTP", "HTTPS", "TCP", "UDP"]);
     let engine = option::of(select(vec!["auto", "envoy", "xdp"]));
-    let spec = (protocol, prop_oneof![1..4u16, 1..=u16::MAX], address, engine).prop_map(
-        |(protocol, port, address, engine)| {
+    let forwarding = option::of(select(vec!["NAT", "L2", "IPIP", "GUE"]));
+    let spec = (protocol, prop_oneof![1..4u16, 1..=u16::MAX], address, engine, forwarding)
+        .prop_map(|(protocol, port, address, engine, forwarding)| {
+            let own_address = address.as_deref().is_some_and(|address| address != "*");
+            let forwarding = forwarding.filter(|forwarding| {
+                let direct = *forwarding != "NAT";
+                !protocol.starts_with("HTTP")
+                    && !(direct && (!own_address || engine == Some("envoy")))
+            });
             let engine = engine.filter(|engine| *engine != "xdp" || !protocol.starts_with("HTTP"));
             let tls = json!({ "certificateFile": "/tls/a.pem", "privateKeyFile": "/tls/a.key" });
             with(
@@ -84,11 +91,11 @@ fn listener() -> Raw {
                 [
                     ("address", address.map(Value::from)),
                     ("engine", engine.map(Value::from)),
+                    ("forwarding", forwarding.map(Value::from)),
                     ("tls", (protocol == "HTTPS").then_some(tls)),
                 ],
             )
-        },
-    );
+        });
     object("Listener", spec)
 }
 

@@ -46,6 +46,29 @@ fn listen_addresses() {
 }
 
 #[test]
+fn forwarding_is_for_xdp_and_needs_an_address() {
+    listener("{ protocol: TCP, port: 80, forwarding: NAT }", &[]);
+    listener("{ protocol: UDP, port: 80, forwarding: GUE, address: 192.0.2.1, engine: xdp }", &[]);
+    listener(
+        "{ protocol: TCP, port: 80, forwarding: DSR, address: 192.0.2.1 }",
+        &["spec.forwarding = \"DSR\": is not known"],
+    );
+    listener(
+        "{ protocol: HTTP, port: 80, forwarding: NAT }",
+        &["spec.forwarding = \"NAT\": is for TCP and UDP listeners only"],
+    );
+    listener(
+        "{ protocol: TCP, port: 80, forwarding: L2 }",
+        &["spec.forwarding = \"L2\": needs a listener with an address, since endpoints \
+           answer from it"],
+    );
+    listener(
+        "{ protocol: TCP, port: 80, forwarding: IPIP, address: 192.0.2.1, engine: envoy }",
+        &["spec.forwarding = \"IPIP\": is what XDP does, and the listener asks for Envoy"],
+    );
+}
+
+#[test]
 fn tls_belongs_to_https() {
     let tls = "tls: { certificateFile: /etc/a.pem, privateKeyFile: /etc/a.key }";
     listener(&format!("{{ protocol: HTTPS, port: 443, {tls} }}"), &[]);

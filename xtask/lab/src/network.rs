@@ -7,7 +7,7 @@
 //! Two facts of veth decide the settings. A sender with checksum or segmentation offload hands an
 //! XDP program packets with partial checksums, so offloads are off on both ends. A frame that an
 //! XDP program transmits is late or lost unless the far end has a program too, so every switch
-//! port has one that passes all frames ([`pass`]).
+//! port has one that passes all frames.
 
 use std::fmt::Write as _;
 use std::fs;

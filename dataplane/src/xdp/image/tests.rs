@@ -6,7 +6,7 @@ use ebpf_common::{
     hash,
     layout::{Record, TCP, UDP},
 };
-use model::{Kind, ObjectKey};
+use model::{Kind, ObjectKey, listener::Forwarding};
 use proptest::prelude::*;
 
 use super::*;
@@ -41,6 +41,7 @@ fn carried(n: usize, first: usize, count: usize) -> Arc<Carried> {
     Arc::new(Carried {
         listener: ObjectKey::new(Kind::Listener, "default", format!("l{n}")),
         frontend: frontend(n),
+        forwarding: Forwarding::Nat,
         v4: backends(first, count, false),
         v6: backends(first, count / 2, true),
     })
@@ -110,7 +111,7 @@ fn check(records: &[Record], model: &Model, last: u8) {
         .count();
     assert_eq!(found, entries, "nothing is left of what went");
     assert!(found * 2 <= header.table_mask as usize + 1, "at most half full");
-    let mut slots = read_slots(records);
+    let mut slots: Vec<Slot> = read_slots(records).into_iter().map(|(slot, _)| slot).collect();
     slots.sort_by_key(|slot| slot.frontend);
     let wanted: Vec<Slot> = model
         .iter()
@@ -146,23 +147,24 @@ proptest! {
     #[test]
     fn the_image_holds_what_was_put_last(steps in prop::collection::vec(step(), 1..160)) {
         let (mut image, mut model, mut last) = (Image::default(), Model::new(), 1);
+        let now = Instant::now();
         image.set_node(&node(last));
         for step in steps {
             match step {
                 Step::Put(n, first, count) => {
                     let what = carried(n, first, count);
-                    image.put(frontend(n), n as u32, Some(what.clone()));
+                    image.put(frontend(n), n as u32, Some(what.clone()), now);
                     model.insert(frontend(n), (n as u32, Some(what)));
                 }
                 Step::Drain(n) => {
                     if let Some((slot, carried)) = model.get_mut(&frontend(n)) {
                         *carried = None;
-                        image.put(frontend(n), *slot, None);
+                        image.put(frontend(n), *slot, None, now);
                     }
                 }
                 Step::Remove(n) => {
                     model.remove(&frontend(n));
-                    image.remove(&frontend(n));
+                    image.remove(&frontend(n), now);
                 }
                 Step::Node(ip) => {
                     last = ip;
@@ -175,7 +177,7 @@ proptest! {
         let header = to_header(image.sheet().get(0));
         prop_assert_eq!((header.generation, header.revision), (42, 3));
         for frontend in model.keys() {
-            image.remove(frontend);
+            image.remove(frontend, now);
         }
         prop_assert!(image.pools.is_empty() && image.services.is_empty());
     }
@@ -184,14 +186,15 @@ proptest! {
 #[test]
 fn a_change_of_one_service_among_thousands_writes_few_records() {
     const SERVICES: usize = 4_000;
+    let now = Instant::now();
     let mut image = Image::default();
     image.set_node(&node(1));
     for n in 0..SERVICES {
-        image.put(frontend(n), n as u32, Some(carried(n, n, 4)));
+        image.put(frontend(n), n as u32, Some(carried(n, n, 4)), now);
     }
     image.stamp(1, 1);
     let _everything = image.sheet().take_lacking(0);
-    image.put(frontend(7), 7, Some(carried(7, 7, 5)));
+    image.put(frontend(7), 7, Some(carried(7, 7, 5)), now);
     image.stamp(2, 2);
     let super::super::sheet::Lacking::Some(written) = image.sheet().take_lacking(0) else {
         panic!("everything")
@@ -201,12 +204,68 @@ fn a_change_of_one_service_among_thousands_writes_few_records() {
 
 #[test]
 fn what_is_put_again_as_it_was_is_no_change() {
+    let now = Instant::now();
     let mut image = Image::default();
     image.set_node(&node(1));
-    image.put(frontend(1), 1, Some(carried(1, 0, 4)));
+    image.put(frontend(1), 1, Some(carried(1, 0, 4)), now);
     image.stamp(1, 1);
     image.sheet().settled();
-    image.put(frontend(1), 1, Some(carried(1, 0, 4)));
+    image.put(frontend(1), 1, Some(carried(1, 0, 4)), now);
     image.set_node(&node(1));
     assert!(!image.is_changed());
+}
+
+fn direct(backends: Vec<Weighted>) -> Option<Arc<Carried>> {
+    let carried = carried(1, 0, 0);
+    let forwarding = Forwarding::Ipip;
+    Some(Arc::new(Carried { v4: backends, forwarding, ..Carried::clone(&carried) }))
+}
+
+fn entry(image: &mut Image) -> Entry {
+    image.stamp(1, 1);
+    find(image.sheet().records(), service_key(&frontend(1))).expect("the service")
+}
+
+/// The numbers of a pool's backends.
+fn numbers(image: &mut Image, pool: Pool, count: usize) -> Vec<u16> {
+    let start = pool.backends_start as usize;
+    let records = &image.sheet().records()[start..start + count];
+    records.iter().map(|record| to_backend(record).number).collect()
+}
+
+#[test]
+fn a_service_that_is_not_nat_keeps_what_it_had_before_for_a_while() {
+    let now = Instant::now();
+    let mut image = Image::default();
+    image.set_node(&node(1));
+    assert!(frontend(1).address.is_some_and(|address| address.is_ipv4()));
+    image.put(frontend(1), 0, direct(backends(0, 3, false)), now);
+    let first = entry(&mut image);
+    assert_eq!(first.forwarding, forwarding::IPIP);
+    assert_eq!(first.v6, Pool::default(), "nothing was before");
+    assert_eq!(numbers(&mut image, first.v4, 3), [1, 2, 3]);
+
+    image.put(frontend(1), 0, direct(backends(1, 3, false)), now);
+    let second = entry(&mut image);
+    assert_eq!(second.v6, first.v4);
+    assert_eq!(numbers(&mut image, second.v4, 3), [2, 3, 4], "an endpoint keeps its number");
+
+    let later = now + DRAIN / 2;
+    image.put(frontend(1), 0, direct(backends(1, 3, false)), later);
+    assert_eq!(entry(&mut image), second, "no change of endpoints");
+    image.put(frontend(1), 0, direct(backends(2, 3, false)), later);
+    let third = entry(&mut image);
+    assert_eq!(third.v6, second.v4, "the last ones count");
+
+    assert_eq!(image.next_forgetting(), Some(now + DRAIN));
+    image.forget_before(now + DRAIN);
+    assert_eq!(entry(&mut image), third, "the time of the last change counts");
+    image.forget_before(later + DRAIN);
+    assert_eq!(entry(&mut image), Entry { v6: Pool::default(), ..third });
+    assert_eq!(image.next_forgetting(), None);
+    image.put(frontend(1), 0, None, later);
+    let draining = entry(&mut image);
+    assert_eq!((draining.draining, draining.forwarding), (1, forwarding::IPIP));
+    image.remove(&frontend(1), later);
+    assert!(image.pools.is_empty());
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use model::{
     Listener, Revision,
-    listener::{EngineChoice, ListenAddress, Protocol},
+    listener::{EngineChoice, Forwarding, ListenAddress, Protocol},
     object::{Metadata, Object},
     route::WeightedBackend,
     service::{Endpoint, LoadBalancing, Locality, Service},
@@ -41,7 +41,14 @@ fn reference(name: &str) -> Reference {
 }
 
 fn listener(address: ListenAddress, port: u16, engine: EngineChoice) -> Spec {
-    Spec::Listener(Listener { protocol: Protocol::Tcp, address, port, engine, tls: None })
+    Spec::Listener(Listener {
+        protocol: Protocol::Tcp,
+        address,
+        port,
+        engine,
+        forwarding: Some(Forwarding::Nat),
+        tls: None,
+    })
 }
 
 fn service(endpoints: &[&str]) -> Spec {
@@ -126,6 +133,22 @@ fn each_listener_is_carried_or_has_its_reason() {
     check(any(EngineChoice::Auto), &["[fd00::2]:80"], Err(NotCarried::NoSource { family: "IPv6" }));
     let reserved = listener(ListenAddress::Any, 61_000, EngineChoice::Auto);
     check(reserved, &["10.0.0.2:80"], Err(NotCarried::ReservedPort { port: 61_000 }));
+}
+
+#[test]
+fn what_is_not_nat_needs_the_listeners_port_at_each_endpoint() {
+    let Spec::Listener(nat) =
+        listener(ListenAddress::Ip("192.0.2.1".parse().unwrap()), 80, EngineChoice::Auto)
+    else {
+        panic!("a listener")
+    };
+    for forwarding in [Forwarding::L2, Forwarding::Ipip, Forwarding::Gue] {
+        let spec = || Spec::Listener(Listener { forwarding: Some(forwarding), ..nat.clone() });
+        check(spec(), &["10.0.0.2:80"], Ok(()));
+        let endpoint = "10.0.0.3:81".parse().unwrap();
+        let reason = NotCarried::OtherPort { endpoint, port: 80, forwarding };
+        check(spec(), &["10.0.0.2:80", "10.0.0.3:81"], Err(reason));
+    }
 }
 
 #[test]

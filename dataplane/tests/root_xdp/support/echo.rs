@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::namespaces::Namespace;
+use crate::support::namespaces::Namespace;
 
 pub(crate) const TCP_PORT: u16 = 8000;
 pub(crate) const UDP_PORT: u16 = 8053;
@@ -30,9 +30,10 @@ pub(crate) fn spawn<T: Send + 'static>(
     })
 }
 
-/// Starts the servers of a backend; returns when they listen.
-pub(crate) fn serve(place: &Namespace, number: u8) {
-    let (ready, listening) = sync_channel(2);
+/// Starts the servers of a backend; returns when they listen. The one for UDP has a socket for
+/// each address, from which it answers.
+pub(crate) fn serve(place: &Namespace, number: u8, udp: &'static [&'static str]) {
+    let (ready, listening) = sync_channel(1 + udp.len());
     let tcp_ready = ready.clone();
     spawn(place, move || {
         let listener = TcpListener::bind(("::", TCP_PORT)).expect("the TCP port");
@@ -51,18 +52,21 @@ pub(crate) fn serve(place: &Namespace, number: u8) {
             });
         }
     });
-    spawn(place, move || {
-        let socket = UdpSocket::bind(("::", UDP_PORT)).expect("the UDP port");
-        ready.send(()).expect("the test waits");
-        let mut buffer = vec![0; 2_048];
-        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
-            let mut answer = vec![number];
-            answer.extend(&buffer[..length]);
-            let _unsent = socket.send_to(&answer, peer);
-        }
-    });
-    for _ in 0..2 {
-        listening.recv_timeout(PATIENCE).expect("both servers listen");
+    for address in udp {
+        let ready = ready.clone();
+        spawn(place, move || {
+            let socket = UdpSocket::bind((*address, UDP_PORT)).expect("the UDP port");
+            ready.send(()).expect("the test waits");
+            let mut buffer = vec![0; 2_048];
+            while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+                let mut answer = vec![number];
+                answer.extend(&buffer[..length]);
+                let _unsent = socket.send_to(&answer, peer);
+            }
+        });
+    }
+    for _ in 0..=udp.len() {
+        listening.recv_timeout(PATIENCE).expect("all servers listen");
     }
 }
 
@@ -147,4 +151,13 @@ impl UdpFlow {
         assert_eq!(answer[1..9], self.count.to_be_bytes());
         Some(answer[0])
     }
+}
+
+/// Reads `InCsumErrors` of `/proc/net/snmp`.
+pub(crate) fn checksum_errors(snmp: &str, protocol: &str) -> u64 {
+    let prefix = format!("{protocol}: ");
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix(&prefix));
+    let (names, values) = (lines.next().expect("the names"), lines.next().expect("the values"));
+    let at = names.split(' ').position(|name| name == "InCsumErrors").expect("its place");
+    values.split(' ').nth(at).expect("its value").parse().expect("a number")
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use dataplane::{Changed, Desired};
 use model::{
     Listener, Metadata, Object, Revision, Snapshot, Spec,
-    listener::{EngineChoice, ListenAddress, Protocol},
+    listener::{EngineChoice, Forwarding, ListenAddress, Protocol},
     route::{L4Route, Reference, WeightedBackend},
     service::{Endpoint, LoadBalancing, Locality, Service},
 };
@@ -17,6 +17,7 @@ pub(crate) struct Balanced {
     /// `None` for every address of the node.
     pub(crate) address: Option<&'static str>,
     pub(crate) port: u16,
+    pub(crate) forwarding: Forwarding,
     pub(crate) endpoints: Vec<SocketAddr>,
 }
 
@@ -52,6 +53,7 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
         address,
         port: balanced.port,
         engine: EngineChoice::Xdp,
+        forwarding: Some(balanced.forwarding),
         tls: None,
     };
     let route = L4Route {

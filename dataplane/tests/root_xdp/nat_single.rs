@@ -1,25 +1,16 @@
 //! The XDP program run on single packets by the kernel (`BPF_PROG_TEST_RUN`), its answers checked
 //! against an independent model. Needs root.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "xdp_support/bench.rs"]
-mod bench;
-#[path = "xdp_support/namespaces.rs"]
-mod namespaces;
-#[path = "xdp_support/objects.rs"]
-mod objects;
-#[path = "xdp_support/packets.rs"]
-mod packets;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use bench::{Bench, DROP, PASS, REDIRECT, TX};
+use crate::support::bench::{Bench, DROP, PASS, TX};
+use crate::support::objects::{self, Balanced, addresses};
+use crate::support::packets::{ACK, FIN, Frame, RST, SYN, TCP, UDP};
 use ebpf_common::{layout::stat, verdict::Reason};
-use model::listener::Protocol;
-use objects::{Balanced, addresses};
-use packets::{ACK, FIN, Frame, RST, SYN, TCP, UDP};
+use model::listener::{Forwarding, Protocol};
 
+/// XDP verdict (include/uapi/linux/bpf.h).
+const REDIRECT: u32 = 4;
 const NODE_V4: &str = "10.0.0.1";
 const NODE_V6: &str = "fd00::1";
 
@@ -30,6 +21,7 @@ fn services(v4: &[&str], v6: &[&str]) -> Vec<Balanced> {
         protocol,
         address,
         port,
+        forwarding: Forwarding::Nat,
         endpoints: endpoints.clone(),
     };
     vec![
@@ -180,6 +172,7 @@ fn root_what_cannot_be_forwarded_is_dropped_with_its_reason() {
         protocol: Protocol::Tcp,
         address: None,
         port: 81,
+        forwarding: Forwarding::Nat,
         endpoints: addresses(&["203.0.113.9:80"]),
     });
     all.push(Balanced {
@@ -187,6 +180,7 @@ fn root_what_cannot_be_forwarded_is_dropped_with_its_reason() {
         protocol: Protocol::Tcp,
         address: None,
         port: 82,
+        forwarding: Forwarding::Nat,
         endpoints: addresses(&["10.0.0.29:80"]),
     });
     let mut bench = Bench::new(&all);
@@ -375,7 +369,7 @@ fn root_detach_leaves_nothing_behind() {
     let path = bench.pins.path();
     assert!(path.join("link_native_v0").exists());
     let removed = dataplane::xdp::detach(&bench.pins).unwrap();
-    assert_eq!(removed.len(), 5, "{removed:?}");
+    assert_eq!(removed.len(), 1 + dataplane::xdp::pins::MAPS.len(), "{removed:?}");
     assert!(!path.exists());
     assert!(dataplane::xdp::detach(&bench.pins).unwrap().is_empty(), "a second time is fine");
 }
@@ -427,6 +421,7 @@ fn root_swap_cost() {
                     protocol: Protocol::Tcp,
                     address: None,
                     port: 1_000 + n as u16,
+                    forwarding: Forwarding::Nat,
                     endpoints: (0..4)
                         .map(|e| {
                             ([10, 0, 0, 21 + e], if n == 0 { first_port } else { 8_000 + n as u16 })

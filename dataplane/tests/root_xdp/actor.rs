@@ -1,14 +1,9 @@
 //! The actor: what it carries, what it reports, and how it lives without what it needs. Needs root.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "xdp_support/namespaces.rs"]
-mod namespaces;
-#[path = "xdp_support/objects.rs"]
-mod objects;
-
 use std::{sync::Arc, time::Duration};
 
+use crate::support::namespaces::{self, Namespace};
+use crate::support::objects::{Balanced, addresses, desired};
 use dataplane::{
     Desired,
     xdp::{
@@ -16,9 +11,10 @@ use dataplane::{
         detach,
     },
 };
-use model::{AckState, EngineReport, Kind, ObjectKey, Revision, listener::Protocol};
-use namespaces::Namespace;
-use objects::{Balanced, addresses, desired};
+use model::{
+    AckState, EngineReport, Kind, ObjectKey, Revision,
+    listener::{Forwarding, Protocol},
+};
 use ractor::{Actor as _, ActorRef};
 use tokio::sync::{mpsc, watch};
 
@@ -78,6 +74,7 @@ fn web(endpoint: &str) -> Vec<Balanced> {
         protocol: Protocol::Tcp,
         address: None,
         port: 80,
+        forwarding: Forwarding::Nat,
         endpoints: addresses(&[endpoint]),
     }]
 }

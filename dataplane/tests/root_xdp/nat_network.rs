@@ -6,15 +6,6 @@
 //!                                                       └─ backend 1
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-#[path = "xdp_support/echo.rs"]
-mod echo;
-#[path = "xdp_support/namespaces.rs"]
-mod namespaces;
-#[path = "xdp_support/objects.rs"]
-mod objects;
-
 use std::{
     net::SocketAddr,
     sync::{
@@ -25,12 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::echo::{self, TcpFlow, UdpFlow};
+use crate::support::namespaces::{self, Namespace};
+use crate::support::objects::{Balanced, addresses, desired};
 use dataplane::xdp::{Engine, PinFolder, Settings, addresses::Fixed, detach, program::Mode};
 use ebpf_common::verdict::Reason;
-use echo::{TcpFlow, UdpFlow};
-use model::listener::Protocol;
-use namespaces::Namespace;
-use objects::{Balanced, addresses, desired};
+use model::listener::{Forwarding, Protocol};
 
 const BACKENDS: usize = 2;
 const NODE: [&str; 2] = ["10.1.0.1:80", "[fd01::1]:80"];
@@ -60,7 +51,7 @@ impl Network {
             );
             backend.run(&format!("ip route add default via 10.2.{n}.1"));
             backend.run(&format!("ip route add default via fd02:{n}::1"));
-            echo::serve(backend, n as u8);
+            echo::serve(backend, n as u8, &["::"]);
         }
         node.enter();
         let pins =
@@ -114,8 +105,14 @@ fn services(backends: &[usize], port: u16) -> Vec<Balanced> {
             .collect();
         addresses(&list.iter().map(String::as_str).collect::<Vec<_>>())
     };
-    let balanced =
-        |name, protocol, endpoints| Balanced { name, protocol, address: None, port, endpoints };
+    let balanced = |name, protocol, endpoints| Balanced {
+        name,
+        protocol,
+        address: None,
+        port,
+        forwarding: Forwarding::Nat,
+        endpoints,
+    };
     vec![
         balanced("tcp", Protocol::Tcp, endpoints(echo::TCP_PORT)),
         balanced("udp", Protocol::Udp, endpoints(echo::UDP_PORT)),
@@ -224,22 +221,13 @@ fn root_real_tcp_and_udp_reach_all_backends_over_both_families() {
     let (reached, snmp) = reached.join().expect("every exchange is answered in order");
     assert_eq!(reached, [BACKENDS; 4]);
     for protocol in ["Tcp", "Udp"] {
-        assert_eq!(checksum_errors(&snmp, protocol), 0, "{protocol}");
+        assert_eq!(echo::checksum_errors(&snmp, protocol), 0, "{protocol}");
     }
     let statistics = engine.statistics().unwrap();
     assert!(statistics.forwarded() > 1_000);
     for reason in [Reason::NoRoute, Reason::ForwardingOff, Reason::TableRefused, Reason::TooBig] {
         assert_eq!(statistics.count(reason), 0, "{reason:?}");
     }
-}
-
-/// Reads `InCsumErrors` of `/proc/net/snmp`.
-fn checksum_errors(snmp: &str, protocol: &str) -> u64 {
-    let prefix = format!("{protocol}: ");
-    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix(&prefix));
-    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
-    let at = names.split(' ').position(|name| name == "InCsumErrors").unwrap();
-    values.split(' ').nth(at).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! The memory of an array map whose values are [`Record`]s, mapped into this process.
+
+use std::{
+    ffi::c_void,
+    io,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    ptr::NonNull,
+};
+
+use ebpf_common::layout::Record;
+
+/// The memory of a map in this process.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<c_void>,
+    records: usize,
+}
+
+impl Mapping {
+    /// Maps a map of `records` records.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn new(fd: BorrowedFd<'_>, records: usize, writable: bool) -> io::Result<Self> {
+        let protection =
+            if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+        let length = records * size_of::<Record>();
+        // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { start, records })
+    }
+
+    /// Writes records from the first on.
+    pub fn fill(&mut self, records: &[Record]) {
+        assert!(records.len() <= self.records);
+        // SAFETY: the mapping is that long, page-aligned and writable.
+        unsafe { self.first().copy_from_nonoverlapping(records.as_ptr(), records.len()) };
+    }
+
+    /// Writes a record.
+    pub fn set(&mut self, index: usize, record: &Record) {
+        assert!(index < self.records);
+        // SAFETY: as above, and the index is within the mapping.
+        unsafe { self.first().add(index).write(*record) };
+    }
+
+    /// Returns how many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// Tells whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    fn first(&self) -> *mut Record {
+        self.start.cast::<Record>().as_ptr()
+    }
+
+    /// Returns the records.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        // SAFETY: the mapping is that long and page-aligned; nobody writes to it meanwhile.
+        unsafe { std::slice::from_raw_parts(self.first(), self.records) }
+    }
+}
+
+// SAFETY: the mapping belongs to its owner alone, and memory has no thread.
+unsafe impl Send for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping that `new` made; no reference to it is left.
+        unsafe { libc::munmap(self.start.as_ptr(), self.records * size_of::<Record>()) };
+    }
+}

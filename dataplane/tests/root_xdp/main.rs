@@ -1,0 +1,12 @@
+//! L4 by XDP: the program on single packets (`BPF_PROG_TEST_RUN`), its answers checked against
+//! independent models; real TCP and UDP through it in network namespaces and in native mode; and
+//! the actor. Needs root.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod actor;
+mod direct_network;
+mod direct_single;
+mod nat_network;
+mod nat_single;
+mod support;

@@ -1,0 +1,10 @@
+//! What the tests share: places, frames, configurations, peers.
+
+pub(crate) mod bench;
+pub(crate) mod decapsulate;
+pub(crate) mod echo;
+pub(crate) mod namespaces;
+pub(crate) mod nat;
+pub(crate) mod objects;
+pub(crate) mod outer;
+pub(crate) mod packets;

@@ -1,0 +1,224 @@
+//! From the client to an endpoint that answers the client directly: the packet stays as it is, and
+//! gets another Ethernet address or an outer header.
+//!
+//! A flow keeps its endpoint by an entry in the table of flows. A SYN makes none while Maglev alone
+//! leads the segments after it to the same endpoint, so a flood of them displaces no flow; after a
+//! change of the endpoints, segments without an entry go where the endpoints before lead.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_jiffies64, bpf_xdp_adjust_head},
+    programs::XdpContext,
+};
+use ebpf_common::{
+    flows,
+    hash,
+    layout::{
+        Address, Endpoint, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP, counter, forwarding,
+        stat,
+    },
+    parse::{ETHERNET, Packet},
+    state::opens,
+    tunnel::{self, Ends},
+    verdict::Reason,
+};
+
+use crate::{config::Config, maps, next_hop, send};
+
+/// Forwards a packet for a service that is not NAT.
+///
+/// # Errors
+/// Returns why the packet cannot go on.
+#[inline(always)]
+pub fn forward(
+    context: &XdpContext,
+    packet: &Packet,
+    config: &Config,
+    service: &Entry,
+) -> Result<u32, Reason> {
+    // SAFETY: the helper has no precondition.
+    let ticks = unsafe { bpf_jiffies64() };
+    let flow = hash::flow(&packet.tuple);
+    let bucket = maps::flows(flow).ok_or(Reason::TableRefused)?;
+    let number = choose(packet, config, service, bucket, flow, flows::seen_time(ticks))?;
+    let endpoint = maps::endpoint(number).ok_or(Reason::BrokenConfiguration)?;
+    let source = if packet.v6 {
+        config.header.source_v6
+    } else {
+        Address::v4(config.header.source_v4)
+    };
+    let hop = hop(context, number, endpoint, &source, flows::hop_time(ticks))?;
+    let sent = if service.forwarding == forwarding::L2 {
+        to_neighbour(context, packet, hop)
+    } else {
+        let ends = Ends { source: &source, destination: &endpoint.address };
+        match (packet.v6, service.forwarding == forwarding::GUE) {
+            (false, false) => through_tunnel::<false, false>(context, packet, ends, hop, flow),
+            (false, true) => through_tunnel::<false, true>(context, packet, ends, hop, flow),
+            (true, false) => through_tunnel::<true, false>(context, packet, ends, hop, flow),
+            (true, true) => through_tunnel::<true, true>(context, packet, ends, hop, flow),
+        }
+    };
+    sent?;
+    if let Some(counters) = maps::counters(service.slot) {
+        counters[counter::PACKETS_IN] += 1;
+        counters[counter::BYTES_IN] += u64::from(packet.length);
+    }
+    send::leave(context, hop.ifindex)
+}
+
+/// Returns the number of the flow's endpoint.
+#[inline(always)]
+fn choose(
+    packet: &Packet,
+    config: &Config,
+    service: &Entry,
+    bucket: *mut FlowBucket,
+    flow: u64,
+    now: u16,
+) -> Result<u16, Reason> {
+    let tag = flows::tag(flow);
+    // SAFETY: the map's; other CPUs replace places as a whole.
+    let seen = unsafe { &*bucket };
+    let begins = packet.tuple.protocol == TCP && opens(packet.tcp_flags);
+    if let Some((place, known)) = flows::find(seen, tag, now)
+        && !begins
+    {
+        if known.seen() == now {
+            return Ok(known.endpoint());
+        }
+        // Once in a while, since it costs a lookup: UDP leaves an endpoint that left the service.
+        if packet.tuple.protocol == TCP || stays(config, service, known.endpoint()) {
+            put(bucket, place, Flow::new(tag, known.endpoint(), now));
+            return Ok(known.endpoint());
+        }
+        maps::count(stat::FLOWS_MOVED, 1);
+    }
+    if service.draining != 0 {
+        return Err(Reason::Draining);
+    }
+    let (pool, before) =
+        if packet.v6 { (&service.v6, &service.v4) } else { (&service.v4, &service.v6) };
+    let current = config.choose(pool, flow)?.number;
+    let number = match (packet.tuple.protocol == TCP, begins) {
+        (true, true) => {
+            count_begun(service);
+            if leads_on(config, before, flow, current) {
+                return Ok(current);
+            }
+            current
+        }
+        // The flow may have begun before the change.
+        (true, false) => config.choose(before, flow).map_or(current, |backend| backend.number),
+        (false, _) => {
+            count_begun(service);
+            current
+        }
+    };
+    put(bucket, flows::place_for(seen, tag, now), Flow::new(tag, number, now));
+    Ok(number)
+}
+
+/// Tells whether segments without an entry go to the same endpoint as the SYN.
+#[inline(always)]
+fn leads_on(config: &Config, before: &Pool, flow: u64, current: u16) -> bool {
+    config.choose(before, flow).map_or(true, |backend| backend.number == current)
+}
+
+/// Tells whether a flow's endpoint still belongs to the service.
+#[inline(always)]
+fn stays(config: &Config, service: &Entry, number: u16) -> bool {
+    service.draining != 0
+        || maps::endpoint(number).is_some_and(|endpoint| {
+            config.has_backend(service.slot, endpoint.address, endpoint.port_be, UDP)
+        })
+}
+
+/// Puts a flow into a place, as a whole. Two CPUs that take the same place at the same moment lose
+/// one of their flows, whose next packet takes a place again.
+#[inline(always)]
+fn put(bucket: *mut FlowBucket, place: usize, flow: Flow) {
+    // SAFETY: the mask keeps the place within the bucket's eight.
+    unsafe { bucket.cast::<u64>().add(place & 7).write_volatile(flow.0) };
+}
+
+#[inline(always)]
+fn count_begun(service: &Entry) {
+    if let Some(counters) = maps::counters(service.slot) {
+        counters[counter::CONNECTIONS] += 1;
+    }
+}
+
+/// Returns the next hop to an endpoint, looked up again once in a while.
+#[inline(always)]
+fn hop(
+    context: &XdpContext,
+    number: u16,
+    endpoint: &Endpoint,
+    source: &Address,
+    now: u32,
+) -> Result<&'static Hop, Reason> {
+    let known = maps::hop(number).ok_or(Reason::BrokenConfiguration)?;
+    if known.checked != now || known.hop.ifindex == 0 {
+        let way = Tuple {
+            source: *source,
+            destination: endpoint.address,
+            protocol: UDP,
+            ..Tuple::default()
+        };
+        match next_hop::find(context.ctx, &way) {
+            Ok(hop) => {
+                known.hop = hop;
+                known.checked = now;
+            }
+            // A neighbour that is being confirmed.
+            Err(Reason::NoNeighbour) if known.hop.ifindex != 0 => {}
+            Err(reason) => return Err(reason),
+        }
+    }
+    Ok(&known.hop)
+}
+
+/// Gives the frame the endpoint's Ethernet address.
+#[inline(always)]
+fn to_neighbour(context: &XdpContext, packet: &Packet, hop: &Hop) -> Result<(), Reason> {
+    if hop.gateway != 0 {
+        return Err(Reason::NotOnLink);
+    }
+    if hop.mtu != 0 && packet.length > hop.mtu {
+        return Err(Reason::TooBig);
+    }
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    unsafe { tunnel::write_ethernet(context.data(), context.data_end(), hop, None) }
+}
+
+/// Puts outer headers in front of the packet.
+#[inline(always)]
+fn through_tunnel<const V6: bool, const GUE: bool>(
+    context: &XdpContext,
+    packet: &Packet,
+    ends: Ends<'_>,
+    hop: &Hop,
+    flow: u64,
+) -> Result<(), Reason> {
+    let overhead = const { tunnel::overhead(V6, GUE) };
+    if hop.mtu != 0 && u32::from(packet.length) + overhead as u32 > u32::from(hop.mtu) {
+        return Err(Reason::TooBig);
+    }
+    if ends.source.same(&Address::default()) || ends.source.same(&Address::v4(0)) {
+        return Err(Reason::NoSource);
+    }
+    // SAFETY: the context is the kernel's.
+    if unsafe { bpf_xdp_adjust_head(context.ctx, -(overhead as i32)) } != 0 {
+        return Err(Reason::NoHeadroom);
+    }
+    let (start, end) = (context.data(), context.data_end());
+    if start + ETHERNET + overhead > end {
+        return Err(Reason::Malformed);
+    }
+    // SAFETY: the comparison above.
+    unsafe {
+        tunnel::write_ethernet(start, end, hop, Some(V6))?;
+        tunnel::write_outer::<V6, GUE>(start + ETHERNET, packet, ends, flow);
+    }
+    Ok(())
+}
