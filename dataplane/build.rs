@@ -15,8 +15,8 @@ use std::{
 
 /// The target of all machines whose bytes are little-endian; big-endian ones are not supported.
 const TARGET: &str = "bpfel-unknown-none";
-/// The object's file name, from `ebpf/programs/Cargo.toml`.
-const OBJECT: &str = "marchproxy-xdp";
+/// The objects' file names, from `ebpf/programs/Cargo.toml`: the program, and what measures it.
+const OBJECTS: [&str; 2] = ["marchproxy-xdp", "marchproxy-drive"];
 /// Debian's toolchain with a precompiled `core` for BPF.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const REMEDY: &str = "run `cargo xtask setup`, which installs what the eBPF build needs";
@@ -81,9 +81,11 @@ fn build(programs: &Path, out: &Path) -> Result<(), String> {
         }
         return Err(format!("cargo ended with {}", output.status));
     }
-    let built = target_dir.join(TARGET).join("release").join(OBJECT);
-    fs::copy(&built, out.join(OBJECT))
-        .map_err(|error| format!("{} was not copied: {error}", built.display()))?;
+    for object in OBJECTS {
+        let built = target_dir.join(TARGET).join("release").join(object);
+        fs::copy(&built, out.join(object))
+            .map_err(|error| format!("{} was not copied: {error}", built.display()))?;
+    }
     Ok(())
 }
 

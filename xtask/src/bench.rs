@@ -3,6 +3,7 @@
 mod propagation;
 mod watch_http;
 mod watch_udp;
+mod xdp;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,8 @@ pub(crate) use watch_http::HttpWatch;
 pub(crate) enum Command {
     /// From the API's answer to the first request that sees the new configuration, on three nodes
     Propagation(propagation::Arguments),
+    /// What a packet costs in the XDP program, by way of forwarding and number of flows
+    Xdp,
 }
 
 /// Runs the command.
@@ -24,5 +27,6 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Propagation(arguments) => propagation::run(arguments),
+        Command::Xdp => xdp::run(),
     }
 }

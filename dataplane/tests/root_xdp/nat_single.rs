@@ -392,16 +392,6 @@ fn root_another_interface_is_reached_by_redirect() {
     assert_eq!(verdict, REDIRECT);
 }
 
-/// Prints what a packet of an established flow costs, and the floor of the test loop.
-#[test]
-#[ignore = "a measurement: run it by name with --run-ignored all --no-capture"]
-fn root_l4_cost() {
-    let mut bench = Bench::new(&two_backends());
-    for cost in bench.costs(&flows()) {
-        println!("{cost}");
-    }
-}
-
 /// Prints what a swap costs by the number of services: all new, and with one changed.
 #[test]
 #[ignore = "a measurement: run it by name with --run-ignored all --no-capture"]

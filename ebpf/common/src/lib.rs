@@ -11,6 +11,7 @@
 extern crate std;
 
 pub mod checksum;
+pub mod drive;
 pub mod flows;
 pub mod hash;
 pub mod layout;

@@ -1,0 +1,40 @@
+//! What the program that measures shares with user space; no part of the data plane.
+
+/// Name of the array with the one [`State`].
+pub const STATE_MAP: &str = "drive_state";
+/// Name of the program array whose only entry is measured.
+pub const NEXT_MAP: &str = "drive_next";
+/// Name of the program that prepares each frame.
+pub const DRIVER: &str = "drive";
+/// Name of the program that does nothing: what is measured with it is the floor.
+pub const FLOOR: &str = "floor";
+
+/// Bytes of a frame that are restored: Ethernet, IPv6 and TCP headers, rounded up to words.
+pub const RESTORED_V6: usize = 80;
+/// The same for IPv4.
+pub const RESTORED_V4: usize = 56;
+/// An odd number: multiplied by it, a counter passes through all flows in no order.
+pub const STRIDE: u64 = 0x9e37_79b1;
+
+/// What frames look like.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    /// Frames so far.
+    pub counter: u64,
+    /// Flows less one; a power of two.
+    pub flows_mask: u64,
+    /// Length of a frame.
+    pub length: u32,
+    /// 1 for IPv6.
+    pub v6: u32,
+    /// The first flow's headers.
+    pub headers: [u64; RESTORED_V6 / 8],
+}
+
+/// Returns the source of a flow: the address's last word and the port, as they lie in a packet.
+#[inline(always)]
+#[must_use]
+pub const fn source(flow: u64) -> (u32, u16) {
+    ((0x0b00_0000 + (flow >> 4) as u32).to_be(), (1_024 + (flow & 15) as u16 * 251).to_be())
+}
