@@ -13,6 +13,7 @@
 
 pub mod actor;
 pub mod addresses;
+pub mod arena;
 pub mod engine;
 pub mod generation;
 pub mod image;
@@ -26,6 +27,7 @@ pub mod pins;
 pub mod placement;
 pub mod plan;
 pub mod planner;
+pub mod pools;
 pub mod program;
 pub mod record;
 pub mod sheet;

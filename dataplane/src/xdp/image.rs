@@ -8,42 +8,36 @@
 //! reused at once: the kernel's copies follow the image, and the one in force is never written.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    ops::Range,
     sync::Arc,
     time::Instant,
 };
 
 use ebpf_common::layout::{
-    Address, Backend, Entry, EntryKey, Header, MAGIC, MAGLEV_PER_RECORD, MaglevRecord, Pool,
-    SNAT_PORT_FIRST, SNAT_PORT_LAST, forwarding,
+    Address, Entry, EntryKey, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, forwarding,
 };
 use model::listener::Forwarding;
-use range_alloc::RangeAllocator;
 
 use super::{
+    arena::Arena,
     lookup::{self, Full, Lookup},
-    maglev::{self, Weighted},
+    maglev::Weighted,
     numbers::Numbers,
     plan::{Carried, Frontend, NodeView},
-    record::{backend_key, local_key, of_backend, of_header, of_maglev, service_key, to_header},
+    pools::{PoolKey, Pools},
+    record::{backend_key, local_key, of_header, service_key, to_header},
     sheet::Sheet,
     slots::{DRAIN, Slot},
 };
 
-/// Records at first: the header, and room for a small configuration.
-const RECORDS_FIRST: u32 = 256;
-
 /// The image.
 #[derive(Debug)]
 pub struct Image {
-    sheet: Sheet,
-    free: RangeAllocator<u32>,
+    arena: Arena,
     lookup: Lookup,
     services: BTreeMap<Frontend, Service>,
-    pools: HashMap<PoolKey, SharedPool>,
-    numbers: Numbers,
+    pools: Pools,
     /// When services forget the endpoints that they had before.
     forgettings: BTreeSet<(Instant, Frontend)>,
     node: NodeView,
@@ -66,31 +60,13 @@ struct Before {
     until: Instant,
 }
 
-/// What makes a pool: whether its backends have numbers, and the backends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct PoolKey {
-    numbered: bool,
-    backends: Vec<Weighted>,
-}
-
-#[derive(Debug)]
-struct SharedPool {
-    pool: Pool,
-    extent: Range<u32>,
-    users: usize,
-}
-
 impl Default for Image {
     fn default() -> Self {
-        let mut sheet = Sheet::default();
-        sheet.grow(RECORDS_FIRST);
         let mut image = Self {
-            sheet,
-            free: RangeAllocator::new(1..RECORDS_FIRST),
+            arena: Arena::default(),
             lookup: Lookup::default(),
             services: BTreeMap::new(),
-            pools: HashMap::new(),
-            numbers: Numbers::default(),
+            pools: Pools::default(),
             forgettings: BTreeSet::new(),
             node: NodeView::default(),
             revision: 0,
@@ -103,13 +79,13 @@ impl Default for Image {
 impl Image {
     /// Returns the records, to be copied; [`Self::stamp`] comes first.
     pub fn sheet(&mut self) -> &mut Sheet {
-        &mut self.sheet
+        &mut self.arena.sheet
     }
 
     /// Tells whether something differs from what was last put in force.
     #[must_use]
     pub fn is_changed(&self) -> bool {
-        self.sheet.is_changed()
+        self.arena.sheet.is_changed()
     }
 
     /// Takes over the node's addresses.
@@ -117,23 +93,23 @@ impl Image {
         let old: BTreeSet<IpAddr> = std::mem::take(&mut self.node.local);
         self.node = node.clone();
         for gone in old.difference(&node.local) {
-            self.lookup.remove(&mut self.sheet, &local_key(*gone));
+            self.lookup.remove(&mut self.arena.sheet, &local_key(*gone));
         }
         for address in node.local.difference(&old) {
             self.put_entry(Entry { key: local_key(*address), ..Entry::default() });
         }
         let header = Header { generation: self.header().generation, ..self.new_header() };
-        self.sheet.set(0, of_header(header));
+        self.arena.sheet.set(0, of_header(header));
     }
 
     /// Takes over the numbers of endpoints that an earlier process gave out.
     pub fn set_numbers(&mut self, numbers: Numbers) {
-        self.numbers = numbers;
+        self.pools.numbers = numbers;
     }
 
     /// Returns the numbers of endpoints.
     pub fn numbers(&mut self) -> &mut Numbers {
-        &mut self.numbers
+        &mut self.pools.numbers
     }
 
     /// Takes over a service that an earlier process left: its connections go on.
@@ -156,7 +132,7 @@ impl Image {
         if let Some(old) = &old {
             let had = backend_keys(&frontend, old.slot, old.carried.as_deref());
             for key in had.iter().filter(|key| !wanted.contains(key)) {
-                self.lookup.remove(&mut self.sheet, key);
+                self.lookup.remove(&mut self.arena.sheet, key);
             }
         }
         for key in wanted {
@@ -168,7 +144,8 @@ impl Image {
             (None, None) => Forwarding::Nat,
         };
         let mut service = Service { slot, forwarding, carried, before: None };
-        let [v4, v6] = service.pool_keys().map(|key| self.hold_pool(key, now));
+        let hold = |key| self.pools.hold(&mut self.arena, key, now);
+        let [v4, v6] = service.pool_keys().map(hold);
         service.before = old.as_mut().and_then(|old| old.hand_over(&service, now));
         self.forgettings.extend(service.before.iter().map(|before| (before.until, frontend)));
         self.put_service(&frontend, &service, v4, v6);
@@ -183,9 +160,9 @@ impl Image {
     pub fn remove(&mut self, frontend: &Frontend, now: Instant) {
         let Some(old) = self.services.remove(frontend) else { return };
         for key in backend_keys(frontend, old.slot, old.carried.as_deref()) {
-            self.lookup.remove(&mut self.sheet, &key);
+            self.lookup.remove(&mut self.arena.sheet, &key);
         }
-        self.lookup.remove(&mut self.sheet, &service_key(frontend));
+        self.lookup.remove(&mut self.arena.sheet, &service_key(frontend));
         self.release_pools(old, now);
     }
 
@@ -198,9 +175,9 @@ impl Image {
             let Some(mut service) = self.services.remove(&frontend) else { continue };
             // A later change may have put other endpoints there, with a later time.
             if let Some(before) = service.before.take_if(|before| before.until == until) {
-                let [v4, v6] = service.pool_keys().map(|key| self.held_pool(&key));
+                let [v4, v6] = service.pool_keys().map(|key| self.pools.get(&key));
                 self.put_service(&frontend, &service, v4, v6);
-                self.release_pool(&before.key, now);
+                self.pools.release(&mut self.arena, &before.key, now);
             }
             self.services.insert(frontend, service);
         }
@@ -216,11 +193,11 @@ impl Image {
     pub fn stamp(&mut self, generation: u64, revision: u64) {
         self.revision = revision;
         let header = Header { generation, ..self.new_header() };
-        self.sheet.set(0, of_header(header));
+        self.arena.sheet.set(0, of_header(header));
     }
 
     fn header(&self) -> Header {
-        to_header(self.sheet.get(0))
+        to_header(self.arena.sheet.get(0))
     }
 
     fn new_header(&self) -> Header {
@@ -241,22 +218,20 @@ impl Image {
     }
 
     fn put_entry(&mut self, entry: Entry) {
-        if let Err(Full(homeless)) = self.lookup.put(&mut self.sheet, entry) {
+        if let Err(Full(homeless)) = self.lookup.put(&mut self.arena.sheet, entry) {
             self.lay_out_lookup(Some(homeless));
         }
     }
 
     /// Lays the lookup table out anew, with room to grow.
     fn lay_out_lookup(&mut self, homeless: Option<Entry>) {
-        let mut entries = self.lookup.entries(&self.sheet);
+        let mut entries = self.lookup.entries(&self.arena.sheet);
         entries.extend(homeless);
         let layout = lookup::lay_out(&entries);
-        let extent = self.allocate(layout.1.len() as u32);
+        let extent = self.arena.allocate(layout.1.len() as u32);
         let old = std::mem::take(&mut self.lookup).extent;
-        self.lookup = Lookup::written(&mut self.sheet, extent, &entries, layout);
-        if !old.is_empty() {
-            self.free.free_range(old);
-        }
+        self.lookup = Lookup::written(&mut self.arena.sheet, extent, &entries, layout);
+        self.arena.free(old);
     }
 
     fn put_service(&mut self, frontend: &Frontend, service: &Service, v4: Pool, v6: Pool) {
@@ -270,7 +245,7 @@ impl Image {
             ..Entry::default()
         };
         if let Some(before) = &service.before {
-            let pool = self.held_pool(&before.key);
+            let pool = self.pools.get(&before.key);
             if frontend.address.is_some_and(|address| address.is_ipv4()) {
                 entry.v6 = pool;
             } else {
@@ -280,76 +255,9 @@ impl Image {
         self.put_entry(entry);
     }
 
-    fn held_pool(&self, key: &PoolKey) -> Pool {
-        self.pools.get(key).map(|shared| shared.pool).unwrap_or_default()
-    }
-
-    fn hold_pool(&mut self, key: PoolKey, now: Instant) -> Pool {
-        if key.backends.is_empty() {
-            return Pool::default();
-        }
-        if let Some(shared) = self.pools.get_mut(&key) {
-            shared.users += 1;
-            return shared.pool;
-        }
-        let backends = &key.backends;
-        let table = maglev::table(backends);
-        let parts = table.chunks(MAGLEV_PER_RECORD as usize);
-        let extent = self.allocate((backends.len() + parts.len()) as u32);
-        let maglev_start = extent.start + backends.len() as u32;
-        for (place, backend) in extent.clone().zip(backends) {
-            let number = if key.numbered { self.numbers.hold(backend.address, now) } else { None };
-            if key.numbered && number.is_none() {
-                tracing::warn!(endpoint = %backend.address, "no number is left for an endpoint");
-            }
-            let backend = Backend {
-                address: backend.address.ip().into(),
-                port_be: backend.address.port().to_be(),
-                number: number.unwrap_or_default(),
-                ..Backend::default()
-            };
-            self.sheet.set(place, of_backend(backend));
-        }
-        for (place, chunk) in (maglev_start..).zip(parts) {
-            let mut part = MaglevRecord { backends: [0; MAGLEV_PER_RECORD as usize] };
-            part.backends[..chunk.len()].copy_from_slice(chunk);
-            self.sheet.set(place, of_maglev(part));
-        }
-        let pool =
-            Pool { maglev_start, maglev_size: table.len() as u32, backends_start: extent.start };
-        self.pools.insert(key, SharedPool { pool, extent, users: 1 });
-        pool
-    }
-
     fn release_pools(&mut self, service: Service, now: Instant) {
         for key in service.pool_keys().iter().chain(service.before.iter().map(|it| &it.key)) {
-            self.release_pool(key, now);
-        }
-    }
-
-    fn release_pool(&mut self, key: &PoolKey, now: Instant) {
-        let Some(shared) = self.pools.get_mut(key) else { return };
-        shared.users -= 1;
-        if shared.users == 0 {
-            let extent = shared.extent.clone();
-            self.pools.remove(key);
-            self.free.free_range(extent);
-            for backend in key.backends.iter().filter(|_| key.numbered) {
-                self.numbers.release(backend.address, now);
-            }
-        }
-    }
-
-    fn allocate(&mut self, length: u32) -> Range<u32> {
-        loop {
-            if let Ok(extent) = self.free.allocate_range(length) {
-                return extent;
-            }
-            // A quarter more at least, so that growing, which copies everything, is rare.
-            let old = self.sheet.records().len() as u32;
-            let new = old + length.max(old / 4);
-            self.sheet.grow(new);
-            self.free.grow_to(new);
+            self.pools.release(&mut self.arena, key, now);
         }
     }
 }
@@ -363,7 +271,7 @@ impl Service {
         };
         match &self.carried {
             Some(carried) => [key(&carried.v4, carried), key(&carried.v6, carried)],
-            None => [0; 2].map(|_| PoolKey { numbered: false, backends: Vec::new() }),
+            None => Default::default(),
         }
     }
 

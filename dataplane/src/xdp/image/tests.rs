@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use ebpf_common::{
     hash,
-    layout::{Record, TCP, UDP},
+    layout::{MAGLEV_PER_RECORD, Record, TCP, UDP},
 };
 use model::{Kind, ObjectKey, listener::Forwarding};
 use proptest::prelude::*;
 
 use super::*;
 use crate::xdp::{
+    maglev,
     record::{read_slots, to_backend, to_entry, to_maglev},
     slots::Slot,
 };
