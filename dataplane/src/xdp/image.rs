@@ -15,7 +15,7 @@ use std::{
 };
 
 use ebpf_common::layout::{
-    Address, Entry, EntryKey, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, forwarding,
+    Address, Entry, EntryKey, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, UDP, forwarding,
 };
 use model::listener::Forwarding;
 
@@ -289,7 +289,10 @@ impl Service {
     }
 }
 
+/// Returns the keys by which the program finds whether a backend is still the service's. It asks
+/// for UDP only: an established TCP connection stays with its backend.
 fn backend_keys(frontend: &Frontend, slot: u32, carried: Option<&Carried>) -> Vec<EntryKey> {
+    let carried = carried.filter(|_| frontend.protocol == UDP);
     let backends = carried.into_iter().flat_map(Carried::backends);
     backends.map(|backend| backend_key(slot, frontend.protocol, backend)).collect()
 }

@@ -278,7 +278,7 @@ pub mod kind {
     pub const SERVICE: u8 = 1;
     /// An address of this node; port, protocol and owner are zero.
     pub const LOCAL: u8 = 2;
-    /// A backend of the service in slot `owner - 1`.
+    /// A backend of the UDP service in slot `owner - 1`.
     pub const BACKEND: u8 = 3;
 }
 
