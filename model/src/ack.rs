@@ -14,6 +14,11 @@ pub enum Engine {
     Xdp,
 }
 
+impl Engine {
+    /// Both: every data plane reports for each of them, also for one that is not there.
+    pub const ALL: [Self; 2] = [Self::Envoy, Self::Xdp];
+}
+
 impl std::fmt::Display for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {

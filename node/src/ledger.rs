@@ -121,13 +121,14 @@ mod tests {
 
     use super::*;
 
-    fn applied(revision: u64) -> EngineReport {
-        EngineReport {
-            engine: Engine::Envoy,
+    fn applied(revision: u64) -> Vec<EngineReport> {
+        let report = |engine| EngineReport {
+            engine,
             revision: Revision(revision),
             ack: AckState::Applied,
             notes: Vec::new(),
-        }
+        };
+        Engine::ALL.map(report).to_vec()
     }
 
     #[tokio::test]
@@ -137,7 +138,7 @@ mod tests {
         ledger.expect(nodes.clone(), &nodes);
         ledger.connected(NodeId(1), true);
         ledger.connected(NodeId(2), true);
-        ledger.engines(NodeId(1), vec![applied(5)]);
+        ledger.engines(NodeId(1), applied(5));
 
         let late = ledger.wait_for(Revision(5), Duration::from_millis(20)).await;
         assert!(!late.complete);
@@ -148,7 +149,7 @@ mod tests {
             async move { ledger.wait_for(Revision(5), Duration::from_secs(30)).await }
         });
         tokio::task::yield_now().await;
-        ledger.engines(NodeId(2), vec![applied(7)]);
+        ledger.engines(NodeId(2), applied(7));
         assert!(waiting.await.unwrap().complete);
     }
 }

@@ -18,10 +18,7 @@ use model::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::{
-    control::store::{NODES, node_key},
-    ledger::Ledger,
-};
+use crate::{control::store::node_key, ledger::Ledger};
 
 /// How often the members are looked at when nothing was told: a promotion waits at most this long.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -64,7 +61,7 @@ impl Membership {
             if !recorded {
                 recorded = self.write_record(&present).await;
             }
-            self.expect_answers(&present).await;
+            expect_answers(&self.consensus, &self.ledger).await;
             self.promote(&present).await;
             orphans.bury(&self.consensus).await;
             tokio::select! {
@@ -117,17 +114,6 @@ impl Membership {
         }
     }
 
-    async fn expect_answers(&self, status: &RaftStatus) {
-        let Ok(view) = self.consensus.read(Consistency::Stale).await else { return };
-        let members: BTreeSet<NodeId> = status.members.keys().copied().collect();
-        let with_dataplane = view.scan(NODES).filter_map(|(key, stored)| {
-            let node = NodeId(key.strip_prefix(NODES)?.parse().ok()?);
-            let record: Record = serde_json::from_slice(&stored.value).ok()?;
-            (record.dataplane && members.contains(&node)).then_some(node)
-        });
-        self.ledger.expect(with_dataplane.collect(), &members);
-    }
-
     async fn promote(&self, status: &RaftStatus) {
         let Some(node) = autopilot::next_promotion(status) else { return };
         match self.consensus.promote(node).await {
@@ -136,6 +122,21 @@ impl Membership {
             Err(error) => tracing::debug!(%node, %error, "the learner does not vote yet"),
         }
     }
+}
+
+/// Tells the ledger whose data planes must answer, as this node knows the members by now: all but
+/// those that say in their record that they run none. A member that has joined but has not written
+/// its record is about to run one.
+pub(crate) async fn expect_answers(consensus: &Consensus, ledger: &Ledger) {
+    let Ok(view) = consensus.read(Consistency::Stale).await else { return };
+    let members: BTreeSet<NodeId> = consensus.status().borrow().members.keys().copied().collect();
+    let without_dataplane = |node: &NodeId| {
+        let record = view.get(&node_key(*node));
+        let record = record.and_then(|stored| serde_json::from_slice::<Record>(&stored.value).ok());
+        record.is_some_and(|record| !record.dataplane)
+    };
+    let expected = members.iter().copied().filter(|node| !without_dataplane(node)).collect();
+    ledger.expect(expected, &members);
 }
 
 /// The members as the API shows them. Raft tells the leader whom it has heard of; a follower hears

@@ -43,6 +43,8 @@ pub(super) async fn acks(
 
 /// Waits for the answers to a revision, or for the end of the server.
 pub(super) async fn wait(shared: &Shared, revision: Revision, timeout: Duration) -> AcksResponse {
+    // A member that joined a moment before the revision was written is waited for, too.
+    shared.control.expect_answers().await;
     let ledger = shared.control.ledger();
     let outcome = tokio::select! {
         outcome = ledger.wait_for(revision, timeout) => outcome,

@@ -81,11 +81,11 @@ pub enum Failure {
         report: String,
     },
     /// Engines did not answer in time.
-    #[error("revision {revision} is written, but not answered for by {missing} in time")]
+    #[error("revision {revision} is written, but not answered for in time:\n{missing}")]
     Unanswered {
         /// The revision.
         revision: Revision,
-        /// The nodes.
+        /// A line for each engine that has not answered.
         missing: String,
     },
     /// A process of the node failed.

@@ -220,6 +220,11 @@ impl Control {
         &self.inner.ledger
     }
 
+    /// Brings the ledger's list of who must answer up to date with the members known here.
+    pub(crate) async fn expect_answers(&self) {
+        membership::expect_answers(&self.inner.consensus, &self.inner.ledger).await;
+    }
+
     /// The state of the cluster, as this node sees it.
     pub async fn status(&self) -> StatusResponse {
         let raft = self.inner.consensus.status().borrow().clone();

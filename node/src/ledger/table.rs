@@ -184,9 +184,8 @@ impl Row {
     }
 
     fn answered(&self, revision: Revision) -> bool {
-        self.connected
-            && !self.engines.is_empty()
-            && self.engines.keys().all(|engine| self.answer(*engine, revision).is_some())
+        // Of every engine: XDP may have answered long before Envoy has started at all.
+        self.connected && Engine::ALL.iter().all(|engine| self.answer(*engine, revision).is_some())
     }
 
     fn report(&self, node: NodeId) -> NodeReport {
@@ -229,6 +228,10 @@ mod tests {
         AckState::Refused { refusals: vec![refusal] }
     }
 
+    fn unavailable() -> AckState {
+        AckState::Unavailable { reason: "XDP is not asked for".to_owned() }
+    }
+
     fn table(reports: Vec<EngineReport>) -> Table {
         let mut table = Table::default();
         table.expect([ONE].into(), &[ONE].into());
@@ -251,16 +254,20 @@ mod tests {
         check(vec![], false);
         check(vec![report(Envoy, 4, Applied)], false);
         check(vec![report(Envoy, 5, Pending)], false);
-        check(vec![report(Envoy, 5, Applied)], true);
-        check(vec![report(Envoy, 6, refused())], true);
+        check(vec![report(Envoy, 5, Applied)], false);
+        check(vec![report(Xdp, 5, unavailable())], false);
+        let xdp = || report(Xdp, 9, unavailable());
+        check(vec![report(Envoy, 6, refused()), xdp()], true);
         check(vec![report(Envoy, 5, Applied), report(Xdp, 4, Applied)], false);
-        check(vec![report(Envoy, 5, Applied), report(Xdp, 9, Applied)], true);
-        check(vec![report(Envoy, 5, Applied), report(Envoy, 6, Pending)], true);
+        check(vec![report(Envoy, 5, Applied), xdp()], true);
+        check(vec![report(Envoy, 5, Applied), xdp(), report(Envoy, 6, Pending)], true);
     }
 
     #[test]
     fn a_disconnected_or_silent_node_is_missing_and_an_unexpected_one_is_not() {
         let mut table = table(vec![report(Engine::Envoy, 5, AckState::Applied)]);
+        table.engines(ONE, vec![report(Engine::Xdp, 5, unavailable())]);
+        assert!(table.outcome(Revision(5)).complete);
         table.connected(ONE, false);
         assert_eq!(table.outcome(Revision(5)).missing, [ONE]);
         table.expect(BTreeSet::new(), &[ONE].into());
@@ -330,7 +337,8 @@ mod tests {
             there.take_from_peer(NodeId(2), news);
         });
         assert!(there.outcome(Revision(5)).refused() && there.outcome(Revision(8)).refused());
-        assert!(!there.outcome(Revision(7)).refused() && there.outcome(Revision(9)).complete);
+        let answer = there.rows[&ONE].answer(Engine::Envoy, Revision(9));
+        assert!(!there.outcome(Revision(7)).refused() && answer.is_some());
     }
 
     proptest! {
@@ -338,7 +346,8 @@ mod tests {
         fn answers_stay_bounded_and_the_newest_is_kept(revisions in prop::collection::vec(0_u64..500, 1..300)) {
             let mut table = table(Vec::new());
             for revision in &revisions {
-                table.engines(ONE, vec![report(Engine::Xdp, *revision, AckState::Applied)]);
+                let applied = |engine| report(engine, *revision, AckState::Applied);
+                table.engines(ONE, Engine::ALL.map(applied).to_vec());
                 prop_assert!(table.outcome(Revision(*revision)).complete);
                 prop_assert!(!table.outcome(Revision(*revision + 1)).complete);
             }

@@ -64,7 +64,11 @@ impl Plane {
     }
 
     pub(crate) async fn report(&mut self, revision: Revision, ack: AckState) {
-        let report = EngineReport { engine: Engine::Envoy, revision, ack, notes: Vec::new() };
+        self.report_of(Engine::Envoy, revision, ack).await;
+    }
+
+    async fn report_of(&mut self, engine: Engine, revision: Revision, ack: AckState) {
+        let report = EngineReport { engine, revision, ack, notes: Vec::new() };
         self.writer.write(&FromPlane::Reports { reports: vec![report] }).await.unwrap();
     }
 
@@ -141,6 +145,15 @@ async fn waiting_for_a_revision_ends_with_the_answer_and_tells_refusals_on_every
     assert_eq!((silent.complete, silent.missing), (false, vec![NodeId(1)]));
 
     let mut plane = Plane::connect(&control, None).await;
+    // XDP answers at once that nothing asks for it; Envoy is only starting.
+    let unavailable = AckState::Unavailable { reason: "not asked for".to_owned() };
+    plane.report_of(Engine::Xdp, Revision(revision.0 + 1), unavailable).await;
+    eventually(async || {
+        let report = other.ledger().report(NodeId(1))?;
+        (!report.engines.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(other.ledger().outcome(revision).missing, [NodeId(1)]);
     let refusal = model::Refusal {
         object: None,
         field: String::new(),
@@ -159,6 +172,36 @@ async fn waiting_for_a_revision_ends_with_the_answer_and_tells_refusals_on_every
         (!report.connected).then_some(())
     })
     .await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_has_not_said_whether_it_has_a_data_plane_is_waited_for() {
+    let mut cluster = Cluster::new(23);
+    cluster.up(1).await;
+    let line = cluster.line(1).await;
+    cluster.join(2, line).await;
+    let (control, joined) = (cluster.control(1).clone(), cluster.control(2).node().0);
+    let missing = async |expected: &[NodeId]| {
+        eventually(async || {
+            (control.ledger().outcome(Revision(1)).missing == expected).then_some(())
+        })
+        .await;
+    };
+    let key = format!("cluster/nodes/{joined}");
+    let record = eventually(async || {
+        let view = control.consensus().read(consensus::Consistency::Stale).await.ok()?;
+        view.get(&key).map(|stored| stored.value.clone())
+    })
+    .await;
+    // Both say that they have none.
+    missing(&[]).await;
+    // As in the moments between its admission and its record.
+    let write = |op| Transaction::new("test", "", vec![op]);
+    control.consensus().propose(write(Op::Delete { key: key.clone() })).await.unwrap();
+    missing(&[joined]).await;
+    control.consensus().propose(write(Op::Put { key, value: record })).await.unwrap();
+    missing(&[]).await;
     cluster.shutdown().await;
 }
 

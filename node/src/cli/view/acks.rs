@@ -1,6 +1,7 @@
 //! What the data planes answered: a table for people, and the refusals as a report.
 
 use model::{
+    Engine, Revision,
     ack::{AckState, EngineReport, NodeReport, Refusal},
     api::AcksResponse,
 };
@@ -48,11 +49,36 @@ pub fn refusals(response: &AcksResponse) -> String {
     lines.join("\n")
 }
 
-/// Names nodes: `node 2, node 3`.
+/// Lists who has not answered for a revision, one a line: node, engine, how it stands and why.
 #[must_use]
 pub fn missing(response: &AcksResponse) -> String {
-    let nodes: Vec<_> = response.missing.iter().map(|node| format!("node {node}")).collect();
-    if nodes.is_empty() { "every engine".to_owned() } else { nodes.join(", ") }
+    let mut lines = Vec::new();
+    for node in &response.missing {
+        let report = response.reports.iter().find(|report| report.node == *node);
+        let Some(report) = report.filter(|report| report.connected) else {
+            lines.push(format!("  node {node}: its data plane is not connected"));
+            continue;
+        };
+        for engine in Engine::ALL {
+            match report.engines.iter().find(|report| report.engine == engine) {
+                None => lines.push(format!("  node {node} {engine}: has not reported yet")),
+                Some(report) if answered(report, response.revision) => {}
+                Some(EngineReport { revision, ack, notes, .. }) => {
+                    let why = remarks(ack, notes);
+                    let why = if why.is_empty() { why } else { format!(": {why}") };
+                    lines.push(format!(
+                        "  node {node} {engine}: {} at revision {revision}{why}",
+                        state(ack)
+                    ));
+                }
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+fn answered(report: &EngineReport, revision: Revision) -> bool {
+    report.revision >= revision && report.ack != AckState::Pending
 }
 
 fn sentence(refusal: &Refusal) -> String {
@@ -90,7 +116,7 @@ fn remarks(ack: &AckState, notes: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::{Engine, Revision, api::AckOutcome, cluster::NodeId};
+    use model::{api::AckOutcome, cluster::NodeId};
 
     use super::*;
 
@@ -133,6 +159,36 @@ NODE  ENGINE  STATE         REVISION  NOTES
 3     -       disconnected
 ";
         assert_eq!(table(&reports()), expected);
+    }
+
+    #[test]
+    fn who_has_not_answered_is_named_with_what_is_known_of_it() {
+        let pending = EngineReport {
+            notes: vec!["loading the program".to_owned()],
+            ..engine(Engine::Xdp, AckState::Pending)
+        };
+        let lost = AckState::Unavailable { reason: "Envoy is not connected".to_owned() };
+        let report = |node, connected, engines| NodeReport { node, connected, engines };
+        let response = AcksResponse {
+            revision: Revision(13),
+            outcome: AckOutcome::Pending,
+            missing: [1, 3, 4, 5].map(NodeId).to_vec(),
+            reports: vec![
+                report(NodeId(1), true, vec![engine(Engine::Envoy, lost), pending]),
+                report(NodeId(2), true, vec![]),
+                report(NodeId(3), false, vec![]),
+                report(NodeId(4), true, vec![engine(Engine::Envoy, AckState::Applied)]),
+            ],
+        };
+        let expected = [
+            "  node 1 envoy: unavailable at revision 12: Envoy is not connected",
+            "  node 1 xdp: pending at revision 12: loading the program",
+            "  node 3: its data plane is not connected",
+            "  node 4 envoy: applied at revision 12",
+            "  node 4 xdp: has not reported yet",
+            "  node 5: its data plane is not connected",
+        ];
+        assert_eq!(missing(&response), expected.join("\n"));
     }
 
     #[test]
