@@ -44,8 +44,8 @@ pub use metrics::describe;
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest body of a join: two certificate requests and addresses.
 const JOIN_BODY_BYTES_MAX: usize = 64 * 1024;
-/// How long a body may take to arrive.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a body may take to arrive; the client waits as long for an answer to a large one.
+pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// Connections open at once; each may cost a few hundred KiB. More wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 1024;
 /// How long TLS may take.

@@ -8,9 +8,14 @@ use http::{Method, header};
 use http_body_util::Full;
 
 use super::{ClientError, Secret, ServerAddress};
+use crate::api::BODY_WITHIN;
 
-/// How long an answer may take; the server gives up on a leader before that.
+/// How long an answer may take, once the server has the body: it asks ten seconds for the outcome of
+/// a write, then says that it is not known.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// The largest body that needs no time of its own: at a megabit a second it is sent in half a second.
+/// A larger one has as long as the server gives it; who gives up before sends it all over again.
+const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// A request: method, path with query, body.
 #[derive(Clone, Debug)]
@@ -103,7 +108,11 @@ impl Request {
     }
 
     pub(super) fn answer_within(&self) -> Duration {
-        ANSWER_WITHIN + self.extra
+        let body = match self.body.len() > SMALL_BODY_BYTES_MAX {
+            true => BODY_WITHIN,
+            false => Duration::ZERO,
+        };
+        ANSWER_WITHIN + body + self.extra
     }
 
     pub(super) fn to_http(
@@ -158,6 +167,17 @@ mod tests {
     fn query_values_are_encoded() {
         let request = Request::get("/v1/apply").query("message", "a&b=ü c").query("n", 1);
         assert_eq!(request.target, "/v1/apply?message=a%26b%3D%C3%BC%20c&n=1");
+    }
+
+    #[test]
+    fn a_large_body_has_as_long_to_arrive_as_the_server_gives_it() {
+        let check = |bytes: usize, expected: Duration| {
+            let request = Request::post("/v1/apply").yaml(vec![b' '; bytes]);
+            assert_eq!(request.answer_within(), expected, "{bytes}");
+        };
+        check(SMALL_BODY_BYTES_MAX, ANSWER_WITHIN);
+        check(SMALL_BODY_BYTES_MAX + 1, ANSWER_WITHIN + BODY_WITHIN);
+        check(crate::api::BODY_BYTES_MAX, ANSWER_WITHIN + BODY_WITHIN);
     }
 
     #[test]
