@@ -197,13 +197,13 @@ pub enum ReadError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Compacted {
     /// It is older than the kept history. Read a full view and go on from there.
-    #[error("revision is older than the kept history, which starts after {floor}")]
+    #[error("the kept history starts after revision {floor}")]
     Below {
         /// The oldest revision from which changes are known without a gap.
         floor: Revision,
     },
     /// It is newer than what is applied here.
-    #[error("revision is in the future: {applied} is applied")]
+    #[error("the newest revision is {applied}")]
     Future {
         /// What is applied here.
         applied: Revision,

@@ -46,7 +46,8 @@ pub(super) async fn one(
     let history = shared.control.history(usize::MAX).await;
     let Some(entry) = history.into_iter().find(|entry| entry.revision == revision) else {
         return Err(ApiError::not_found(format!(
-            "revision {revision} changed no object, or is not kept; see GET /v1/history"
+            "revision {revision} changed no object, or is not kept; `marchproxy history` lists \
+             those that are"
         )));
     };
     let before = Revision(revision.0.saturating_sub(1));

@@ -23,7 +23,7 @@ pub enum ApplyError {
         key: ObjectKey,
     },
     /// The revision is no longer, or not yet, kept.
-    #[error("revision {revision} is not kept: {reason}")]
+    #[error("revision {revision} is not available: {reason}")]
     NotKept {
         /// The revision asked for.
         revision: Revision,
@@ -69,7 +69,7 @@ pub enum SnapshotError {
         reason: String,
     },
     /// The revision is no longer, or not yet, kept.
-    #[error("revision {revision} is not kept: {reason}")]
+    #[error("revision {revision} is not available: {reason}")]
     NotKept {
         /// The revision asked for.
         revision: Revision,
