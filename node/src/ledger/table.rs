@@ -23,7 +23,7 @@ struct Row {
     /// The peer that the data plane is connected to; `None` for this node itself.
     through: Option<NodeId>,
     engines: BTreeMap<Engine, EngineReport>,
-    /// Past answers, oldest first; `Pending` is none.
+    /// Past answers, oldest first.
     answers: BTreeMap<Engine, VecDeque<EngineReport>>,
 }
 
@@ -161,16 +161,20 @@ impl Row {
         if self.engines.get(&report.engine) == Some(&report) {
             return false;
         }
-        if report.ack != AckState::Pending {
-            let answers = self.answers.entry(report.engine).or_default();
-            // An engine that starts anew counts from its own revision: older answers are void.
-            while answers.back().is_some_and(|last| last.revision > report.revision) {
-                answers.pop_back();
+        let answers = self.answers.entry(report.engine).or_default();
+        match Bearing::of(&report) {
+            Bearing::Answer => {
+                // An engine that starts anew counts from its own revision: older answers are void.
+                while answers.back().is_some_and(|last| last.revision > report.revision) {
+                    answers.pop_back();
+                }
+                answers.push_back(report.clone());
+                if answers.len() > ANSWERS_MAX {
+                    answers.pop_front();
+                }
             }
-            answers.push_back(report.clone());
-            if answers.len() > ANSWERS_MAX {
-                answers.pop_front();
-            }
+            Bearing::VoidsAnswers => answers.clear(),
+            Bearing::Nothing => {}
         }
         self.engines.insert(report.engine, report);
         true
@@ -202,6 +206,28 @@ impl Row {
             .iter()
             .map(|(engine, present)| self.answer(*engine, revision).unwrap_or(present).clone());
         NodeReport { node, connected: self.connected, engines: answers.collect() }
+    }
+}
+
+/// What a report means for the answers of its engine.
+enum Bearing {
+    /// It is one, for its revision.
+    Answer,
+    /// The engine runs nothing by now, whatever it answered before.
+    VoidsAnswers,
+    /// It is yet to answer.
+    Nothing,
+}
+
+impl Bearing {
+    fn of(report: &EngineReport) -> Self {
+        match (&report.ack, report.engine) {
+            (AckState::Applied | AckState::Refused { .. }, _) => Self::Answer,
+            // Envoy carries what XDP does not; nobody carries what Envoy does not.
+            (AckState::Unavailable { .. }, Engine::Xdp) => Self::Answer,
+            (AckState::Unavailable { .. }, Engine::Envoy) => Self::VoidsAnswers,
+            (AckState::Pending, _) => Self::Nothing,
+        }
     }
 }
 
@@ -285,6 +311,17 @@ mod tests {
         ]);
         assert!(table.outcome(Revision(5)).refused());
         assert!(!table.outcome(Revision(6)).refused());
+    }
+
+    #[test]
+    fn an_envoy_that_is_gone_has_answered_for_nothing_and_answers_anew() {
+        let applied = || report(Engine::Envoy, 5, AckState::Applied);
+        let mut table = table(vec![applied(), report(Engine::Xdp, 5, unavailable())]);
+        assert!(table.outcome(Revision(5)).complete);
+        table.engines(ONE, vec![report(Engine::Envoy, 5, unavailable())]);
+        assert_eq!(table.outcome(Revision(5)).missing, [ONE]);
+        table.engines(ONE, vec![applied()]);
+        assert!(table.outcome(Revision(5)).complete);
     }
 
     #[test]
