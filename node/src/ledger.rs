@@ -5,6 +5,7 @@
 //! ([`Ledger::expect`]).
 
 mod table;
+pub mod warning;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -7,6 +7,7 @@
 //! | configuration | follows the store, publishes snapshots and events | default | a pause in events |
 //! | membership | autopilot, this node's record | default | a pause in promotions |
 //! | ledger | tells listeners of acks | default | a pause in events |
+//! | warning | says when this node has no Envoy | default | it is said again |
 //! | peers | streams of other nodes' ledgers | default | their acks arrive later |
 //! | probes | health of endpoints | default | every endpoint counts as healthy again |
 //! | publisher | push sessions | default | data planes reconnect and resume |
@@ -31,6 +32,7 @@ use super::{
 };
 use crate::{
     formation::founder,
+    ledger::warning,
     probes::{Probes, ProbesArguments},
     publisher::{Publisher, Sessions, peers},
 };
@@ -66,6 +68,7 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
         configuration(&control),
         membership(&control),
         ledger(&control),
+        warning(&control),
         peers(&control),
         probes(&control),
         publisher(&control, push),
@@ -119,6 +122,11 @@ fn ledger(control: &Control) -> ChildSpec {
     task("ledger", move || {
         control.ledger().clone().announce(control.event_sender().clone()).boxed()
     })
+}
+
+fn warning(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("warning", move || warning::run(control.ledger().clone(), control.node().0).boxed())
 }
 
 fn peers(control: &Control) -> ChildSpec {
