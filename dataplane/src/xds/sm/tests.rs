@@ -247,7 +247,10 @@ impl Pair {
                 // Of this type: the answer for another one may still be under way, and get lost.
                 let kind = ResourceType::of_type_url(&request.type_url).unwrap();
                 let heard = self.envoy.unheard.extract_if(.., |unheard| unheard.0 == kind);
-                self.envoy.refused_alone.extend(heard);
+                // What went from the configuration before the refusal came is tried again as well.
+                let world = self.compiler.world();
+                let stands = heard.filter(|(kind, name, _)| world.get(*kind, name).is_some());
+                self.envoy.refused_alone.extend(stands);
             }
             self.session.handle_request(self.now, &request, &mut self.ledger);
         } else {
@@ -971,6 +974,42 @@ fn a_refusal_that_was_lost_behind_another_one_is_asked_for_again() {
         Action::Publish,
         Action::Steps(7),
         Action::Reconnect(false),
+    ]);
+}
+
+#[test]
+fn a_refusal_heard_after_its_removal_is_over_when_it_is_put_back() {
+    run(vec![
+        Action::Service(3, 1, false),
+        Action::Poison(3, false),
+        Action::Route(0, 2, 0),
+        Action::Reconnect(true),
+        Action::Service(0, 1, false),
+        Action::Publish,
+        Action::Steps(12),
+        Action::RemoveService(3),
+        Action::Publish,
+        Action::Service(3, 1, false),
+        Action::Steps(6),
+    ]);
+}
+
+#[test]
+fn a_refusal_heard_after_its_removal_is_over_though_the_response_was_refused_whole() {
+    run(vec![
+        Action::Route(1, 3, 0),
+        Action::Poison(3, false),
+        Action::Service(3, 1, false),
+        Action::Service(0, 1, false),
+        Action::Publish,
+        Action::Whole(true),
+        Action::RemoveService(3),
+        Action::Reconnect(false),
+        Action::Route(1, 0, 0),
+        Action::Steps(6),
+        Action::Publish,
+        Action::Steps(6),
+        Action::Service(3, 1, false),
     ]);
 }
 
