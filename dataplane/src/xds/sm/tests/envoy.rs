@@ -1,0 +1,168 @@
+//! A model of Envoy, as far as the protocol goes: what it has, asks for and refuses.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use envoy_types::pb::{
+    envoy::{
+        config::core::v3::Node,
+        service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource as Sent},
+    },
+    google::{
+        protobuf::{Struct, Value, value},
+        rpc::Status,
+    },
+};
+
+use crate::{
+    l7::{Resource, ResourceType},
+    xds::sm::INSTANCE_FIELD,
+};
+
+pub(super) type Version = (ResourceType, String, String);
+
+/// Envoy.
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) held: [BTreeMap<String, String>; 5],
+    pub(super) asked: [bool; 5],
+    pub(super) names: [BTreeSet<String>; 5],
+    pub(super) outbox: VecDeque<DeltaDiscoveryRequest>,
+    /// What it will refuse, and what it was told alone and refused.
+    pub(super) bad: BTreeSet<Version>,
+    pub(super) refused_alone: BTreeSet<Version>,
+    /// The same, before the refusal has been heard.
+    pub(super) unheard: BTreeSet<Version>,
+    /// Refuses whole responses (a broken protobuf rule), instead of the bad resources only.
+    pub(super) whole: bool,
+    /// Does not listen on what it accepts until it is told to.
+    pub(super) slow_to_open: bool,
+    /// What it took last; another version ends a refusal.
+    pub(super) accepted: BTreeMap<(ResourceType, String), String>,
+    pub(super) starts: usize,
+    pub(super) last: Vec<Version>,
+    pub(super) resources: usize,
+}
+
+impl Model {
+    /// Connects: with what it has, when it has something.
+    pub(super) fn connect(&mut self) {
+        self.outbox.clear();
+        self.unheard.clear();
+        self.asked = Default::default();
+        for kind in [ResourceType::Cluster, ResourceType::Listener] {
+            self.ask(kind, vec!["*".into()], vec![]);
+        }
+        for kind in [ResourceType::Endpoints, ResourceType::Secret, ResourceType::ScopedRoute] {
+            let names: Vec<String> = self.names[kind as usize].iter().cloned().collect();
+            if !names.is_empty() {
+                self.ask(kind, names, vec![]);
+            }
+        }
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        kind: ResourceType,
+        subscribe: Vec<String>,
+        unsubscribe: Vec<String>,
+    ) {
+        // Of collections it tells no versions.
+        let initial = if self.asked[kind as usize] || kind == ResourceType::ScopedRoute {
+            HashMap::new()
+        } else {
+            self.held[kind as usize].clone().into_iter().collect()
+        };
+        let node = (self.asked == [false; 5]).then(|| self.node());
+        self.asked[kind as usize] = true;
+        self.outbox.push_back(DeltaDiscoveryRequest {
+            node,
+            type_url: kind.type_url().into(),
+            resource_names_subscribe: subscribe,
+            resource_names_unsubscribe: unsubscribe,
+            initial_resource_versions: initial,
+            ..Default::default()
+        });
+    }
+
+    pub(super) fn node(&self) -> Node {
+        let kind = Some(value::Kind::StringValue(self.starts.to_string()));
+        let fields = HashMap::from([(INSTANCE_FIELD.to_owned(), Value { kind })]);
+        Node { metadata: Some(Struct { fields }), ..Default::default() }
+    }
+
+    pub(super) fn take(
+        &mut self,
+        response: &DeltaDiscoveryResponse,
+        known: &HashMap<Version, Arc<Resource>>,
+    ) {
+        let kind = ResourceType::of_type_url(&response.type_url).unwrap();
+        self.resources += response.resources.len();
+        let version = |one: &Sent| (kind, one.name.clone(), one.version.clone());
+        self.last = response.resources.iter().map(version).collect();
+        let bad: Vec<Version> = response
+            .resources
+            .iter()
+            .map(version)
+            .filter(|version| self.bad.contains(version))
+            .collect();
+        let alone = response.resources.len() + response.removed_resources.len() == 1;
+        for bad in &bad {
+            assert!(!self.refused_alone.contains(bad), "{bad:?} was refused and is sent again");
+            if alone {
+                self.unheard.insert(bad.clone());
+            }
+        }
+        let take_some = bad.is_empty() || !self.whole;
+        for one in response.resources.iter().filter(|_| take_some) {
+            if bad.contains(&version(one)) {
+                continue;
+            }
+            self.held[kind as usize].insert(one.name.clone(), one.version.clone());
+            let before = self.accepted.insert((kind, one.name.clone()), one.version.clone());
+            if before.as_ref() != Some(&one.version) {
+                self.refused_alone.retain(|refused| (refused.0, &refused.1) != (kind, &one.name));
+            }
+            let resource = &known[&version(one)];
+            for want in &resource.wants {
+                let name = match want.kind {
+                    ResourceType::ScopedRoute => {
+                        format!("{}/*", want.name.rsplit_once('/').unwrap().0)
+                    }
+                    _ => want.name.to_string(),
+                };
+                if self.names[want.kind as usize].insert(name.clone()) {
+                    self.ask(want.kind, vec![name], vec![]);
+                }
+            }
+        }
+        for name in response.removed_resources.iter().filter(|_| take_some) {
+            self.refused_alone.retain(|refused| (refused.0, &refused.1) != (kind, name));
+            let held = self.held[kind as usize].remove(name);
+            let gone = held.and_then(|held| known.get(&(kind, name.clone(), held)).cloned());
+            for want in gone.iter().flat_map(|gone| &gone.wants) {
+                let path = want.name.rsplit_once('/').unwrap().0.to_owned() + "/";
+                let (name, held) = (want.name.to_string(), &mut self.held[want.kind as usize]);
+                let name = if want.kind == ResourceType::ScopedRoute {
+                    held.retain(|name, _| !name.starts_with(&path));
+                    path + "*"
+                } else {
+                    held.remove(&name);
+                    name
+                };
+                self.names[want.kind as usize].remove(&name);
+                self.ask(want.kind, vec![], vec![name]);
+            }
+        }
+        let named = if self.whole { String::new() } else { format!("{bad:?}") };
+        self.outbox.push_back(DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            error_detail: (!bad.is_empty())
+                .then(|| Status { message: format!("no: {named}"), ..Default::default() }),
+            ..Default::default()
+        });
+    }
+}

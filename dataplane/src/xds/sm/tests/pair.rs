@@ -1,0 +1,212 @@
+//! A session, its Envoy and what flows between them, message by message, with what must hold after
+//! each one and at rest.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use model::{Revision, Snapshot};
+
+use super::envoy::{Model, Version};
+use crate::{
+    l7::{Compiler, Input, Resource, ResourceType, Settings},
+    xds::{
+        answer::Answer,
+        ledger::{Ledger, Standing},
+        sm::Session,
+    },
+};
+
+/// A session and its Envoy, in virtual time.
+pub(super) struct Pair {
+    pub(super) now: Instant,
+    pub(super) config: Snapshot,
+    pub(super) compiler: Compiler,
+    pub(super) ledger: Ledger,
+    /// What of the ledger is on disk.
+    pub(super) saved: Standing,
+    pub(super) session: Session,
+    pub(super) envoy: Model,
+    pub(super) known: HashMap<Version, Arc<Resource>>,
+    pub(super) answered: Option<Answer>,
+}
+
+impl Pair {
+    pub(super) fn new() -> Self {
+        let compiler = Compiler::new(Settings::default());
+        let mut pair = Self {
+            now: Instant::now(),
+            config: Snapshot::default(),
+            session: Session::new(compiler.world().clone()),
+            compiler,
+            ledger: Ledger::default(),
+            saved: Standing::default(),
+            envoy: Model::default(),
+            known: HashMap::new(),
+            answered: None,
+        };
+        pair.put("kind: Listener\nmetadata: { name: web }\nspec: { protocol: HTTP, port: 80 }");
+        pair.publish();
+        pair.envoy.connect();
+        pair.settle();
+        pair
+    }
+
+    pub(super) fn put(&mut self, yaml: &str) {
+        for object in model::parse::parse_documents(yaml).unwrap() {
+            self.config.put(Arc::new(object));
+        }
+    }
+
+    pub(super) fn service(&mut self, n: u8, port: u16, balancing: &str) {
+        self.put(&format!(
+            "kind: Service\nmetadata: {{ name: s{n} }}\nspec: {{ loadBalancing: {balancing}, \
+             endpoints: [{{ address: 10.0.0.1, port: {port} }}] }}"
+        ));
+    }
+
+    pub(super) fn route(&mut self, n: u8, service: u8, prefix: u8) {
+        self.put(&format!(
+            "kind: HTTPRoute\nmetadata: {{ name: r{n} }}\nspec:\n  listeners: [{{ name: web }}]\n  \
+             hosts: [h{n}.example]\n  rules:\n    - matches: [{{ path: {{ prefix: /p{prefix} }} }}]\n      \
+             backends: [{{ service: {{ name: s{service} }} }}]"
+        ));
+    }
+
+    pub(super) fn publish(&mut self) -> Revision {
+        let revision = Revision(self.config.revision().0 + 1);
+        self.config.set_revision(revision);
+        self.compiler.update(Input { config: self.config.clone(), ..Input::default() });
+        let world = self.compiler.world().clone();
+        for kind in ResourceType::ALL {
+            for (name, resource) in world.of_kind(kind) {
+                let version = (kind, name.to_string(), resource.version.to_string());
+                self.known.insert(version, resource.clone());
+            }
+        }
+        // What is taken away and put back is tried again.
+        self.envoy.refused_alone.retain(|(kind, name, _)| world.get(*kind, name).is_some());
+        self.session.set_world(world);
+        revision
+    }
+
+    /// Moves one message; tells whether there was one.
+    pub(super) fn step(&mut self) -> bool {
+        let mut moved = true;
+        if let Some(response) = self.session.poll_response(self.now, &mut self.ledger) {
+            self.envoy.take(&response, &self.known);
+            self.check();
+        } else if let Some(request) = self.envoy.outbox.pop_front() {
+            if request.error_detail.is_some() {
+                // Of this type: the answer for another one may still be under way, and get lost.
+                let kind = ResourceType::of_type_url(&request.type_url).unwrap();
+                let heard = self.envoy.unheard.extract_if(.., |unheard| unheard.0 == kind);
+                // What went from the configuration before the refusal came is tried again as well.
+                let world = self.compiler.world();
+                let stands = heard.filter(|(kind, name, _)| world.get(*kind, name).is_some());
+                self.envoy.refused_alone.extend(stands);
+            }
+            self.session.handle_request(self.now, &request, &mut self.ledger);
+        } else {
+            moved = false;
+        }
+        if !self.envoy.slow_to_open {
+            self.listen();
+        }
+        if let Some(standing) = self.session.standing(&self.ledger, &self.saved) {
+            self.saved = standing;
+        }
+        if let Some(answer) = self.session.poll_answer(&self.ledger) {
+            self.answered = Some(answer);
+        }
+        moved
+    }
+
+    /// Tells the session what Envoy listens on.
+    pub(super) fn listen(&mut self) {
+        if let Some(asked) = self.session.opening() {
+            let held = &self.envoy.held[ResourceType::Listener as usize];
+            self.session.handle_listening(asked, &held.keys().cloned().collect());
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        for _ in 0..100_000 {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("the session does not come to rest");
+    }
+
+    /// A new stream; Envoy has forgotten all when it was `restarted`.
+    pub(super) fn reconnect(&mut self, restarted: bool) {
+        if restarted {
+            self.envoy.held = Default::default();
+            self.envoy.names = Default::default();
+            self.envoy.starts += 1;
+        }
+        self.session = Session::new(self.compiler.world().clone());
+        self.answered = None;
+        self.envoy.connect();
+    }
+
+    /// Another data plane, with another Envoy, that knows what is on disk.
+    pub(super) fn start_cold(&mut self) {
+        self.ledger = Ledger::restore(self.now, &self.saved);
+        self.reconnect(true);
+    }
+
+    /// What Envoy routes to is there, with its endpoints.
+    pub(super) fn check(&self) {
+        let held = &self.envoy.held;
+        for kind in [ResourceType::Listener, ResourceType::ScopedRoute] {
+            for (name, version) in &held[kind as usize] {
+                let resource = &self.known[&(kind, name.clone(), version.clone())];
+                for cluster in &resource.clusters {
+                    let bad = self.envoy.bad.iter().any(|bad| bad.1 == **cluster);
+                    for kind in [ResourceType::Cluster, ResourceType::Endpoints] {
+                        assert!(
+                            bad || held[kind as usize].contains_key(&**cluster),
+                            "{name} goes to {cluster}, which has no {kind}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// At rest Envoy has what is wanted, or the last accepted of what it refused.
+    pub(super) fn check_at_rest(&self) {
+        let world = self.compiler.world();
+        for kind in ResourceType::ALL {
+            let held = &self.envoy.held[kind as usize];
+            for (name, resource) in world.of_kind(kind) {
+                let version = (kind, name.to_string(), resource.version.to_string());
+                let has = held.get(&**name);
+                if self.envoy.bad.contains(&version) {
+                    assert_ne!(has, Some(&version.2), "{name} was refused");
+                    let last =
+                        self.ledger.accepted(kind, name).map(|last| last.version.to_string());
+                    assert_eq!(has, last.as_ref(), "{name} is what was accepted last");
+                } else if kind != ResourceType::Endpoints
+                    || self.envoy.held[ResourceType::Cluster as usize].contains_key(&**name)
+                {
+                    assert_eq!(has, Some(&version.2), "{kind} {name}");
+                }
+            }
+            if kind == ResourceType::ScopedRoute || kind == ResourceType::Listener {
+                for name in held.keys() {
+                    assert!(world.get(kind, name).is_some(), "{name} should be gone");
+                }
+            }
+        }
+        let answer = self.answered.as_ref().expect("an answer");
+        assert_eq!(answer.revision, world.revision);
+        assert_eq!(answer.refusals.is_empty(), !self.world_has_bad());
+    }
+
+    pub(super) fn world_has_bad(&self) -> bool {
+        self.envoy.bad.iter().any(|(kind, name, version)| {
+            self.compiler.world().get(*kind, name).is_some_and(|one| *one.version == **version)
+        })
+    }
+}
