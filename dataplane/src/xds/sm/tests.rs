@@ -6,6 +6,7 @@ mod exchanges;
 mod pair;
 mod recorded;
 mod refusals;
+mod told;
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -30,17 +30,12 @@ pub(super) struct Model {
     pub(super) asked: [bool; 5],
     pub(super) names: [BTreeSet<String>; 5],
     pub(super) outbox: VecDeque<DeltaDiscoveryRequest>,
-    /// What it will refuse, and what it was told alone and refused.
+    /// What it will refuse.
     pub(super) bad: BTreeSet<Version>,
-    pub(super) refused_alone: BTreeSet<Version>,
-    /// The same, before the refusal has been heard.
-    pub(super) unheard: BTreeSet<Version>,
     /// Refuses whole responses (a broken protobuf rule), instead of the bad resources only.
     pub(super) whole: bool,
     /// Does not listen on what it accepts until it is told to.
     pub(super) slow_to_open: bool,
-    /// What it took last; another version ends a refusal.
-    pub(super) accepted: BTreeMap<(ResourceType, String), String>,
     pub(super) starts: usize,
     pub(super) last: Vec<Version>,
     pub(super) resources: usize,
@@ -50,7 +45,6 @@ impl Model {
     /// Connects: with what it has, when it has something.
     pub(super) fn connect(&mut self) {
         self.outbox.clear();
-        self.unheard.clear();
         self.asked = Default::default();
         for kind in [ResourceType::Cluster, ResourceType::Listener] {
             self.ask(kind, vec!["*".into()], vec![]);
@@ -108,23 +102,12 @@ impl Model {
             .map(version)
             .filter(|version| self.bad.contains(version))
             .collect();
-        let alone = response.resources.len() + response.removed_resources.len() == 1;
-        for bad in &bad {
-            assert!(!self.refused_alone.contains(bad), "{bad:?} was refused and is sent again");
-            if alone {
-                self.unheard.insert(bad.clone());
-            }
-        }
         let take_some = bad.is_empty() || !self.whole;
         for one in response.resources.iter().filter(|_| take_some) {
             if bad.contains(&version(one)) {
                 continue;
             }
             self.held[kind as usize].insert(one.name.clone(), one.version.clone());
-            let before = self.accepted.insert((kind, one.name.clone()), one.version.clone());
-            if before.as_ref() != Some(&one.version) {
-                self.refused_alone.retain(|refused| (refused.0, &refused.1) != (kind, &one.name));
-            }
             let resource = &known[&version(one)];
             for want in &resource.wants {
                 let name = match want.kind {
@@ -139,7 +122,6 @@ impl Model {
             }
         }
         for name in response.removed_resources.iter().filter(|_| take_some) {
-            self.refused_alone.retain(|refused| (refused.0, &refused.1) != (kind, name));
             let held = self.held[kind as usize].remove(name);
             let gone = held.and_then(|held| known.get(&(kind, name.clone(), held)).cloned());
             for want in gone.iter().flat_map(|gone| &gone.wants) {

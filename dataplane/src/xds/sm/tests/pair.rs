@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use model::{Revision, Snapshot};
 
-use super::envoy::{Model, Version};
+use super::{
+    envoy::{Model, Version},
+    told::Told,
+};
 use crate::{
     l7::{Compiler, Input, Resource, ResourceType, Settings},
     xds::{
@@ -25,6 +28,7 @@ pub(super) struct Pair {
     pub(super) saved: Standing,
     pub(super) session: Session,
     pub(super) envoy: Model,
+    pub(super) told: Told,
     pub(super) known: HashMap<Version, Arc<Resource>>,
     pub(super) answered: Option<Answer>,
 }
@@ -40,6 +44,7 @@ impl Pair {
             ledger: Ledger::default(),
             saved: Standing::default(),
             envoy: Model::default(),
+            told: Told::default(),
             known: HashMap::new(),
             answered: None,
         };
@@ -82,8 +87,7 @@ impl Pair {
                 self.known.insert(version, resource.clone());
             }
         }
-        // What is taken away and put back is tried again.
-        self.envoy.refused_alone.retain(|(kind, name, _)| world.get(*kind, name).is_some());
+        self.told.configure(&world);
         self.session.set_world(world);
         revision
     }
@@ -92,18 +96,11 @@ impl Pair {
     pub(super) fn step(&mut self) -> bool {
         let mut moved = true;
         if let Some(response) = self.session.poll_response(self.now, &mut self.ledger) {
+            self.told.send(&response);
             self.envoy.take(&response, &self.known);
             self.check();
         } else if let Some(request) = self.envoy.outbox.pop_front() {
-            if request.error_detail.is_some() {
-                // Of this type: the answer for another one may still be under way, and get lost.
-                let kind = ResourceType::of_type_url(&request.type_url).unwrap();
-                let heard = self.envoy.unheard.extract_if(.., |unheard| unheard.0 == kind);
-                // What went from the configuration before the refusal came is tried again as well.
-                let world = self.compiler.world();
-                let stands = heard.filter(|(kind, name, _)| world.get(*kind, name).is_some());
-                self.envoy.refused_alone.extend(stands);
-            }
+            self.told.hear(&request, self.compiler.world());
             self.session.handle_request(self.now, &request, &mut self.ledger);
         } else {
             moved = false;
@@ -146,12 +143,14 @@ impl Pair {
         }
         self.session = Session::new(self.compiler.world().clone());
         self.answered = None;
+        self.told.connect();
         self.envoy.connect();
     }
 
     /// Another data plane, with another Envoy, that knows what is on disk.
     pub(super) fn start_cold(&mut self) {
         self.ledger = Ledger::restore(self.now, &self.saved);
+        self.told.start_cold();
         self.reconnect(true);
     }
 

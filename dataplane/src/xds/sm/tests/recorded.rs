@@ -179,3 +179,39 @@ fn a_refusal_heard_after_its_removal_is_over_though_the_response_was_refused_who
         Action::Service(3, 1, false),
     ]);
 }
+
+#[test]
+fn a_version_whose_answer_was_lost_over_a_restart_ends_a_refusal() {
+    run(vec![
+        Action::Route(0, 1, 0),
+        Action::Publish,
+        Action::Service(1, 1, true),
+        Action::Steps(1),
+        Action::Poison(1, false),
+        Action::Reconnect(true),
+        Action::Publish,
+        Action::Steps(2),
+        Action::Service(1, 1, false),
+        Action::Publish,
+        Action::Steps(4),
+        Action::Service(1, 1, true),
+    ]);
+}
+
+#[test]
+fn a_version_whose_answer_was_lost_over_a_cold_start_ends_a_refusal() {
+    run(vec![
+        Action::Route(0, 0, 0),
+        Action::Publish,
+        Action::Service(0, 1, true),
+        Action::Steps(1),
+        Action::Poison(0, false),
+        Action::Publish,
+        Action::StartCold,
+        Action::Steps(3),
+        Action::Service(0, 1, false),
+        Action::Publish,
+        Action::Steps(3),
+        Action::Service(0, 1, true),
+    ]);
+}

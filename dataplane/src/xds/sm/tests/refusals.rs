@@ -165,7 +165,7 @@ fn a_refused_listener_is_tried_again_in_time_and_alone() {
         pair.settle();
         assert_eq!(pair.envoy.resources, sent);
         pair.now += RETRY_INTERVAL / 2;
-        pair.envoy.refused_alone.clear();
+        pair.told.refused.clear();
         pair.answered = None;
         pair.settle();
         assert_eq!(pair.envoy.resources, sent + 1);
@@ -174,7 +174,7 @@ fn a_refused_listener_is_tried_again_in_time_and_alone() {
 
     // Its port is free at last; a stream that breaks in between harms nothing.
     pair.envoy.bad.clear();
-    pair.envoy.refused_alone.clear();
+    pair.told.refused.clear();
     pair.now += RETRY_INTERVAL;
     assert!(pair.session.poll_response(pair.now, &mut pair.ledger).is_some());
     pair.reconnect(false);
