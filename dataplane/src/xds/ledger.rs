@@ -8,10 +8,11 @@
 //! is not there) is tried again every [`RETRY_INTERVAL`], alone; its refusal stands until Envoy takes
 //! it.
 
+mod accepted;
 mod standing;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,6 +21,7 @@ use model::Refusal;
 
 use crate::l7::{self, Resource, ResourceId, ResourceType, World};
 
+use accepted::{Accepted, needs};
 pub use standing::{Kept, RefusedVersion, Standing};
 
 /// Refused versions remembered of one resource: more than anybody tries before reading why.
@@ -32,7 +34,7 @@ pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// What Envoy has accepted and refused.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    accepted: HashMap<ResourceId, Arc<Resource>>,
+    accepted: Accepted,
     /// By resource, the oldest first.
     refused: BTreeMap<ResourceId, VecDeque<Refused>>,
     /// What accepted versions need that stand in for refused ones: clusters with their endpoints,
@@ -345,14 +347,4 @@ impl Ledger {
             .flat_map(|resource| needs(resource))
             .collect();
     }
-}
-
-/// Lists what a resource cannot do without.
-fn needs(resource: &Resource) -> impl Iterator<Item = ResourceId> {
-    let clusters = resource.clusters.iter().flat_map(|cluster| {
-        [ResourceType::Cluster, ResourceType::Endpoints]
-            .map(|kind| ResourceId { kind, name: cluster.clone() })
-    });
-    let certificates = resource.wants.iter().filter(|want| want.kind == ResourceType::Secret);
-    clusters.chain(certificates.cloned())
 }

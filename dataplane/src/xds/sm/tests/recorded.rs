@@ -215,3 +215,17 @@ fn a_version_whose_answer_was_lost_over_a_cold_start_ends_a_refusal() {
         Action::Service(0, 1, true),
     ]);
 }
+
+#[test]
+fn what_stands_in_needs_what_a_new_envoy_was_told_to_drop() {
+    run(vec![
+        Action::Route(3, 1, 0),
+        Action::Publish,
+        Action::Steps(7),
+        Action::Reconnect(true),
+        Action::RemoveService(1),
+        Action::Route(3, 0, 0),
+        Action::Poison(3, true),
+        Action::Steps(2),
+    ]);
+}
