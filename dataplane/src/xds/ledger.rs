@@ -1,8 +1,9 @@
 //! What Envoy has accepted and refused, kept over its restarts and reconnections.
 //!
 //! **Invariants.** A refused (name, version) is not sent again while it is wanted; in its place stands
-//! the version that was accepted last, or may have been, with the clusters that it needs. Another version that is
-//! accepted, or the removal of the resource from the configuration, ends the refusal.
+//! the version that was accepted last, or else may have been, with what it needs. The refusal ends
+//! when Envoy accepts another version that the configuration has, or the resource goes from the
+//! configuration.
 //!
 //! **Exception.** What hangs on the node besides the configuration (a port that is taken, a file that
 //! is not there) is tried again every [`RETRY_INTERVAL`], alone; its refusal stands until Envoy takes
@@ -47,8 +48,6 @@ pub struct Ledger {
     /// What is on its way, which a broken stream leaves open: all that was sent since Envoy was
     /// last known to have taken something, for it may have any of it. None for a removal.
     in_doubt: BTreeMap<ResourceId, Vec<Option<Arc<Resource>>>>,
-    /// Where a refused resource has no accepted version: the last one that Envoy may have taken.
-    possible: BTreeMap<ResourceId, Arc<Resource>>,
 }
 
 #[derive(Debug)]
@@ -153,7 +152,9 @@ impl Ledger {
     /// Finds the version that was accepted last, or else the last one that Envoy may have taken:
     /// sent once more, it is accepted or refused.
     fn find_stand_in(&self, id: &ResourceId) -> Option<&Arc<Resource>> {
-        self.accepted.get(id).or_else(|| self.possible.get(id))
+        let sent = self.in_doubt.get(id).into_iter().flatten().rev().flatten();
+        let possible = || sent.into_iter().find(|sent| !self.is_refused(id, sent));
+        self.accepted.get(id).or_else(possible)
     }
 
     /// Notes which start of Envoy connects; tells whether it is the one that accepted.
@@ -163,7 +164,6 @@ impl Ledger {
             instance.clone_into(&mut self.instance);
             self.present.clear();
             self.in_doubt.clear();
-            self.possible.clear();
             self.repin();
         }
         same && !instance.is_empty()
@@ -178,9 +178,13 @@ impl Ledger {
     ) {
         let id = ResourceId { kind, name: name.clone() };
         let sent = sent.cloned();
+        let refused = self.refused.contains_key(&id);
         let before = self.in_doubt.entry(id).or_default();
         if !before.contains(&sent) {
             before.push(sent);
+            if refused {
+                self.repin();
+            }
         }
     }
 
@@ -198,7 +202,7 @@ impl Ledger {
             self.accepted.get(&id).into_iter().chain(doubtful).chain(world.get(kind, name));
         let claimed = known.find(|known| *known.version == *version)?.clone();
         if self.accepted.get(&id).is_none_or(|accepted| *accepted.version != *version) {
-            self.accept(kind, &claimed);
+            self.accept(world, kind, &claimed);
         }
         Some(claimed)
     }
@@ -241,22 +245,26 @@ impl Ledger {
         self.present.retain(|id| id.kind != kind || !id.name.starts_with(path));
     }
 
-    /// Notes that Envoy took a resource.
-    pub(super) fn accept(&mut self, kind: ResourceType, resource: &Arc<Resource>) {
+    /// Notes that Envoy took a resource. That ends the refusals of it when the resource is one of
+    /// these after all, or is what the configuration has and did not stand in before.
+    pub(super) fn accept(&mut self, world: &World, kind: ResourceType, resource: &Arc<Resource>) {
         let id = ResourceId { kind, name: resource.name.clone() };
-        // The version that stands in for a refused one was sent before; the refusal stays.
-        let ends = self.refused.contains_key(&id)
-            && (self.is_refused(&id, resource) || self.find_stand_in(&id) != Some(resource));
+        let wanted = world.get(kind, &resource.name);
+        let other = wanted.is_some_and(|wanted| wanted.version == resource.version)
+            && self.accepted.get(&id) != Some(resource);
+        let ends = other || self.is_refused(&id, resource);
         self.in_doubt.remove(&id);
-        self.possible.remove(&id);
-        if ends {
-            self.refused.remove(&id);
-            self.repin();
-        }
         if kind == ResourceType::ScopedRoute {
             self.present.insert(id.clone());
         }
+        let refused = self.refused.contains_key(&id);
+        if ends {
+            self.refused.remove(&id);
+        }
         self.accepted.insert(id, resource.clone());
+        if refused {
+            self.repin();
+        }
     }
 
     /// Notes that Envoy dropped a resource. A refusal is [`Self::lift`]'s to end: the configuration
@@ -264,7 +272,6 @@ impl Ledger {
     pub(super) fn forget(&mut self, kind: ResourceType, name: &Arc<str>) {
         let id = ResourceId { kind, name: name.clone() };
         self.in_doubt.remove(&id);
-        self.possible.remove(&id);
         self.present.remove(&id);
         self.accepted.remove(&id);
         if self.refused.contains_key(&id) {
@@ -306,12 +313,6 @@ impl Ledger {
         if refused.len() > REFUSED_MAX {
             refused.pop_front();
         }
-        let mut sent = self.in_doubt.get(&id).into_iter().flatten().rev().flatten();
-        let possible = sent.find(|sent| !self.is_refused(&id, sent)).cloned();
-        match possible {
-            Some(possible) => self.possible.insert(id, possible),
-            None => self.possible.remove(&id),
-        };
         self.repin();
     }
 

@@ -63,7 +63,7 @@ impl Session {
                 self.opens(&name, since);
             }
             self.kinds[kind as usize].held.insert(name.clone(), held);
-            ledger.accept(kind, &resource);
+            ledger.accept(&self.world, kind, &resource);
             for want in &resource.wants {
                 if !self.kinds[want.kind as usize].subscriptions.covers(&want.name) {
                     self.awaited.insert(want.clone(), since);

@@ -41,13 +41,13 @@ struct Refused {
 fn refused() -> Refused {
     let (first, second) = (resource("s", "1", &["c"]), resource("s", "2", &[]));
     let (cluster, now) = (resource("c", "1", &[]), Instant::now());
-    let mut ledger = Ledger::default();
+    let (mut ledger, world) = (Ledger::default(), World::default());
     for kind in NEEDED {
-        ledger.accept(kind, &cluster);
-        ledger.accept(kind, &resource("other", "1", &[]));
+        ledger.accept(&world, kind, &cluster);
+        ledger.accept(&world, kind, &resource("other", "1", &[]));
     }
-    ledger.accept(SCOPE, &first);
-    ledger.accept(SCOPE, &resource("t", "1", &["other"]));
+    ledger.accept(&world, SCOPE, &first);
+    ledger.accept(&world, SCOPE, &resource("t", "1", &["other"]));
     ledger.refuse(now, SCOPE, &second, "too large");
     Refused { ledger, first, second, cluster, now }
 }
@@ -97,19 +97,21 @@ fn only_a_refusal_that_comes_changes_or_ends_is_news() {
     let before = case.world();
     check(&case, &before, "a refusal", true);
     check(&case, &before, "the same refusal", false);
-    case.ledger.accept(SCOPE, &resource("t", "2", &["other"]));
+    case.ledger.accept(&before, SCOPE, &resource("t", "2", &["other"]));
     check(&case, &before, "an ordinary change", false);
-    case.ledger.accept(ResourceType::Endpoints, &resource("c", "2", &[]));
+    case.ledger.accept(&before, ResourceType::Endpoints, &resource("c", "2", &[]));
     check(&case, &before, "other endpoints of what stands in", false);
     let gone = world(&[(SCOPE, &case.second)]);
     check(&case, &gone, "the end of a cluster with endpoints that are not saved", true);
     check(&case, &gone, "the same end", false);
     case.ledger.refuse(case.now, SCOPE, &resource("s", "3", &[]), "still too large");
     check(&case, &gone, "another refused version", true);
-    case.ledger.accept(SCOPE, &case.first);
+    case.ledger.accept(&gone, SCOPE, &case.first);
     check(&case, &gone, "what stands in, sent again", false);
-    case.ledger.accept(SCOPE, &resource("s", "4", &[]));
-    check(&case, &gone, "a version that ends the refusal", true);
+    let fourth = resource("s", "4", &[]);
+    let ends = world(&[(SCOPE, &fourth)]);
+    case.ledger.accept(&ends, SCOPE, &fourth);
+    check(&case, &ends, "a version that ends the refusal", true);
     assert_eq!(saved, Standing::default());
 }
 
@@ -139,7 +141,7 @@ fn a_restored_ledger_wants_what_stood_in_and_never_what_was_refused() {
     let better = resource("s", "3", &[]);
     let world = world(&[(SCOPE, &better)]);
     assert_eq!(version(&restored, &world, SCOPE, &name("s")).as_deref(), Some("3"));
-    restored.accept(SCOPE, &better);
+    restored.accept(&world, SCOPE, &better);
     assert_eq!(restored.news(&saved, &world), Some(Standing::default()));
 }
 

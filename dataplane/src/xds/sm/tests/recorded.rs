@@ -229,3 +229,19 @@ fn what_stands_in_needs_what_a_new_envoy_was_told_to_drop() {
         Action::Steps(2),
     ]);
 }
+
+#[test]
+fn what_a_refused_response_of_many_brought_stands_in() {
+    run(vec![
+        Action::Route(0, 0, 0),
+        Action::Poison(0, false),
+        Action::Publish,
+        Action::Service(2, 1, false),
+        Action::Poison(2, false),
+        Action::Steps(1),
+        Action::Service(0, 1, true),
+        Action::Publish,
+        Action::Steps(2),
+        Action::RemoveService(0),
+    ]);
+}

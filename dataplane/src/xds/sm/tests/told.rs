@@ -17,8 +17,8 @@ use crate::l7::{ResourceType, World};
 pub(super) struct Told {
     /// The version of each resource that was accepted last, while Envoy has one.
     accepted: BTreeMap<(ResourceType, String), String>,
-    /// What was refused alone and must not be sent again: until another version than the one that
-    /// was accepted before is, or until the configuration has none.
+    /// What was refused alone and must not be sent again: until the configuration has another
+    /// version, which is accepted and was not accepted before, or has none.
     pub(super) refused: BTreeSet<Version>,
     /// Responses of this stream that were not answered, by nonce.
     open: HashMap<String, DeltaDiscoveryResponse>,
@@ -57,12 +57,12 @@ impl Told {
     pub(super) fn hear(&mut self, request: &DeltaDiscoveryRequest, world: &World) {
         let kind = ResourceType::of_type_url(&request.type_url).unwrap();
         for (name, version) in &request.initial_resource_versions {
-            self.accept(kind, name, version);
+            self.accept(world, kind, name, version);
         }
         let Some(response) = self.open.remove(&request.response_nonce) else { return };
         if request.error_detail.is_none() {
             for one in &response.resources {
-                self.accept(kind, &one.name, &one.version);
+                self.accept(world, kind, &one.name, &one.version);
             }
             for name in response.removed_resources {
                 self.accepted.remove(&(kind, name));
@@ -75,9 +75,10 @@ impl Told {
         }
     }
 
-    fn accept(&mut self, kind: ResourceType, name: &str, version: &str) {
+    fn accept(&mut self, world: &World, kind: ResourceType, name: &str, version: &str) {
         let before = self.accepted.insert((kind, name.to_owned()), version.to_owned());
-        if before.is_none_or(|before| before != version) {
+        let configured = world.get(kind, name).is_some_and(|one| *one.version == *version);
+        if configured && before.is_none_or(|before| before != version) {
             self.refused.retain(|refused| (refused.0, &*refused.1) != (kind, name));
         }
     }
