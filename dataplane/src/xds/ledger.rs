@@ -41,6 +41,9 @@ pub struct Ledger {
     /// What accepted versions need that stand in for refused ones: clusters with their endpoints,
     /// and certificates.
     pinned: BTreeSet<ResourceId>,
+    /// What was pinned until a refusal ended or another version stood in; the session is to look
+    /// whether it is still wanted.
+    unpinned: BTreeSet<ResourceId>,
     /// The start of Envoy that is connected, or was last.
     instance: String,
     /// The scopes that this start has accepted.
@@ -340,12 +343,20 @@ impl Ledger {
             .collect()
     }
 
+    /// Takes what is pinned no more since this was asked last.
+    pub(super) fn take_unpinned(&mut self) -> BTreeSet<ResourceId> {
+        std::mem::take(&mut self.unpinned)
+    }
+
     fn repin(&mut self) {
-        self.pinned = self
+        let pinned = self
             .refused
             .keys()
             .filter_map(|id| self.find_stand_in(id))
             .flat_map(|resource| needs(resource))
             .collect();
+        let before = std::mem::replace(&mut self.pinned, pinned);
+        self.unpinned.extend(before);
+        self.unpinned.retain(|id| !self.pinned.contains(id));
     }
 }

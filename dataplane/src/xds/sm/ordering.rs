@@ -22,6 +22,9 @@ impl Session {
         ledger: &mut Ledger,
     ) -> Option<pb::DeltaDiscoveryResponse> {
         self.complete_uses(now);
+        for id in ledger.take_unpinned() {
+            self.mark(id.kind, &id.name, self.world.revision, false);
+        }
         for cluster in self.clusters.due(now) {
             self.mark(ResourceType::Cluster, &cluster, self.world.revision, false);
         }

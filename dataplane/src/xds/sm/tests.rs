@@ -129,6 +129,7 @@ fn run(actions: Vec<Action>) {
         pair.settle();
     }
     pair.check_at_rest();
+    pair.check_gone();
     // A stream that breaks at rest costs nothing.
     let before = pair.envoy.resources;
     pair.reconnect(false);

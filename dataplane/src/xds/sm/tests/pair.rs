@@ -1,7 +1,11 @@
 //! A session, its Envoy and what flows between them, message by message, with what must hold after
 //! each one and at rest.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Instant,
+};
 
 use model::{Revision, Snapshot};
 
@@ -201,6 +205,25 @@ impl Pair {
         let answer = self.answered.as_ref().expect("an answer");
         assert_eq!(answer.revision, world.revision);
         assert_eq!(answer.refusals.is_empty(), !self.world_has_bad());
+    }
+
+    /// What was left to linger is gone: Envoy has clusters of the configuration, and of what stands in.
+    pub(super) fn check_gone(&self) {
+        let (world, held) = (self.compiler.world(), &self.envoy.held);
+        let used: BTreeSet<&str> = [ResourceType::Listener, ResourceType::ScopedRoute]
+            .into_iter()
+            .flat_map(|kind| {
+                held[kind as usize].iter().map(move |(name, version)| (kind, name, version))
+            })
+            .flat_map(|(kind, name, version)| {
+                &self.known[&(kind, name.clone(), version.clone())].clusters
+            })
+            .map(|cluster| &**cluster)
+            .collect();
+        for name in held[ResourceType::Cluster as usize].keys() {
+            let wanted = world.get(ResourceType::Cluster, name).is_some();
+            assert!(wanted || used.contains(&**name), "{name} is left behind");
+        }
     }
 
     pub(super) fn world_has_bad(&self) -> bool {

@@ -245,3 +245,34 @@ fn what_a_refused_response_of_many_brought_stands_in() {
         Action::RemoveService(0),
     ]);
 }
+
+#[test]
+fn a_cluster_goes_with_the_refused_route_that_kept_it() {
+    run(vec![
+        Action::Route(3, 3, 0),
+        Action::Publish,
+        Action::Steps(6),
+        Action::RemoveService(3),
+        Action::Route(3, 0, 0),
+        Action::Poison(3, true),
+        Action::Publish,
+        Action::Steps(7),
+        Action::RemoveRoute(3),
+    ]);
+}
+
+#[test]
+fn a_cluster_goes_with_the_version_that_stood_in() {
+    run(vec![
+        Action::Route(2, 1, 0),
+        Action::Service(2, 1, false),
+        Action::Publish,
+        Action::Route(2, 1, 1),
+        Action::Poison(2, true),
+        Action::Steps(8),
+        Action::Publish,
+        Action::Steps(3),
+        Action::Route(2, 2, 0),
+        Action::RemoveService(1),
+    ]);
+}
