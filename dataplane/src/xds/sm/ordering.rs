@@ -89,6 +89,7 @@ impl Session {
         let mut items = Vec::new();
         for name in names {
             let Some(mark) = self.kinds[kind as usize].dirty.get(&name).copied() else { continue };
+            ledger.lift(&self.world, kind, &name);
             let wanted = ledger.wanted(&self.world, kind, &name);
             let held = self.kinds[kind as usize].held.get(&name).cloned();
             let send = match &wanted {
@@ -104,10 +105,7 @@ impl Session {
                     }
                     mark.forced || !same
                 }
-                None => {
-                    ledger.lift(&self.world, kind, &name);
-                    self.may_go(now, kind, &name, mark, held.is_some())
-                }
+                None => self.may_go(now, kind, &name, mark, held.is_some()),
             };
             self.kinds[kind as usize].dirty.remove(&name);
             if !send {

@@ -183,3 +183,34 @@ fn a_refused_listener_is_tried_again_in_time_and_alone() {
     assert_eq!(pair.answered, Some(Answer { revision, refusals: vec![] }));
     assert_eq!(pair.session.next_timeout(&pair.ledger), None);
 }
+
+#[test]
+fn a_refused_cluster_that_a_stand_in_keeps_is_tried_again_when_it_is_put_back() {
+    let mut pair = Pair::new();
+    pair.service(0, 1, "RoundRobin");
+    pair.service(1, 1, "RoundRobin");
+    pair.route(0, 0, 0);
+    pair.publish();
+    pair.settle();
+    pair.service(0, 1, "Maglev");
+    pair.route(0, 1, 0);
+    poison_route(&mut pair, 0);
+    let mut compiler = pair.compiler.clone();
+    compiler.update(Input { config: pair.config.clone(), ..Input::default() });
+    let second = compiler.world().get(ResourceType::Cluster, "default/s0").unwrap();
+    let bad = (ResourceType::Cluster, second.name.to_string(), second.version.to_string());
+    pair.envoy.bad.insert(bad.clone());
+    pair.publish();
+    pair.settle();
+    pair.check_at_rest();
+    pair.config.remove(&"Service/default/s0".parse().unwrap());
+    pair.publish();
+    pair.settle();
+    pair.check_at_rest();
+    // What Envoy lacked is there.
+    pair.envoy.bad.remove(&bad);
+    pair.service(0, 1, "Maglev");
+    pair.publish();
+    pair.settle();
+    pair.check_at_rest();
+}
