@@ -76,6 +76,31 @@ pub struct EngineReport {
     pub notes: Vec<String>,
 }
 
+/// What a report means for whoever waits for a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearing {
+    /// It answers for its revision.
+    Answer,
+    /// The engine runs nothing by now, whatever it answered before.
+    VoidsAnswers,
+    /// The engine is yet to answer.
+    Nothing,
+}
+
+impl EngineReport {
+    /// Returns what the report means for whoever waits for a revision. That there is no XDP is an
+    /// answer: Envoy carries what XDP does not. Nobody carries what Envoy does not.
+    #[must_use]
+    pub fn bearing(&self) -> Bearing {
+        match (&self.ack, self.engine) {
+            (AckState::Applied | AckState::Refused { .. }, _)
+            | (AckState::Unavailable { .. }, Engine::Xdp) => Bearing::Answer,
+            (AckState::Unavailable { .. }, Engine::Envoy) => Bearing::VoidsAnswers,
+            (AckState::Pending, _) => Bearing::Nothing,
+        }
+    }
+}
+
 /// What one node's data plane reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {

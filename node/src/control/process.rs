@@ -2,8 +2,8 @@
 //!
 //! The order of a start: take the data directory, look at what is in it, take the run directory
 //! and the ports, become a member (restart, form or join), open the store, finish what forming
-//! began, start the tree. What fails on the way leaves nothing running, and nothing on disk that keeps the same
-//! command from being run again.
+//! began, start the tree. What fails on the way leaves nothing running, and nothing on disk that
+//! keeps the same command from being run again.
 
 use std::{sync::Arc, time::Duration};
 

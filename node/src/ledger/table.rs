@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use model::{AckState, Engine, EngineReport, Revision, ack::NodeReport, cluster::NodeId};
+use model::{
+    AckState, Engine, EngineReport, Revision,
+    ack::{Bearing, NodeReport},
+    cluster::NodeId,
+};
 
 /// Answers kept per engine: at one apply every 100 ms more than six seconds, longer than a waiter
 /// takes to look.
@@ -162,7 +166,7 @@ impl Row {
             return false;
         }
         let answers = self.answers.entry(report.engine).or_default();
-        match Bearing::of(&report) {
+        match report.bearing() {
             Bearing::Answer => {
                 // An engine that starts anew counts from its own revision: older answers are void.
                 while answers.back().is_some_and(|last| last.revision > report.revision) {
@@ -206,28 +210,6 @@ impl Row {
             .iter()
             .map(|(engine, present)| self.answer(*engine, revision).unwrap_or(present).clone());
         NodeReport { node, connected: self.connected, engines: answers.collect() }
-    }
-}
-
-/// What a report means for the answers of its engine.
-enum Bearing {
-    /// It is one, for its revision.
-    Answer,
-    /// The engine runs nothing by now, whatever it answered before.
-    VoidsAnswers,
-    /// It is yet to answer.
-    Nothing,
-}
-
-impl Bearing {
-    fn of(report: &EngineReport) -> Self {
-        match (&report.ack, report.engine) {
-            (AckState::Applied | AckState::Refused { .. }, _) => Self::Answer,
-            // Envoy carries what XDP does not; nobody carries what Envoy does not.
-            (AckState::Unavailable { .. }, Engine::Xdp) => Self::Answer,
-            (AckState::Unavailable { .. }, Engine::Envoy) => Self::VoidsAnswers,
-            (AckState::Pending, _) => Self::Nothing,
-        }
     }
 }
 

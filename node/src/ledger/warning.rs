@@ -5,6 +5,9 @@ use model::{AckState, Engine, ack::NodeReport, cluster::NodeId};
 
 use super::Ledger;
 
+const REMEDY: &str = "install Envoy 1.39 or name it with --envoy, and start this node again; \
+                      `marchproxy status` shows how it stands";
+
 /// Warns each time that another reason comes up, until it is dropped.
 pub async fn run(ledger: Ledger, node: NodeId) -> anyhow::Result<()> {
     let mut table = ledger.subscribe();
@@ -13,11 +16,7 @@ pub async fn run(ledger: Ledger, node: NodeId) -> anyhow::Result<()> {
         let report = table.borrow_and_update().report(node);
         let reason = report.as_ref().and_then(missing_envoy).map(str::to_owned);
         if let Some(reason) = reason.filter(|reason| told.as_ref() != Some(reason)) {
-            tracing::warn!(
-                reason,
-                remedy = "install Envoy 1.39 or name it with --envoy, and start this node again; `marchproxy status` shows how it stands",
-                "this node carries no HTTP"
-            );
+            tracing::warn!(reason, remedy = REMEDY, "this node carries no HTTP");
             told = Some(reason);
         }
         table.changed().await?;

@@ -2,7 +2,7 @@
 
 use model::{
     Engine, Revision,
-    ack::{AckState, EngineReport, NodeReport, Refusal},
+    ack::{AckState, Bearing, EngineReport, NodeReport, Refusal},
     api::AcksResponse,
 };
 
@@ -78,7 +78,7 @@ pub fn missing(response: &AcksResponse) -> String {
 }
 
 fn answered(report: &EngineReport, revision: Revision) -> bool {
-    report.revision >= revision && report.ack != AckState::Pending
+    report.revision >= revision && report.bearing() == Bearing::Answer
 }
 
 fn sentence(refusal: &Refusal) -> String {
@@ -168,16 +168,21 @@ NODE  ENGINE  STATE         REVISION  NOTES
             ..engine(Engine::Xdp, AckState::Pending)
         };
         let lost = AckState::Unavailable { reason: "Envoy is not connected".to_owned() };
+        // It has answered for the revision, and ended since.
+        let gone = EngineReport { revision: Revision(13), ..engine(Engine::Envoy, lost.clone()) };
+        let no_xdp = AckState::Unavailable { reason: "XDP is not asked for".to_owned() };
+        let no_xdp = EngineReport { revision: Revision(13), ..engine(Engine::Xdp, no_xdp) };
         let report = |node, connected, engines| NodeReport { node, connected, engines };
         let response = AcksResponse {
             revision: Revision(13),
             outcome: AckOutcome::Pending,
-            missing: [1, 3, 4, 5].map(NodeId).to_vec(),
+            missing: [1, 3, 4, 5, 6].map(NodeId).to_vec(),
             reports: vec![
                 report(NodeId(1), true, vec![engine(Engine::Envoy, lost), pending]),
                 report(NodeId(2), true, vec![]),
                 report(NodeId(3), false, vec![]),
                 report(NodeId(4), true, vec![engine(Engine::Envoy, AckState::Applied)]),
+                report(NodeId(6), true, vec![gone, no_xdp]),
             ],
         };
         let expected = [
@@ -187,6 +192,7 @@ NODE  ENGINE  STATE         REVISION  NOTES
             "  node 4 envoy: applied at revision 12",
             "  node 4 xdp: has not reported yet",
             "  node 5: its data plane is not connected",
+            "  node 6 envoy: unavailable at revision 13: Envoy is not connected",
         ];
         assert_eq!(missing(&response), expected.join("\n"));
     }
