@@ -127,8 +127,7 @@ impl Engine {
             .map_err(EngineError::Addresses)?;
         let touched = self.planner.update(&desired.config, &desired.unhealthy, &node);
         // Before the first packets, so that they find the way.
-        let touched_addresses = self.endpoint_addresses(&touched);
-        self.neighbours.resolve(&touched_addresses);
+        self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
         self.behind.extend(touched);
         self.image.set_node(&node);
         self.draw(Instant::now())?;
@@ -225,7 +224,7 @@ impl Engine {
     pub fn resolve_neighbours(&mut self) {
         let all = self.planner.plan().carried.keys().copied().collect();
         let addresses = self.endpoint_addresses(&all);
-        self.neighbours.resolve(&addresses);
+        self.neighbours.resolve_in_turn(&addresses);
     }
 
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an

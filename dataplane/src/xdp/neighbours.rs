@@ -40,8 +40,15 @@ impl Neighbours {
         }
     }
 
-    /// Makes the kernel look for these addresses; the longest ones not asked for come first.
-    pub fn resolve(&mut self, addresses: &BTreeSet<IpAddr>) {
+    /// Makes the kernel look for addresses that are new, as many as one burst holds; the rest have
+    /// their turn.
+    pub fn resolve_new(&self, addresses: &BTreeSet<IpAddr>) {
+        addresses.iter().take(BURST_MAX).for_each(|address| self.ask(*address));
+    }
+
+    /// Makes the kernel look for those of all addresses whose turn it is: the longest ones not
+    /// asked for.
+    pub fn resolve_in_turn(&mut self, addresses: &BTreeSet<IpAddr>) {
         let after = |address: &&IpAddr| self.last.is_none_or(|last| **address > last);
         let turn: Vec<IpAddr> = addresses
             .iter()
@@ -50,14 +57,16 @@ impl Neighbours {
             .take(BURST_MAX)
             .copied()
             .collect();
-        for address in &turn {
-            let socket = if address.is_ipv4() { &self.v4 } else { &self.v6 };
-            if let Some(socket) = socket {
-                // An error says that there is no way or no room: the next turn tries again.
-                let _unsent = socket.send_to(&[], SocketAddr::new(*address, DISCARD_PORT));
-            }
-        }
+        turn.iter().for_each(|address| self.ask(*address));
         self.last = turn.last().copied();
+    }
+
+    fn ask(&self, address: IpAddr) {
+        let socket = if address.is_ipv4() { &self.v4 } else { &self.v6 };
+        if let Some(socket) = socket {
+            // An error says that there is no way or no room: the next turn tries again.
+            let _unsent = socket.send_to(&[], SocketAddr::new(address, DISCARD_PORT));
+        }
     }
 }
 
