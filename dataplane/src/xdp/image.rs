@@ -9,13 +9,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Instant,
 };
 
 use ebpf_common::layout::{
-    Address, Entry, EntryKey, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, UDP, forwarding,
+    Address, Entry, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, UDP, forwarding,
 };
 use model::listener::Forwarding;
 
@@ -128,15 +128,15 @@ impl Image {
         now: Instant,
     ) {
         let mut old = self.services.remove(&frontend);
-        let wanted = backend_keys(&frontend, slot, carried.as_deref());
-        if let Some(old) = &old {
-            let had = backend_keys(&frontend, old.slot, old.carried.as_deref());
-            for key in had.iter().filter(|key| !wanted.contains(key)) {
-                self.lookup.remove(&mut self.arena.sheet, key);
-            }
+        let had = old.as_ref().map(|old| udp_backends(&frontend, old.carried.as_deref()));
+        let (had, wanted) = (had.unwrap_or_default(), udp_backends(&frontend, carried.as_deref()));
+        // A frontend keeps its slot for as long as the image has it.
+        let key = |address: &SocketAddr| backend_key(slot, frontend.protocol, *address);
+        for gone in had.difference(&wanted) {
+            self.lookup.remove(&mut self.arena.sheet, &key(gone));
         }
-        for key in wanted {
-            self.put_entry(Entry { key, ..Entry::default() });
+        for new in wanted.difference(&had) {
+            self.put_entry(Entry { key: key(new), ..Entry::default() });
         }
         let forwarding = match (&carried, &old) {
             (Some(carried), _) => carried.forwarding,
@@ -159,7 +159,8 @@ impl Image {
     /// Removes a service.
     pub fn remove(&mut self, frontend: &Frontend, now: Instant) {
         let Some(old) = self.services.remove(frontend) else { return };
-        for key in backend_keys(frontend, old.slot, old.carried.as_deref()) {
+        for address in udp_backends(frontend, old.carried.as_deref()) {
+            let key = backend_key(old.slot, frontend.protocol, address);
             self.lookup.remove(&mut self.arena.sheet, &key);
         }
         self.lookup.remove(&mut self.arena.sheet, &service_key(frontend));
@@ -289,12 +290,11 @@ impl Service {
     }
 }
 
-/// Returns the keys by which the program finds whether a backend is still the service's. It asks
-/// for UDP only: an established TCP connection stays with its backend.
-fn backend_keys(frontend: &Frontend, slot: u32, carried: Option<&Carried>) -> Vec<EntryKey> {
+/// Returns the backends of which the program asks whether they are still the service's: those of
+/// UDP, since an established TCP connection stays with its backend.
+fn udp_backends(frontend: &Frontend, carried: Option<&Carried>) -> BTreeSet<SocketAddr> {
     let carried = carried.filter(|_| frontend.protocol == UDP);
-    let backends = carried.into_iter().flat_map(Carried::backends);
-    backends.map(|backend| backend_key(slot, frontend.protocol, backend)).collect()
+    carried.into_iter().flat_map(Carried::backends).map(|backend| backend.address).collect()
 }
 
 /// Reads how a service forwards; what no version of this program wrote is full NAT.

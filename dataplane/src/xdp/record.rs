@@ -9,7 +9,7 @@ use ebpf_common::layout::{
     Address, Backend, Endpoint, Entry, EntryKey, Header, MAGIC, MaglevRecord, Record, kind,
 };
 
-use super::{maglev::Weighted, plan::Frontend, slots::Slot};
+use super::{plan::Frontend, slots::Slot};
 
 macro_rules! convert {
     ($($write:ident, $read:ident: $layout:ty),*) => {$(
@@ -50,11 +50,11 @@ pub fn service_key(frontend: &Frontend) -> EntryKey {
 
 /// Returns the key of a backend of the service in a slot.
 #[must_use]
-pub fn backend_key(slot: u32, protocol: u8, backend: &Weighted) -> EntryKey {
+pub fn backend_key(slot: u32, protocol: u8, backend: SocketAddr) -> EntryKey {
     EntryKey {
-        address: backend.address.ip().into(),
+        address: backend.ip().into(),
         owner: slot + 1,
-        port_be: backend.address.port().to_be(),
+        port_be: backend.port().to_be(),
         protocol,
         kind: kind::BACKEND,
     }

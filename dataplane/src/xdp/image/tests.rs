@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ebpf_common::{
     hash,
-    layout::{MAGLEV_PER_RECORD, Record, TCP, UDP},
+    layout::{EntryKey, MAGLEV_PER_RECORD, Record, TCP},
 };
 use model::{Kind, ObjectKey, listener::Forwarding};
 use proptest::prelude::*;
@@ -97,7 +97,7 @@ fn check(records: &[Record], model: &Model, last: u8) {
         check_pool(records, &entry.v6, v6);
         let udp = frontend.protocol == UDP;
         for backend in v4.iter().chain(v6) {
-            let key = backend_key(*slot, frontend.protocol, backend);
+            let key = backend_key(*slot, frontend.protocol, backend.address);
             assert_eq!(find(records, key).is_some(), udp);
             entries += usize::from(udp);
         }
