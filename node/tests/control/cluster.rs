@@ -68,7 +68,9 @@ impl Cluster {
 
     /// The address of a node.
     pub(crate) fn address(&self, id: u8) -> IpAddr {
-        Ipv4Addr::new(127, 77, self.test, id).into()
+        // Of this process, so that another checkout's tests may run beside.
+        let process = 64 + (std::process::id() % 128) as u8;
+        Ipv4Addr::new(127, process, self.test, id).into()
     }
 
     fn settings(&self, id: u8) -> Settings {
