@@ -36,7 +36,22 @@ pub enum Change {
     Removed(Arc<Object>),
 }
 
+/// An object before and after a change; none where it was not there.
+pub type BeforeAfter<'a> = (Option<&'a Arc<Object>>, Option<&'a Arc<Object>>);
+
 impl Change {
+    /// Returns the object as it was and as it is; `None` when no more than its metadata changed,
+    /// which concerns no engine.
+    #[must_use]
+    pub fn of_spec(&self) -> Option<BeforeAfter<'_>> {
+        match self {
+            Self::Added(object) => Some((None, Some(object))),
+            Self::Removed(object) => Some((Some(object), None)),
+            Self::Modified { old, new } if old.spec == new.spec => None,
+            Self::Modified { old, new } => Some((Some(old), Some(new))),
+        }
+    }
+
     /// Returns which object.
     #[must_use]
     pub fn key(&self) -> ObjectKey {

@@ -10,9 +10,7 @@ use std::{
 };
 
 use imbl::{OrdMap, ordmap::DiffItem};
-use model::{
-    Change, EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::EngineChoice,
-};
+use model::{EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::EngineChoice};
 
 use super::{
     ResourceType, cluster, endpoints,
@@ -100,12 +98,7 @@ impl Compiler {
     fn affected(&mut self, input: &Input) -> Affected {
         let mut affected = Affected::default();
         for change in self.input.config.diff(&input.config) {
-            let (old, new) = match &change {
-                Change::Added(object) => (None, Some(object)),
-                Change::Removed(object) => (Some(object), None),
-                Change::Modified { old, new } if old.spec == new.spec => continue,
-                Change::Modified { old, new } => (Some(old), Some(new)),
-            };
+            let Some((old, new)) = change.of_spec() else { continue };
             let key = change.key();
             // The old one leaves the index before the new one enters it.
             for (object, present) in [(old, false), (new, true)] {

@@ -11,7 +11,7 @@ use std::{
 
 use ebpf_common::layout::SERVICES_MAX;
 use model::{
-    Change, EndpointId, Kind, ObjectKey, Snapshot, Spec,
+    EndpointId, Kind, ObjectKey, Snapshot, Spec,
     route::{L4Route, Reference},
 };
 
@@ -97,12 +97,7 @@ impl Planner {
         services: &mut BTreeSet<ObjectKey>,
     ) {
         for change in self.config.diff(config) {
-            let (old, new) = match &change {
-                Change::Added(object) => (None, Some(object)),
-                Change::Removed(object) => (Some(object), None),
-                Change::Modified { old, new } if old.spec == new.spec => continue,
-                Change::Modified { old, new } => (Some(old), Some(new)),
-            };
+            let Some((old, new)) = change.of_spec() else { continue };
             let key = change.key();
             match key.kind {
                 Kind::Listener => drop(listeners.insert(key)),
