@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use imbl::{OrdMap, ordmap::DiffItem};
+use imbl::OrdMap;
 use model::{EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::EngineChoice};
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     secret, table,
     world::{ResourceDelta, World},
 };
-use crate::xdp::Placement;
+use crate::xdp::{Placement, placement::differing};
 
 /// What does not change while the data plane runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,12 +129,7 @@ impl Compiler {
             let flapped = self.input.unhealthy.symmetric_difference(&input.unhealthy);
             affected.endpoints.extend(flapped.map(|endpoint| endpoint.service.clone()));
         }
-        affected.listeners.extend(self.input.placements.diff(&input.placements).map(|item| {
-            let (DiffItem::Add(key, _)
-            | DiffItem::Remove(key, _)
-            | DiffItem::Update { new: (key, _), .. }) = item;
-            key.clone()
-        }));
+        affected.listeners.extend(differing(&self.input.placements, &input.placements).cloned());
         if !Arc::ptr_eq(&self.input.undecided, &input.undecided) {
             let decided = self.input.undecided.symmetric_difference(&input.undecided);
             affected.listeners.extend(decided.cloned());

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use imbl::OrdMap;
+use imbl::{OrdMap, ordmap::DiffItem};
 use model::{ObjectKey, Revision, listener::Forwarding};
 
 /// Why XDP does not carry a listener. Envoy does then, unless nobody can.
@@ -103,6 +103,19 @@ pub struct L4Placement {
     /// Whether XDP is yet to decide on listeners that are not named here. Nobody should carry them
     /// until it has: a listener that moves from Envoy to XDP loses its connections.
     pub deciding: bool,
+}
+
+/// Walks over the listeners that are placed otherwise in `new` than in `old`.
+pub fn differing<'a>(
+    old: &'a OrdMap<ObjectKey, Placement>,
+    new: &'a OrdMap<ObjectKey, Placement>,
+) -> impl Iterator<Item = &'a ObjectKey> {
+    old.diff(new).map(|item| {
+        let (DiffItem::Add(key, _)
+        | DiffItem::Remove(key, _)
+        | DiffItem::Update { new: (key, _), .. }) = item;
+        key
+    })
 }
 
 impl L4Placement {

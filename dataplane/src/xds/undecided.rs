@@ -9,10 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imbl::ordmap::DiffItem;
 use model::{Kind, ObjectKey, Snapshot, listener::EngineChoice};
 
-use crate::xdp::L4Placement;
+use crate::xdp::{L4Placement, placement::differing};
 
 /// How long a listener waits for XDP's decision: several times what loading the program takes.
 const DECISION_WITHIN: Duration = Duration::from_secs(10);
@@ -61,12 +60,7 @@ impl Undecided {
             return config.listeners().map(|(key, _)| key).chain(open).cloned().collect();
         }
         let changed = self.config.diff(config).into_iter().map(|change| change.key());
-        let decided = self.placement.listeners.diff(&placement.listeners).map(|item| {
-            let (DiffItem::Add(key, _)
-            | DiffItem::Remove(key, _)
-            | DiffItem::Update { new: (key, _), .. }) = item;
-            key.clone()
-        });
+        let decided = differing(&self.placement.listeners, &placement.listeners).cloned();
         changed.filter(|key| key.kind == Kind::Listener).chain(decided).collect()
     }
 
