@@ -23,7 +23,9 @@ use aya::{
     maps::{Array, MapData, ProgramArray},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
-use ebpf_common::drive::{DRIVER, FLOOR, NEXT_MAP, RESTORED_V4, RESTORED_V6, STATE_MAP, State};
+use ebpf_common::drive::{
+    BEFORE_WORDS, DRIVER, FLOOR, NEXT_MAP, RESTORED_V4, RESTORED_V6, STATE_MAP, State,
+};
 use model::listener::{Forwarding, Protocol};
 use serde_json::json;
 use support::{
@@ -36,6 +38,8 @@ use support::{
 static DRIVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-drive"));
 
 const ENDPOINTS: u8 = 100;
+/// Flows that the table of flows is made for.
+const TABLE: u32 = 1 << 18;
 const RUNS: usize = 7;
 const FRAMES: u32 = 1 << 20;
 const VIP: [&str; 2] = ["10.200.1.1", "fc00:1::1"];
@@ -93,14 +97,7 @@ struct Drive {
 
 impl Drive {
     fn new() -> Self {
-        let bench = Bench::new(&[]);
-        for n in 0..ENDPOINTS {
-            for ip in endpoint(n) {
-                namespaces::run(&format!(
-                    "ip neigh replace {ip} lladdr 02:00:00:00:01:{n:02x} dev v0 nud permanent"
-                ));
-            }
-        }
+        let bench = node();
         let mut driver = EbpfLoader::new().load(DRIVE).expect("the driver");
         for name in [DRIVER, FLOOR] {
             xdp(&mut driver, name).load().expect("the kernel takes the driver");
@@ -120,8 +117,10 @@ impl Drive {
             ("L2", Forwarding::L2),
             ("NAT", Forwarding::Nat),
         ] {
-            self.serve(forwarding);
             for v6 in [false, true] {
+                // With tables of its own: those of the case before would be full.
+                self.bench = node();
+                self.serve(forwarding);
                 let family = if v6 { "IPv6" } else { "IPv4" };
                 for flows in [1, 1 << 16] {
                     if forwarding == Forwarding::Nat {
@@ -133,13 +132,14 @@ impl Drive {
                     let name = format!("{name} {family} TCP, {count}");
                     rows.push(self.measure(&name, &segment, flows, TX));
                 }
-            }
-            if forwarding != Forwarding::Nat {
-                let name = format!("{name} IPv4 SYN, 4M flows");
-                let syn = Frame { tcp_flags: SYN, ..frame(TCP, false) };
-                rows.push(self.measure(&name, &syn, 1 << 22, TX));
+                if forwarding != Forwarding::Nat {
+                    let name = format!("{name} {family} SYN, 4M flows");
+                    let syn = Frame { tcp_flags: SYN, ..frame(TCP, v6) };
+                    rows.push(self.measure(&name, &syn, 1 << 22, TX));
+                }
             }
         }
+        self.bench = node();
         self.serve(Forwarding::Ipip);
         rows.push(self.measure("IPIP IPv4 UDP, 64k flows", &frame(UDP, false), 1 << 16, TX));
         rows.push(self.measure("for no service: passed, again", &stranger, 1, PASS));
@@ -219,9 +219,9 @@ impl Drive {
         let v6 = frame.source.is_ipv6();
         let mut bytes = frame.bytes();
         bytes.resize(if v6 { RESTORED_V6 } else { 64 }, 0);
-        let mut headers = [0; RESTORED_V6 / 8];
+        let mut words = [0; (RESTORED_V6 - BEFORE_WORDS) / 8];
         let restored = if v6 { RESTORED_V6 } else { RESTORED_V4 };
-        for (word, chunk) in headers.iter_mut().zip(bytes[..restored].chunks(8)) {
+        for (word, chunk) in words.iter_mut().zip(bytes[BEFORE_WORDS..restored].chunks(8)) {
             *word = u64::from_ne_bytes(chunk.try_into().expect("eight bytes"));
         }
         let state = State {
@@ -229,7 +229,10 @@ impl Drive {
             flows_mask: flows - 1,
             length: bytes.len() as u32,
             v6: u32::from(v6),
-            headers,
+            words,
+            first: u32::from_ne_bytes(bytes[..4].try_into().expect("four bytes")),
+            second: u16::from_ne_bytes(bytes[4..6].try_into().expect("two bytes")),
+            padding: 0,
         };
         let map = self.driver.map_mut(STATE_MAP).expect("the object has the map");
         let mut states: Array<&mut MapData, [u8; size_of::<State>()]> =
@@ -258,6 +261,19 @@ impl Drive {
 fn xdp<'a>(object: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
     let program = object.program_mut(name).expect("the object has the program");
     program.try_into().expect("an XDP program")
+}
+
+/// Makes a node that knows its neighbours.
+fn node() -> Bench {
+    let bench = Bench::with_flows(&[], TABLE);
+    for n in 0..ENDPOINTS {
+        for ip in endpoint(n) {
+            namespaces::run(&format!(
+                "ip neigh replace {ip} lladdr 02:00:00:00:01:{n:02x} dev v0 nud permanent"
+            ));
+        }
+    }
+    bench
 }
 
 /// The addresses of an endpoint.

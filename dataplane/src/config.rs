@@ -29,6 +29,8 @@ pub struct Config {
     pub source_v4: Option<Ipv4Addr>,
     /// The IPv6 address that XDP's connections to endpoints leave from; found where absent.
     pub source_v6: Option<Ipv6Addr>,
+    /// Flows of direct server return that XDP's table has room for; rounded up to a power of two.
+    pub flows: u32,
     /// How long open requests may take at a shutdown.
     pub drain: Duration,
 }
@@ -56,6 +58,7 @@ impl Config {
             listen_address: None,
             source_v4: None,
             source_v6: None,
+            flows: ebpf_common::layout::FLOWS,
             drain: Self::DRAIN,
         }
     }

@@ -72,9 +72,17 @@ pub struct Flags {
     /// Interfaces that carry L4 traffic by XDP; may be given more than once
     #[arg(long = "xdp", value_name = "INTERFACE")]
     pub xdp: Vec<String>,
+    /// Flows of direct server return that are kept track of, 8 bytes each [default: 1048576]
+    #[arg(long, value_name = "FLOWS", value_parser = xdp_flows())]
+    pub xdp_flows: Option<u32>,
     /// The address that listeners on `*` take on this node
     #[arg(long, value_name = "IP")]
     pub listen_address: Option<IpAddr>,
+}
+
+/// Takes a number of flows whose table is between 8 KiB and 512 MiB.
+pub fn xdp_flows() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1 << 10..=1 << 26)
 }
 
 /// Everything that is set for a node.
@@ -106,6 +114,9 @@ pub struct Settings {
     pub envoy: Option<PathBuf>,
     /// Interfaces for XDP.
     pub xdp: Vec<String>,
+    /// Flows that XDP keeps track of, when a number was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp_flows: Option<u32>,
     /// What `*` means for this node's listeners.
     pub listen_address: Option<IpAddr>,
     /// How long the certificates are valid that this node issues. Not kept, and no flag.
@@ -310,6 +321,7 @@ impl Settings {
             dataplane: base.dataplane && !flags.no_dataplane,
             envoy: flags.envoy.or(base.envoy),
             xdp: if flags.xdp.is_empty() { base.xdp } else { flags.xdp },
+            xdp_flows: flags.xdp_flows.or(base.xdp_flows),
             listen_address: flags.listen_address.or(base.listen_address),
             certificate_lifetime: base.certificate_lifetime,
             owner: base.owner,
@@ -341,6 +353,7 @@ impl Settings {
             dataplane: true,
             envoy: None,
             xdp: Vec::new(),
+            xdp_flows: None,
             listen_address: None,
             certificate_lifetime: Lifetime::default(),
             owner: None,

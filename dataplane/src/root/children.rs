@@ -80,6 +80,7 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
             source_v6: config.source_v6.map(Into::into),
             listen: config.listen_address,
         },
+        flows: config.flows,
     };
     let arguments = XdpArguments {
         settings,

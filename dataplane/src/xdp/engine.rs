@@ -9,12 +9,12 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{STATS_WORDS, stat};
+use ebpf_common::layout::{FLOWS, STATS_WORDS, stat};
 use model::Revision;
 
 use super::{
     addresses::{self, Fixed},
-    generation::{self, Generations, InstallError},
+    generation::{Generations, InstallError, map_records},
     image::{Image, forwarding_of},
     mapping::Mapping,
     neighbours::Neighbours,
@@ -38,6 +38,16 @@ pub struct Settings {
     pub pins: PinFolder,
     /// What the operator fixes of the node's addresses.
     pub addresses: Fixed,
+    /// Flows that the table of flows has room for; rounded up to a power of two.
+    pub flows: u32,
+}
+
+impl Settings {
+    /// Settings with nothing but what has no default.
+    #[must_use]
+    pub fn new(interfaces: Vec<String>, pins: PinFolder) -> Self {
+        Self { interfaces, pins, addresses: Fixed::default(), flows: FLOWS }
+    }
 }
 
 /// Tells why the kernel does not run what is desired.
@@ -87,11 +97,12 @@ impl Engine {
     /// # Errors
     /// Returns what the host or the kernel refused.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
-        let mut program = Program::load(settings.pins.clone())?;
-        let left = generation::read(&program.config()?)?.unwrap_or_default();
-        let generation = left.first().map_or(0, |record| record::to_header(record).generation);
+        let program = Program::load(settings.pins.clone(), settings.flows)?;
+        let generations = program.generations()?;
+        let records = generations.records();
+        let generation = records.first().map_or(0, |record| record::to_header(record).generation);
         let now = Instant::now();
-        let left = record::read_slots(&left);
+        let left = record::read_slots(records);
         let slots = Slots::restored(left.iter().map(|(slot, _)| *slot), now);
         let endpoints = program.endpoints()?;
         let mut image = Image::default();
@@ -109,7 +120,7 @@ impl Engine {
             slots,
             image,
             endpoints,
-            generations: Generations::default(),
+            generations,
             behind,
             neighbours: Neighbours::new(),
             attachments: BTreeMap::new(),
@@ -175,7 +186,18 @@ impl Engine {
     fn swap(&mut self) -> Result<(), EngineError> {
         let (generation, revision) = (self.generation + 1, self.planner.plan().revision);
         self.image.stamp(generation, revision.0);
-        self.generations.install(&mut self.program.config()?, self.image.sheet())?;
+        let length = self.image.sheet().records().len();
+        if length > self.generations.capacity() {
+            self.program.enlarge(map_records(length)?)?;
+            self.generations = self.program.generations()?;
+            self.image.sheet().forget_copies();
+            self.generations.install(self.image.sheet())?;
+            self.program.replace_in_links();
+            self.program.keep_enlarged()?;
+            tracing::info!(records = self.generations.capacity(), "XDP maps made larger");
+        } else {
+            self.generations.install(self.image.sheet())?;
+        }
         self.generation = generation;
         tracing::debug!(generation, %revision, "XDP maps swapped");
         Ok(())

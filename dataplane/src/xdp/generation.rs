@@ -1,154 +1,141 @@
 //! Puts a configuration into the kernel as a whole, and reads the one in force back.
 //!
-//! Two inner maps stand ready. The one that is not in force is brought up to date through its
-//! mapping and put into the single slot of the outer map. The kernel returns from that after an
-//! RCU grace period, so no packet sees the older one any more once [`Generations::install`] has
-//! returned, and it may be written again.
+//! The map has room for two copies. The one that is not in force is brought up to date through the
+//! map's memory, and then named in the selector, by one store. No packet sees the older copy any
+//! more after a grace period, so a copy is written again only behind one.
 
-use std::{
-    io,
-    os::fd::{AsFd as _, FromRawFd as _, OwnedFd},
-};
+use std::io;
 
-use aya::maps::{ArrayOfMaps, MapData, MapError};
-use ebpf_common::layout::{CONFIG_INNER_FLAGS, Record};
+use ebpf_common::layout::{CONFIG_RECORDS, Record};
 
 use super::{
+    grace::Grace,
     mapping::Mapping,
     sheet::{COPIES, Lacking, Sheet},
 };
 
-/// `BPF_MAP_CREATE` and `BPF_MAP_TYPE_ARRAY` (include/uapi/linux/bpf.h).
-const BPF_MAP_CREATE: libc::c_int = 0;
-const BPF_MAP_TYPE_ARRAY: u32 = 2;
+/// Records of the greatest map: two copies of 128 MiB.
+pub const CONFIG_RECORDS_MAX: u32 = 1 + COPIES as u32 * (1 << 21);
 
 /// Tells why a configuration was not put in force; the one before still is.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// The kernel gave no map of this size.
-    #[error("no map of {records} records")]
-    Create {
+    /// More than the greatest map holds.
+    #[error("{records} records, of which a map holds {max}: fewer services, endpoints or ports")]
+    TooLarge {
         /// How many.
         records: usize,
-        /// Why not.
-        source: io::Error,
+        /// How many at most.
+        max: u32,
     },
-    /// The map could not be mapped.
-    #[error("the map's memory")]
-    Memory(#[source] io::Error),
-    /// The kernel did not take the map.
-    #[error("the slot of the configuration")]
-    Slot(#[source] MapError),
+    /// Packets may still see the copy that is to be written.
+    #[error("the kernel's grace period")]
+    Grace(#[source] io::Error),
 }
 
-/// The inner maps.
-#[derive(Debug, Default)]
-pub struct Generations {
-    copies: [Option<Inner>; COPIES],
-    /// Which one is in force, or may be.
-    current: usize,
-}
-
+/// The copies.
 #[derive(Debug)]
-struct Inner {
-    map: MapData,
+pub struct Generations {
     mapping: Mapping,
+    grace: Grace,
+    /// Which one is in force.
+    current: Option<usize>,
+    /// Whether packets may still see the other one.
+    lingers: bool,
 }
 
 impl Generations {
-    /// Puts the records in force.
+    /// Takes a map over, with what is in force there.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn new(mapping: Mapping) -> io::Result<Self> {
+        let mut generations = Self { mapping, grace: Grace::new()?, current: None, lingers: true };
+        let base = generations.mapping.load_word(0);
+        generations.current = (0..COPIES).find(|copy| generations.base(*copy) == base as usize);
+        Ok(generations)
+    }
+
+    /// Returns how many records a copy has room for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        (self.mapping.len() - 1) / COPIES
+    }
+
+    /// Returns the records in force and what lies behind them; nothing when none are.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        let Some(copy) = self.current else { return &[] };
+        &self.mapping.records()[self.base(copy)..][..self.capacity()]
+    }
+
+    /// Puts the records in force. There must be room for them.
     ///
     /// # Errors
     /// Returns what the kernel refused; what was in force before still is.
-    pub fn install(
-        &mut self,
-        outer: &mut ArrayOfMaps<&mut MapData, MapData>,
-        sheet: &mut Sheet,
-    ) -> Result<(), InstallError> {
-        let spare = (self.current + 1) % COPIES;
-        let length = sheet.records().len();
-        let copy = &mut self.copies[spare];
-        if copy.as_ref().is_none_or(|inner| inner.mapping.len() != length) {
-            *copy = Some(Inner::new(length)?);
+    pub fn install(&mut self, sheet: &mut Sheet) -> Result<(), InstallError> {
+        assert!(sheet.records().len() <= self.capacity(), "the map was made larger before");
+        if self.lingers {
+            self.wait().map_err(InstallError::Grace)?;
         }
-        let inner = copy.as_mut().expect("made above");
+        let spare = self.current.map_or(0, |current| (current + 1) % COPIES);
+        let base = self.base(spare);
         match sheet.take_lacking(spare) {
-            Lacking::All => inner.mapping.fill(sheet.records()),
+            Lacking::All => self.mapping.fill(base, sheet.records()),
             Lacking::Some(indexes) => {
                 for index in indexes {
-                    inner.mapping.set(index as usize, sheet.get(index));
+                    self.mapping.set(base + index as usize, sheet.get(index));
                 }
             }
         }
-        outer.set(0, &inner.map, 0).map_err(InstallError::Slot)?;
-        self.current = spare;
+        self.mapping.store_word(0, base as u32);
+        self.current = Some(spare);
+        self.lingers = true;
         sheet.settled();
+        // It is in force in any case; the next change would have to wait.
+        if let Err(error) = self.wait() {
+            tracing::warn!(%error, "no grace period: the next change waits for one");
+        }
         Ok(())
     }
-}
 
-impl Inner {
-    fn new(records: usize) -> Result<Self, InstallError> {
-        let fd = create(records).map_err(|source| InstallError::Create { records, source })?;
-        let mapping = Mapping::new(fd.as_fd(), records, true).map_err(InstallError::Memory)?;
-        let map = MapData::from_fd(fd).map_err(InstallError::Slot)?;
-        Ok(Self { map, mapping })
+    fn wait(&mut self) -> io::Result<()> {
+        self.grace.wait()?;
+        self.lingers = false;
+        Ok(())
+    }
+
+    fn base(&self, copy: usize) -> usize {
+        1 + copy * self.capacity()
     }
 }
 
-/// Reads the configuration in force; `None` when there is none.
+/// Returns how many records a map should have for copies of some length, with room to grow.
 ///
 /// # Errors
-/// Returns what the kernel refused.
-pub fn read(
-    outer: &ArrayOfMaps<&mut MapData, MapData>,
-) -> Result<Option<Vec<Record>>, InstallError> {
-    let inner = match outer.get(&0, 0) {
-        Ok(inner) => inner,
-        Err(MapError::KeyNotFound) => return Ok(None),
-        Err(error) => return Err(InstallError::Slot(error)),
-    };
-    let count = inner.info().map_err(InstallError::Slot)?.max_entries() as usize;
-    let mapping = Mapping::new(inner.fd().as_fd(), count, false).map_err(InstallError::Memory)?;
-    Ok(Some(mapping.records().to_vec()))
-}
-
-/// The head of `union bpf_attr` for `BPF_MAP_CREATE`.
-#[repr(C)]
-struct CreateAttributes {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    inner_map_fd: u32,
-    numa_node: u32,
-    map_name: [u8; 16],
-}
-
-fn create(records: usize) -> io::Result<OwnedFd> {
-    let attributes = CreateAttributes {
-        map_type: BPF_MAP_TYPE_ARRAY,
-        key_size: size_of::<u32>() as u32,
-        value_size: size_of::<Record>() as u32,
-        max_entries: u32::try_from(records).map_err(io::Error::other)?,
-        map_flags: CONFIG_INNER_FLAGS as u32,
-        inner_map_fd: 0,
-        numa_node: 0,
-        map_name: *b"mp_generation\0\0\0",
-    };
-    // SAFETY: the attributes live through the call and their size is given.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_CREATE,
-            &raw const attributes,
-            size_of::<CreateAttributes>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
+/// When no map has room for them.
+pub fn map_records(length: usize) -> Result<u32, InstallError> {
+    let max = (CONFIG_RECORDS_MAX - 1) / COPIES as u32;
+    if length > max as usize {
+        return Err(InstallError::TooLarge { records: length, max });
     }
-    // SAFETY: the kernel has just returned this descriptor, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    let least = (CONFIG_RECORDS - 1) / COPIES;
+    // Each growth loads the program again, so they should be few.
+    let room = (length * 2).next_power_of_two().clamp(least, max as usize);
+    Ok(1 + (COPIES * room) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_has_room_to_grow_up_to_the_greatest() {
+        assert_eq!(map_records(1).unwrap() as usize, CONFIG_RECORDS);
+        assert_eq!(map_records(1 << 14).unwrap(), 1 + 2 * (1 << 15));
+        assert_eq!(map_records((1 << 14) + 1).unwrap(), 1 + 2 * (1 << 16));
+        assert_eq!(map_records(1 << 21).unwrap(), CONFIG_RECORDS_MAX);
+        let refused = map_records((1 << 21) + 1).unwrap_err();
+        assert!(matches!(refused, InstallError::TooLarge { max, .. } if max == 1 << 21));
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! record 0    then, in any order
-//! [Header]    [lookup table]  [backends][Maglev table]  [backends][Maglev table] …
+//! [Header]    [ports]  [lookup table]  [backends][Maglev table]  [backends][Maglev table] …
 //! ```
 //! Services with the same backends share one pool of backends and Maglev table. What is freed is
 //! reused at once: the kernel's copies follow the image, and the one in force is never written.
@@ -26,6 +26,7 @@ use super::{
     numbers::Numbers,
     plan::{Carried, Frontend, NodeView},
     pools::{PoolKey, Pools},
+    ports::Ports,
     record::{backend_key, local_key, of_header, service_key, to_header},
     sheet::Sheet,
     slots::{DRAIN, Slot},
@@ -35,8 +36,11 @@ use super::{
 #[derive(Debug)]
 pub struct Image {
     arena: Arena,
+    ports: Ports,
     lookup: Lookup,
     services: BTreeMap<Frontend, Service>,
+    /// Services of any local address.
+    any_address: u32,
     pools: Pools,
     /// When services forget the endpoints that they had before.
     forgettings: BTreeSet<(Instant, Frontend)>,
@@ -62,10 +66,14 @@ struct Before {
 
 impl Default for Image {
     fn default() -> Self {
+        let mut arena = Arena::default();
+        let ports = Ports::new(&mut arena, SNAT_PORT_FIRST..=SNAT_PORT_LAST);
         let mut image = Self {
-            arena: Arena::default(),
+            arena,
+            ports,
             lookup: Lookup::default(),
             services: BTreeMap::new(),
+            any_address: 0,
             pools: Pools::default(),
             forgettings: BTreeSet::new(),
             node: NodeView::default(),
@@ -117,6 +125,7 @@ impl Image {
         let service = Service { slot: slot.slot, forwarding, carried: None, before: None };
         self.put_service(&slot.frontend, &service, Pool::default(), Pool::default());
         self.services.insert(slot.frontend, service);
+        self.note_frontend(&slot.frontend, true);
     }
 
     /// Adds or changes a service; without endpoints, only its established connections go on.
@@ -150,8 +159,9 @@ impl Image {
         self.forgettings.extend(service.before.iter().map(|before| (before.until, frontend)));
         self.put_service(&frontend, &service, v4, v6);
         // After the new pools are held, so that an unchanged one stays where it is.
-        if let Some(old) = old {
-            self.release_pools(old, now);
+        match old {
+            Some(old) => self.release_pools(old, now),
+            None => self.note_frontend(&frontend, true),
         }
         self.services.insert(frontend, service);
     }
@@ -164,6 +174,7 @@ impl Image {
             self.lookup.remove(&mut self.arena.sheet, &key);
         }
         self.lookup.remove(&mut self.arena.sheet, &service_key(frontend));
+        self.note_frontend(frontend, false);
         self.release_pools(old, now);
     }
 
@@ -214,7 +225,20 @@ impl Image {
             seed: self.lookup.seed,
             port_first: SNAT_PORT_FIRST,
             port_last: SNAT_PORT_LAST,
-            padding: [0; 2],
+            any_address: self.any_address,
+            padding: 0,
+        }
+    }
+
+    /// Counts a frontend that has come or gone.
+    fn note_frontend(&mut self, frontend: &Frontend, come: bool) {
+        if come {
+            self.ports.hold(&mut self.arena, frontend.port);
+        } else {
+            self.ports.release(&mut self.arena, frontend.port);
+        }
+        if frontend.address.is_none() {
+            self.any_address = if come { self.any_address + 1 } else { self.any_address - 1 };
         }
     }
 

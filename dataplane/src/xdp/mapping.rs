@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
     ptr::NonNull,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use ebpf_common::layout::Record;
@@ -21,16 +22,14 @@ impl Mapping {
     ///
     /// # Errors
     /// Returns what the kernel refused.
-    pub fn new(fd: BorrowedFd<'_>, records: usize, writable: bool) -> io::Result<Self> {
-        let protection =
-            if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
+    pub fn new(fd: BorrowedFd<'_>, records: usize) -> io::Result<Self> {
         let length = records * size_of::<Record>();
         // SAFETY: a new mapping at an address of the kernel's choice touches no other memory.
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
                 length,
-                protection,
+                libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 fd.as_raw_fd(),
                 0,
@@ -43,11 +42,13 @@ impl Mapping {
         Ok(Self { start, records })
     }
 
-    /// Writes records from the first on.
-    pub fn fill(&mut self, records: &[Record]) {
-        assert!(records.len() <= self.records);
+    /// Writes records in a row.
+    pub fn fill(&mut self, start: usize, records: &[Record]) {
+        assert!(start <= self.records && records.len() <= self.records - start);
         // SAFETY: the mapping is that long, page-aligned and writable.
-        unsafe { self.first().copy_from_nonoverlapping(records.as_ptr(), records.len()) };
+        unsafe {
+            self.first().add(start).copy_from_nonoverlapping(records.as_ptr(), records.len());
+        }
     }
 
     /// Writes a record.
@@ -55,6 +56,23 @@ impl Mapping {
         assert!(index < self.records);
         // SAFETY: as above, and the index is within the mapping.
         unsafe { self.first().add(index).write(*record) };
+    }
+
+    /// Reads the first four bytes of a record, as a number.
+    #[must_use]
+    pub fn load_word(&self, index: usize) -> u32 {
+        self.word(index).load(Ordering::Acquire)
+    }
+
+    /// Writes the first four bytes of a record at once, after all that was written before.
+    pub fn store_word(&mut self, index: usize, word: u32) {
+        self.word(index).store(word, Ordering::Release);
+    }
+
+    fn word(&self, index: usize) -> &AtomicU32 {
+        assert!(index < self.records);
+        // SAFETY: the index is within the mapping, whose records are aligned to more than a word.
+        unsafe { AtomicU32::from_ptr(self.first().add(index).cast()) }
     }
 
     /// Returns how many records there are.

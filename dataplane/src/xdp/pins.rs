@@ -1,7 +1,7 @@
 //! Where the maps and links of an instance are pinned, and how they are removed.
 //!
 //! ```text
-//! /sys/fs/bpf/marchproxy/<instance>/mp_config_v2 …        maps, by name and layout version
+//! /sys/fs/bpf/marchproxy/<instance>/mp_config_v3 …        maps, by name and layout version
 //!                                  /link_native_eth0      links, by mode and interface
 //! ```
 //! The mode stands in a link's name, since the kernel does not tell it.
@@ -22,6 +22,8 @@ use nix::{
 /// The maps that are pinned.
 pub const MAPS: [&str; 6] =
     [CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP];
+/// The configuration's map while a larger one takes its place.
+pub const CONFIG_NEXT: &str = "mp_config_next";
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// Folder of all instances on the BPF file system.

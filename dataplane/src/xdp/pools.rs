@@ -78,15 +78,21 @@ impl Pools {
     }
 
     fn write(&mut self, arena: &mut Arena, key: &PoolKey, now: Instant) -> (Pool, Range<u32>) {
-        let table = maglev::table(&key.backends);
+        let mut table = maglev::table(&key.backends);
+        let backends = if key.numbered { &[][..] } else { &key.backends[..] };
+        if key.numbered {
+            let numbers: Vec<u16> = key.backends.iter().map(|it| self.number(it, now)).collect();
+            for entry in &mut table {
+                *entry = numbers[usize::from(*entry)];
+            }
+        }
         let parts = table.chunks(MAGLEV_PER_RECORD as usize);
-        let extent = arena.allocate((key.backends.len() + parts.len()) as u32);
-        let maglev_start = extent.start + key.backends.len() as u32;
-        for (place, backend) in extent.clone().zip(&key.backends) {
+        let extent = arena.allocate((backends.len() + parts.len()) as u32);
+        let maglev_start = extent.start + backends.len() as u32;
+        for (place, backend) in extent.clone().zip(backends) {
             let record = Backend {
                 address: backend.address.ip().into(),
                 port_be: backend.address.port().to_be(),
-                number: if key.numbered { self.number(backend, now) } else { 0 },
                 ..Backend::default()
             };
             arena.sheet.set(place, of_backend(record));
@@ -96,8 +102,8 @@ impl Pools {
             part.backends[..chunk.len()].copy_from_slice(chunk);
             arena.sheet.set(place, of_maglev(part));
         }
-        let maglev_size = table.len() as u32;
-        (Pool { maglev_start, maglev_size, backends_start: extent.start }, extent)
+        let backends_start = if key.numbered { 0 } else { extent.start };
+        (Pool { maglev_start, maglev_size: table.len() as u32, backends_start }, extent)
     }
 
     fn number(&mut self, backend: &Weighted, now: Instant) -> u16 {

@@ -4,11 +4,17 @@
 //! is there is updated in place (`BPF_LINK_UPDATE`), so no packet sees an interface without the
 //! program; dropping a [`Program`] detaches nothing.
 
-use std::{collections::BTreeMap, ffi::CString, fmt, fs, io, os::fd::AsFd as _};
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    fmt, fs, io,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues},
     programs::{
         ProgramError, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
@@ -16,14 +22,15 @@ use aya::{
     },
 };
 use ebpf_common::layout::{
-    CONFIG_MAP, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP, Connection,
-    ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOW_BUCKETS, FLOWS_MAP, FlowBucket, PROGRAM,
-    SERVICES_MAX, SNAT_PORT_FIRST, SNAT_PORT_LAST, STATS_MAP, STATS_WORDS, Tuple,
+    CONFIG_MAP, CONFIG_RECORDS, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP,
+    Connection, ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOW_MASK, FLOWS_MAP, Flow, FlowBucket,
+    PROGRAM, Record, SERVICES_MAX, SNAT_PORT_FIRST, SNAT_PORT_LAST, STATS_MAP, STATS_WORDS, Tuple,
 };
 
 use super::{
+    generation::{CONFIG_RECORDS_MAX, Generations},
     mapping::Mapping,
-    pins::{MAPS, PinFolder, PinsError},
+    pins::{CONFIG_NEXT, MAPS, PinFolder, PinsError},
 };
 
 /// The object, built by `build.rs`.
@@ -33,6 +40,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ma
 /// interface only: no real interface becomes a router by it.
 const FORWARDING: [&str; 2] =
     ["/proc/sys/net/ipv4/conf/lo/forwarding", "/proc/sys/net/ipv6/conf/lo/forwarding"];
+
+/// Flows in a bucket of the table of flows.
+const FLOWS_PER_BUCKET: u32 = (size_of::<FlowBucket>() / size_of::<Flow>()) as u32;
 
 /// Ports that the kernel gives to no socket by itself (Documentation/networking/ip-sysctl.rst);
 /// without them a widened ephemeral range could clash with connections to endpoints.
@@ -129,6 +139,7 @@ impl fmt::Display for Mode {
 pub struct Program {
     ebpf: Ebpf,
     pins: PinFolder,
+    buckets: u32,
     links: BTreeMap<String, (u32, PinnedLink)>,
 }
 
@@ -137,20 +148,51 @@ impl Program {
     ///
     /// # Errors
     /// Returns what the host or the kernel refused.
-    pub fn load(pins: PinFolder) -> Result<Self, LoadError> {
+    pub fn load(pins: PinFolder, flows: u32) -> Result<Self, LoadError> {
         pins.prepare()?;
         for path in FORWARDING {
             ensure(path, |value| value == "1", |_| "1".to_owned())?;
         }
         reserve_ports()?;
-        drop_unlike_maps(&pins)?;
-        let mut loader = EbpfLoader::new();
-        for name in MAPS {
-            loader.map_pin_path(name, pins.map(name));
+        let buckets = flows.div_ceil(FLOWS_PER_BUCKET).max(1).next_power_of_two();
+        drop_unlike_maps(&pins, buckets)?;
+        let ebpf = load_object(&pins, buckets, &pins.map(CONFIG_MAP), CONFIG_RECORDS as u32)?;
+        Ok(Self { ebpf, pins, buckets, links: BTreeMap::new() })
+    }
+
+    /// Loads the program again, with a configuration map of that many records in which nothing is
+    /// in force. Interfaces go on with the program before until [`Self::replace_in_links`].
+    ///
+    /// # Errors
+    /// Returns what the host or the kernel refused; the program before stays.
+    pub fn enlarge(&mut self, records: u32) -> Result<(), LoadError> {
+        let path = self.pins.map(CONFIG_NEXT);
+        remove_pin(path.clone())?;
+        self.ebpf = load_object(&self.pins, self.buckets, &path, records)?;
+        Ok(())
+    }
+
+    /// Puts the program into the links of all interfaces.
+    pub fn replace_in_links(&mut self) {
+        for (interface, (index, _)) in std::mem::take(&mut self.links) {
+            for mode in [Mode::Native, Mode::Generic(None)] {
+                // One that is left out is attached again by the next reconciliation.
+                if let Err(error) = self.take_over(&interface, index, &mode) {
+                    tracing::warn!(%interface, %error, "XDP program not replaced");
+                }
+            }
         }
-        let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
-        xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;
-        Ok(Self { ebpf, pins, links: BTreeMap::new() })
+    }
+
+    /// Pins the enlarged configuration map under its name; an earlier end of the process finds the
+    /// map before, with what was in force there.
+    ///
+    /// # Errors
+    /// Returns what the host refused.
+    pub fn keep_enlarged(&self) -> Result<(), PinsError> {
+        let path = self.pins.map(CONFIG_NEXT);
+        fs::rename(&path, self.pins.map(CONFIG_MAP))
+            .map_err(|source| PinsError::File { path, source })
     }
 
     /// Attaches the program to an interface, or puts it into the link that is there: in driver
@@ -242,13 +284,13 @@ impl Program {
         Ok(())
     }
 
-    /// Returns the configuration's outer map.
+    /// Returns the copies of the configuration.
     ///
     /// # Errors
-    /// Returns an error when the object has no such map.
-    pub fn config(&mut self) -> Result<ArrayOfMaps<&mut MapData, MapData>, LoadError> {
-        let map = self.ebpf.map_mut(CONFIG_MAP).expect("the object has the map");
-        map.try_into().map_err(|source| LoadError::Map { name: CONFIG_MAP, source })
+    /// Returns what the kernel refused.
+    pub fn generations(&self) -> Result<Generations, LoadError> {
+        let failed = |error| LoadError::Map { name: CONFIG_MAP, source: MapError::IoError(error) };
+        Generations::new(self.mapping(CONFIG_MAP)?).map_err(failed)
     }
 
     /// Returns the counters of the services.
@@ -267,12 +309,16 @@ impl Program {
     /// # Errors
     /// Returns what the kernel refused.
     pub fn endpoints(&self) -> Result<Mapping, LoadError> {
-        let name = ENDPOINTS_MAP;
+        self.mapping(ENDPOINTS_MAP)
+    }
+
+    fn mapping(&self, name: &'static str) -> Result<Mapping, LoadError> {
         let Some(Map::Array(map)) = self.ebpf.map(name) else {
             panic!("the object has the map, and it is an array");
         };
-        let failed = |error| LoadError::Map { name, source: MapError::IoError(error) };
-        Mapping::new(map.fd().as_fd(), ENDPOINTS_MAX, true).map_err(failed)
+        let failed = |source| LoadError::Map { name, source };
+        let records = map.info().map_err(failed)?.max_entries() as usize;
+        Mapping::new(map.fd().as_fd(), records).map_err(|error| failed(MapError::IoError(error)))
     }
 
     /// Sets the counters of a service slot to zero.
@@ -357,16 +403,49 @@ fn reserve_ports() -> Result<(), LoadError> {
     )
 }
 
+/// Loads the object: with pinned maps, of which the configuration's may be elsewhere.
+fn load_object(
+    pins: &PinFolder,
+    buckets: u32,
+    config: &Path,
+    records: u32,
+) -> Result<Ebpf, LoadError> {
+    let mask = buckets - 1;
+    let mut loader = EbpfLoader::new();
+    for name in MAPS {
+        let path = if name == CONFIG_MAP { config.to_owned() } else { pins.map(name) };
+        loader.map_pin_path(name, path);
+    }
+    loader.map_max_entries(CONFIG_MAP, records);
+    loader.map_max_entries(FLOWS_MAP, buckets);
+    loader.override_global(FLOW_MASK, &mask, true);
+    let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
+    xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;
+    Ok(ebpf)
+}
+
+fn remove_pin(path: PathBuf) -> Result<(), PinsError> {
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(PinsError::File { path, source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Unpins maps whose shape is not what their name promises: a name is meant to stand for one
-/// layout, and a mistake in that must cost connections, not correctness.
-fn drop_unlike_maps(pins: &PinFolder) -> Result<(), LoadError> {
-    let sizes =
-        |key: usize, value: usize, entries: usize| (key as u32, value as u32, entries as u32);
+/// layout, and a mistake in that must cost connections, not correctness. A table of flows of
+/// another length is one that the operator resized.
+fn drop_unlike_maps(pins: &PinFolder, buckets: u32) -> Result<(), LoadError> {
+    let sizes = |key: usize, value: usize, entries: usize| {
+        (key as u32, value as u32, entries as u32..=entries as u32)
+    };
+    let configs = CONFIG_RECORDS as u32..=CONFIG_RECORDS_MAX;
     let shapes = [
-        (CONFIG_MAP, sizes(4, 4, 1)),
+        (CONFIG_MAP, (4, size_of::<Record>() as u32, configs)),
         (CONNECTIONS_MAP, sizes(size_of::<Tuple>(), size_of::<Connection>(), CONNECTIONS_MAX)),
         (COUNTERS_MAP, sizes(4, 8 * COUNTER_WORDS, SERVICES_MAX)),
-        (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), FLOW_BUCKETS as usize)),
+        (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), buckets as usize)),
         (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
     ];
@@ -377,9 +456,12 @@ fn drop_unlike_maps(pins: &PinFolder) -> Result<(), LoadError> {
         }
         let info = MapData::from_pin(&path).and_then(|map| map.info());
         let found = info.as_ref().ok().map(|i| (i.key_size(), i.value_size(), i.max_entries()));
-        if found != Some(shape) {
+        let fits = |(key, value, entries): (u32, u32, u32)| {
+            (key, value) == (shape.0, shape.1) && shape.2.contains(&entries)
+        };
+        if !found.is_some_and(fits) {
             tracing::warn!(map = name, ?found, wanted = ?shape, "pinned map of another shape removed");
-            fs::remove_file(&path).map_err(|source| PinsError::File { path, source })?;
+            remove_pin(path)?;
         }
     }
     Ok(())

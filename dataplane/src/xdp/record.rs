@@ -6,7 +6,8 @@ use std::{
 };
 
 use ebpf_common::layout::{
-    Address, Backend, Endpoint, Entry, EntryKey, Header, MAGIC, MaglevRecord, Record, kind,
+    Address, Backend, Endpoint, Entry, EntryKey, Header, MAGIC, MaglevRecord, PortsRecord, Record,
+    kind,
 };
 
 use super::{plan::Frontend, slots::Slot};
@@ -33,7 +34,8 @@ convert!(
     of_entry, to_entry: Entry,
     of_backend, to_backend: Backend,
     of_endpoint, to_endpoint: Endpoint,
-    of_maglev, to_maglev: MaglevRecord
+    of_maglev, to_maglev: MaglevRecord,
+    of_ports, to_ports: PortsRecord
 );
 
 /// Returns the key of a service.

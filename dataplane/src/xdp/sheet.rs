@@ -16,7 +16,7 @@ pub struct Sheet {
 /// What a copy lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Lacking {
-    /// Everything: it is new, or of another length.
+    /// Everything: it is new, or the records have become more.
     #[default]
     All,
     /// These records; some may be named twice.
@@ -57,8 +57,7 @@ impl Sheet {
     /// Lengthens the sheet by empty records.
     pub fn grow(&mut self, length: u32) {
         self.records.resize(length as usize, Record::EMPTY);
-        self.lacking = [Lacking::All, Lacking::All];
-        self.changed = true;
+        self.forget_copies();
     }
 
     /// Tells whether anything was written since the last [`Self::settled`].
@@ -70,6 +69,12 @@ impl Sheet {
     /// Notes that what was written is in force.
     pub fn settled(&mut self) {
         self.changed = false;
+    }
+
+    /// Notes that the copies are new ones.
+    pub fn forget_copies(&mut self) {
+        self.lacking = [Lacking::All, Lacking::All];
+        self.changed = true;
     }
 
     /// Returns what a copy lacks, and takes it for brought up to date.

@@ -6,10 +6,7 @@ use crate::support::namespaces::{self, Namespace};
 use crate::support::objects::{Balanced, addresses, desired};
 use dataplane::{
     Desired,
-    xdp::{
-        L4Placement, NotCarried, PinFolder, Settings, XdpActor, XdpArguments, addresses::Fixed,
-        detach,
-    },
+    xdp::{L4Placement, NotCarried, PinFolder, Settings, XdpActor, XdpArguments, detach},
 };
 use model::{
     AckState, EngineReport, Kind, ObjectKey, Revision,
@@ -34,11 +31,10 @@ impl Running {
         let (placement_sender, placement) = watch::channel(Arc::new(L4Placement::undecided()));
         let (report_sender, reports) = mpsc::channel(8);
         let arguments = XdpArguments {
-            settings: Settings {
-                interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
-                pins: pins.clone(),
-                addresses: Fixed::default(),
-            },
+            settings: Settings::new(
+                interfaces.iter().map(|name| (*name).to_owned()).collect(),
+                pins.clone(),
+            ),
             desired: receiver,
             reports: report_sender,
             placement: placement_sender,
@@ -183,8 +179,7 @@ fn root_without_the_capability_the_reason_is_said_and_the_actor_lives() {
         // CAP_BPF, CAP_SYS_ADMIN and CAP_NET_ADMIN are dropped on a thread of its own.
         let outcome = std::thread::spawn(move || {
             drop_capabilities();
-            let settings =
-                Settings { interfaces: vec!["v0".to_owned()], pins, addresses: Fixed::default() };
+            let settings = Settings::new(vec!["v0".to_owned()], pins);
             dataplane::xdp::Engine::open(settings).map(drop)
         })
         .join()

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use dataplane::xdp::{Engine, PinFolder, Settings, addresses::Fixed, detach, program::Mode};
+use dataplane::xdp::{Engine, PinFolder, Settings, detach, program::Mode};
 use ebpf_common::verdict::Reason;
 use model::listener::{Forwarding, Protocol};
 
@@ -89,7 +89,7 @@ impl Network {
 }
 
 fn open(pins: &PinFolder, interfaces: Vec<String>) -> Engine {
-    let settings = Settings { interfaces, pins: pins.clone(), addresses: Fixed::default() };
+    let settings = Settings::new(interfaces, pins.clone());
     Engine::open(settings).expect("root, see `cargo xtask setup`")
 }
 

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_common::{layout::stat, verdict::Reason};
+use ebpf_common::{
+    layout::{CONFIG_MAP, CONFIG_RECORDS, stat},
+    verdict::Reason,
+};
 use model::listener::{Forwarding, Protocol};
 
 use crate::support::{
@@ -293,4 +296,67 @@ fn root_a_new_connection_of_the_same_ports_goes_to_an_endpoint_of_now() {
     assert_eq!(frame.tcp_flags, SYN);
     assert_eq!(sent_to(&bench.run(&frame.bytes()).1), 22, "it begins anew");
     assert_eq!(sent_to(&bench.run(&segment(&frame)).1), 22);
+}
+
+#[test]
+fn root_a_new_connection_is_led_by_no_entry_of_one_that_ended() {
+    let mut bench = Bench::new(&services(Forwarding::L2, &[21]));
+    let frame = flow(TCP, false, 40_000);
+    bench.run(&frame.bytes());
+    assert_eq!(sent_to(&bench.run(&segment(&frame)).1), 21);
+    // The listener goes and comes, so nothing but the table tells of its endpoint before.
+    bench.apply(2, &[]);
+    bench.apply(3, &services(Forwarding::L2, &[22]));
+    assert_eq!(sent_to(&bench.run(&frame.bytes()).1), 22);
+    assert_eq!(sent_to(&bench.run(&segment(&frame)).1), 22);
+}
+
+#[test]
+fn root_a_configuration_that_outgrows_its_map_moves_into_a_larger_one_and_no_flow_moves() {
+    const SERVICES: u8 = 30;
+    const ENDPOINTS: u8 = 100;
+    let many: Vec<Balanced> = (0..SERVICES)
+        .map(|n| {
+            let list: Vec<String> = (1..=ENDPOINTS).map(|m| format!("10.1.{n}.{m}:80")).collect();
+            Balanced {
+                name: Box::leak(format!("many{n}").into_boxed_str()),
+                protocol: Protocol::Tcp,
+                address: Some("192.0.2.11"),
+                port: 1_000 + u16::from(n),
+                forwarding: Forwarding::Nat,
+                endpoints: addresses(&list.iter().map(String::as_str).collect::<Vec<_>>()),
+            }
+        })
+        .collect();
+    let mut bench = Bench::new(&services(Forwarding::Ipip, &[21, 22, 23]));
+    let flows: Vec<Frame> = (0..300).map(|n| flow(TCP, n % 2 == 0, 20_000 + n)).collect();
+    let placed: Vec<u8> = flows
+        .iter()
+        .map(|frame| {
+            bench.run(&frame.bytes());
+            sent_to(&bench.run(&segment(frame)).1)
+        })
+        .collect();
+    let records = |bench: &Bench| {
+        let map = aya::maps::MapData::from_pin(bench.pins.map(CONFIG_MAP)).unwrap();
+        map.info().unwrap().max_entries() as usize
+    };
+    assert_eq!(records(&bench), CONFIG_RECORDS);
+    let mut all = many;
+    all.extend(services(Forwarding::Ipip, &[22, 23, 24]));
+    bench.apply(2, &all);
+    let grown = records(&bench);
+    assert!(grown > CONFIG_RECORDS, "{grown}");
+    for round in 0..2 {
+        for (frame, to) in flows.iter().zip(&placed) {
+            let (verdict, bytes) = bench.run(&segment(frame));
+            assert_eq!((verdict, sent_to(&bytes)), (TX, *to), "round {round}: {frame:?}");
+        }
+        bench.restart();
+        assert_eq!(records(&bench), grown, "the next process takes the larger map over");
+        bench.apply(3 + round, &all);
+    }
+    let statistics = bench.engine.statistics().unwrap();
+    assert_eq!(statistics.forwarded(), 1_200, "counters go on");
+    assert_eq!(statistics.interfaces, [("v0".to_owned(), "native")]);
 }

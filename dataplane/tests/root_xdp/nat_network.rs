@@ -19,7 +19,7 @@ use std::{
 use crate::support::echo::{self, TcpFlow, UdpFlow};
 use crate::support::namespaces::{self, Namespace};
 use crate::support::objects::{Balanced, addresses, desired};
-use dataplane::xdp::{Engine, PinFolder, Settings, addresses::Fixed, detach, program::Mode};
+use dataplane::xdp::{Engine, PinFolder, Settings, detach, program::Mode};
 use ebpf_common::verdict::Reason;
 use model::listener::{Forwarding, Protocol};
 
@@ -58,11 +58,7 @@ impl Network {
             PinFolder::new("/sys/fs/bpf", &format!("test-net-{}", std::process::id())).unwrap();
         let interfaces =
             ["nc".to_owned()].into_iter().chain((0..BACKENDS).map(|n| format!("n{n}")));
-        let settings = Settings {
-            interfaces: interfaces.collect(),
-            pins: pins.clone(),
-            addresses: Fixed::default(),
-        };
+        let settings = Settings::new(interfaces.collect(), pins.clone());
         Self { client, _node: node, _backends: backends, pins, settings }
     }
 

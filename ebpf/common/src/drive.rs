@@ -9,10 +9,14 @@ pub const DRIVER: &str = "drive";
 /// Name of the program that does nothing: what is measured with it is the floor.
 pub const FLOOR: &str = "floor";
 
+/// Bytes of a frame before the words of [`State::words`]. Words that begin there lie around the
+/// fields of the headers as the program reads them: a load of parts of two stores would wait for
+/// both, as it does not on a frame that a device wrote.
+pub const BEFORE_WORDS: usize = 6;
 /// Bytes of a frame that are restored: Ethernet, IPv6 and TCP headers, rounded up to words.
-pub const RESTORED_V6: usize = 80;
+pub const RESTORED_V6: usize = BEFORE_WORDS + 72;
 /// The same for IPv4.
-pub const RESTORED_V4: usize = 56;
+pub const RESTORED_V4: usize = BEFORE_WORDS + 48;
 /// An odd number: multiplied by it, a counter passes through all flows in no order.
 pub const STRIDE: u64 = 0x9e37_79b1;
 
@@ -29,7 +33,13 @@ pub struct State {
     /// 1 for IPv6.
     pub v6: u32,
     /// The first flow's headers.
-    pub headers: [u64; RESTORED_V6 / 8],
+    pub words: [u64; (RESTORED_V6 - BEFORE_WORDS) / 8],
+    /// Bytes of the frame before those.
+    pub first: u32,
+    /// Bytes between the first ones and the words.
+    pub second: u16,
+    /// Zero.
+    pub padding: u16,
 }
 
 /// Returns the source of a flow: the address's last word and the port, as they lie in a packet.

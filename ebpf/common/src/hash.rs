@@ -1,17 +1,29 @@
 //! Hashes of flows and of the lookup table, and the Maglev index.
 //!
+//! Each is a sum of products, which a processor computes beside each other, with the bits of the sum
+//! spread afterwards (multilinear hashing: Lemire and Kaser, "Strongly universal string hashing is
+//! fast", The Computer Journal 57, 2014; MurmurHash3's finalizer).
 //! A flow's hash has no seed: all nodes choose the same backend for a flow. The lookup table's
 //! has one, since its builder must be able to try again.
 
 use crate::layout::{EntryKey, Tuple};
 
-/// An odd constant with well spread bits: 2^64 divided by the golden ratio (Knuth, TAOCP 6.4).
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Odd constants with well spread bits: the first of the golden ratio (Knuth, TAOCP 6.4), the
+/// others of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) and of xxHash64.
+const MULTIPLIERS: [u64; 5] = [
+    0x9e37_79b9_7f4a_7c15,
+    0xbf58_476d_1ce4_e5b9,
+    0x94d0_49bb_1331_11eb,
+    0xc2b2_ae3d_27d4_eb4f,
+    0x1656_67b1_9e37_79f9,
+];
 
+/// Spreads the bits of a sum over all bits.
 #[inline(always)]
-const fn mix(state: u64, word: u64) -> u64 {
-    let product = (state ^ word).wrapping_mul(MULTIPLIER);
-    product ^ (product >> 32)
+const fn spread(sum: u64) -> u64 {
+    let first = (sum ^ (sum >> 32)).wrapping_mul(MULTIPLIERS[1]);
+    let second = (first ^ (first >> 29)).wrapping_mul(MULTIPLIERS[2]);
+    second ^ (second >> 32)
 }
 
 #[inline(always)]
@@ -24,12 +36,17 @@ const fn pair(low: u32, high: u32) -> u64 {
 #[must_use]
 pub const fn flow(tuple: &Tuple) -> u64 {
     let (source, destination) = (&tuple.source.words, &tuple.destination.words);
-    let mut state = mix(tuple.protocol as u64, pair(source[0], source[1]));
-    state = mix(state, pair(source[2], source[3]));
-    state = mix(state, pair(destination[0], destination[1]));
-    state = mix(state, pair(destination[2], destination[3]));
-    state = mix(state, pair(tuple.source_port_be as u32, tuple.destination_port_be as u32));
-    mix(state, MULTIPLIER)
+    let ports = pair(
+        tuple.source_port_be as u32 | (tuple.destination_port_be as u32) << 16,
+        tuple.protocol as u32,
+    );
+    let sum = pair(source[0], source[1])
+        .wrapping_mul(MULTIPLIERS[0])
+        .wrapping_add(pair(source[3], source[2]).wrapping_mul(MULTIPLIERS[1]))
+        .wrapping_add(pair(destination[0], destination[1]).wrapping_mul(MULTIPLIERS[2]))
+        .wrapping_add(pair(destination[3], destination[2]).wrapping_mul(MULTIPLIERS[3]))
+        .wrapping_add(ports.wrapping_mul(MULTIPLIERS[4]));
+    spread(sum)
 }
 
 /// Hashes a key of the lookup table; the two halves are its two places.
@@ -37,10 +54,12 @@ pub const fn flow(tuple: &Tuple) -> u64 {
 #[must_use]
 pub const fn entry(key: &EntryKey, seed: u32) -> u64 {
     let words = &key.address.words;
-    let mut state = mix(seed as u64, pair(words[0], words[1]));
-    state = mix(state, pair(words[2], words[3]));
     let rest = key.port_be as u32 | (key.protocol as u32) << 16 | (key.kind as u32) << 24;
-    mix(mix(state, pair(key.owner, rest)), MULTIPLIER)
+    let sum = (pair(words[0], words[1]) ^ seed as u64)
+        .wrapping_mul(MULTIPLIERS[0])
+        .wrapping_add(pair(words[3], words[2]).wrapping_mul(MULTIPLIERS[3]))
+        .wrapping_add(pair(rest, key.owner).wrapping_mul(MULTIPLIERS[4]));
+    spread(sum)
 }
 
 /// Maps the high half of a flow's hash to `0..size` without a division.

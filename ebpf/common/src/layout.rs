@@ -5,45 +5,52 @@
 //! Invariants: all types are `repr(C)` without implicit padding; addresses are IPv6, with IPv4
 //! mapped (RFC 4291 section 2.5.5.2); fields that end in `_be` hold the bytes of the packet.
 //!
-//! A configuration is one array of 64-byte [`Record`]s in the single slot of [`CONFIG_MAP`]:
-//! record 0 is the [`Header`]; the lookup table, the backends and the Maglev tables follow.
-//! Replacing the slot replaces everything at once, so one packet sees one generation.
+//! A configuration is an array of 64-byte [`Record`]s: record 0 is the [`Header`]; the ports, the
+//! lookup table, the backends and the Maglev tables follow. [`CONFIG_MAP`] has room for two:
+//! ```text
+//! [Selector]  [records of one copy]  [records of the other]
+//! ```
+//! The one that the [`Selector`] names is in force and never written; changing the selector
+//! replaces everything at once, so one packet sees one generation.
 
 /// Version of all layouts in this file; part of every map's name.
-pub const LAYOUT_VERSION: u32 = 2;
-/// Array of maps with one slot: the configuration in force.
-pub const CONFIG_MAP: &str = "mp_config_v2";
+pub const LAYOUT_VERSION: u32 = 3;
+/// Array of [`Record`]s: two copies of the configuration, of which one is in force.
+pub const CONFIG_MAP: &str = "mp_config_v3";
 /// LRU hash from [`Tuple`] to [`Connection`], two entries a connection.
-pub const CONNECTIONS_MAP: &str = "mp_conns_v2";
+pub const CONNECTIONS_MAP: &str = "mp_conns_v3";
 /// Array of [`FlowBucket`]s: the flows that are forwarded as they are. All CPUs share it, since a
 /// flow may come to another CPU when interrupts are moved; places are written as a whole.
-pub const FLOWS_MAP: &str = "mp_flows_v2";
+pub const FLOWS_MAP: &str = "mp_flows_v3";
 /// Array of [`Endpoint`]s by their numbers, which flows refer to.
-pub const ENDPOINTS_MAP: &str = "mp_ends_v2";
+pub const ENDPOINTS_MAP: &str = "mp_ends_v3";
 /// Per-CPU array of [`COUNTER_WORDS`] words a service slot.
-pub const COUNTERS_MAP: &str = "mp_counters_v2";
+pub const COUNTERS_MAP: &str = "mp_counters_v3";
 /// Per-CPU array with one entry of [`STATS_WORDS`] words.
-pub const STATS_MAP: &str = "mp_stats_v2";
+pub const STATS_MAP: &str = "mp_stats_v3";
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "marchproxy_l4";
 
 /// Connection entries; each connection takes two.
 pub const CONNECTIONS_MAX: usize = 1 << 18;
-/// Flow buckets, a power of two: room for 1,048,576 flows in 8 MiB.
-pub const FLOW_BUCKETS: u32 = 1 << 17;
+/// Flow buckets as the object has them, a power of two: room for [`FLOWS`] flows in 8 MiB. User
+/// space may load the program with another number.
+pub const FLOW_BUCKETS: u32 = FLOWS / 8;
+/// Flows that the table of flows has room for by default.
+pub const FLOWS: u32 = 1 << 20;
+/// Name of the program's constant that holds the buckets less one.
+pub const FLOW_MASK: &str = "FLOW_MASK";
 /// Numbers of endpoints. Number 0 is none.
 pub const ENDPOINTS_MAX: usize = 1 << 16;
-/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space writes endpoints through one mapping.
-pub const ENDPOINTS_FLAGS: usize = 1 << 10;
 /// UDP port of Generic UDP Encapsulation (IANA service name `gue`).
 pub const GUE_PORT: u16 = 6080;
 /// Service slots: half for listeners that XDP carries, half for those that it drains.
 pub const SERVICES_MAX: usize = 1 << 15;
-/// Records of the inner map's template; real ones are sized to their content.
-pub const CONFIG_TEMPLATE_RECORDS: usize = 1;
-/// `BPF_F_MMAPABLE | BPF_F_INNER_MAP` (include/uapi/linux/bpf.h): user space writes a
-/// configuration through one mapping, and inner maps may differ in length.
-pub const CONFIG_INNER_FLAGS: usize = (1 << 10) | (1 << 12);
+/// Records of [`CONFIG_MAP`] when the program is loaded first: the selector and two copies of
+/// 1 MiB. User space loads the program again with more when a configuration needs them.
+pub const CONFIG_RECORDS: usize = 1 + 2 * (1 << 14);
+/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space writes a map through one mapping.
+pub const MMAPABLE: usize = 1 << 10;
 
 /// First port that connections to backends leave from; above Linux's default ephemeral range
 /// (32768 to 60999, Documentation/networking/ip-sysctl.rst).
@@ -53,6 +60,10 @@ pub const SNAT_PORT_LAST: u16 = 65_535;
 
 /// Value of [`Header::magic`].
 pub const MAGIC: u32 = u32::from_le_bytes(*b"MPL4");
+/// Record of a configuration at which the [`PortsRecord`]s of all ports begin.
+pub const PORTS_START: u32 = 1;
+/// Ports in one [`PortsRecord`].
+pub const PORTS_PER_RECORD: u32 = 512;
 /// Maglev entries in one [`MaglevRecord`].
 pub const MAGLEV_PER_RECORD: u32 = 32;
 
@@ -135,8 +146,10 @@ pub struct Tuple {
     pub destination_port_be: u16,
     /// [`TCP`] or [`UDP`].
     pub protocol: u8,
+    /// Zero. An array would be filled by a call of `memset`.
+    pub padding: u8,
     /// Zero.
-    pub padding: [u8; 3],
+    pub padding_end: u16,
 }
 
 /// The next hop of a direction.
@@ -235,13 +248,23 @@ pub struct Connection {
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Bytes of a [`Header`], [`Entry`], [`Backend`] or [`MaglevRecord`].
+    /// Bytes of one of the layouts of this size, such as a [`Header`] or an [`Entry`].
     pub bytes: [u8; 64],
 }
 
 impl Record {
     /// A record of zeros: an empty place of the lookup table.
     pub const EMPTY: Self = Self { bytes: [0; 64] };
+}
+
+/// Record 0 of [`CONFIG_MAP`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// Record at which the copy in force begins; 0 when none is in force.
+    pub base: u32,
+    /// Zero.
+    pub padding: [u32; 15],
 }
 
 /// Record 0 of a configuration.
@@ -268,8 +291,19 @@ pub struct Header {
     pub port_first: u16,
     /// Last source port.
     pub port_last: u16,
+    /// Services of any local address.
+    pub any_address: u32,
     /// Zero.
-    pub padding: [u32; 2],
+    pub padding: u32,
+}
+
+/// Which of [`PORTS_PER_RECORD`] ports are some service's or connections to backends leave from.
+/// What goes to another port is for no service.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortsRecord {
+    /// A bit a port, the lowest first.
+    pub ports: [u64; 8],
 }
 
 /// What an [`Entry`] stands for.
@@ -318,7 +352,7 @@ pub struct Pool {
     pub maglev_start: u32,
     /// Maglev entries; 0 when the family has no backend.
     pub maglev_size: u32,
-    /// Record of the first backend.
+    /// Record of the first backend; 0 in a service that is not NAT.
     pub backends_start: u32,
 }
 
@@ -356,7 +390,7 @@ pub struct Entry {
     pub padding: u32,
 }
 
-/// A backend.
+/// A backend of a service with full NAT.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
@@ -364,13 +398,12 @@ pub struct Backend {
     pub address: Address,
     /// Its port.
     pub port_be: u16,
-    /// Its number among the [`Endpoint`]s; 0 for a backend of full NAT.
-    pub number: u16,
     /// Zero.
-    pub padding: [u16; 22],
+    pub padding: [u16; 23],
 }
 
-/// A piece of a Maglev table: numbers of backends within the pool.
+/// A piece of a Maglev table: numbers of [`Endpoint`]s, or with full NAT of [`Backend`]s within the
+/// pool.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaglevRecord {
@@ -414,6 +447,7 @@ const _: () = {
     assert!(size_of::<Record>() == 64 && size_of::<Header>() == 64);
     assert!(size_of::<Entry>() == 64 && size_of::<Backend>() == 64);
     assert!(size_of::<MaglevRecord>() == 64 && align_of::<Record>() == 8);
+    assert!(size_of::<Selector>() == 64 && size_of::<PortsRecord>() == 64);
     assert!(size_of::<Tuple>() == 40 && size_of::<Connection>() == 76);
     assert!(size_of::<Hop>() == 20 && size_of::<EntryKey>() == 24);
     assert!(size_of::<Endpoint>() == 64 && size_of::<FlowBucket>() == 64);

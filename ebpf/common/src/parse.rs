@@ -79,7 +79,16 @@ unsafe fn read_words(at: usize) -> [u32; 4] {
     unsafe { [read(at), read(at + 4), read(at + 8), read(at + 12)] }
 }
 
-/// Parses the frame at `start..end`.
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Returns the IP version of the packet in the frame at `start..end`.
 ///
 /// # Errors
 /// Returns why the packet path does not take the frame.
@@ -87,20 +96,33 @@ unsafe fn read_words(at: usize) -> [u32; 4] {
 /// # Safety
 /// `start..end` must be readable memory.
 #[inline(always)]
-pub unsafe fn parse(start: usize, end: usize) -> Result<Packet, Reason> {
+pub unsafe fn family(start: usize, end: usize) -> Result<Family, Reason> {
     if start + ETHERNET > end {
         return Err(Reason::Malformed);
     }
     // SAFETY: the comparison above.
-    let ethertype = unsafe { read::<u16>(start + 12) };
-    if ethertype == ETHERTYPE_IPV4 {
-        // SAFETY: the caller's.
-        unsafe { parse_v4(start, end) }
-    } else if ethertype == ETHERTYPE_IPV6 {
-        // SAFETY: the caller's.
-        unsafe { parse_v6(start, end) }
-    } else {
-        Err(Reason::NotIp)
+    match unsafe { read::<u16>(start + 12) } {
+        ETHERTYPE_IPV4 => Ok(Family::V4),
+        ETHERTYPE_IPV6 => Ok(Family::V6),
+        _ => Err(Reason::NotIp),
+    }
+}
+
+/// Parses the frame at `start..end`, of a [`family`].
+///
+/// # Errors
+/// Returns why the packet path does not take the frame.
+///
+/// # Safety
+/// `start..end` must be readable memory.
+#[inline(always)]
+pub unsafe fn parse(start: usize, end: usize, family: Family) -> Result<Packet, Reason> {
+    // SAFETY: the caller's.
+    unsafe {
+        match family {
+            Family::V4 => parse_v4(start, end),
+            Family::V6 => parse_v6(start, end),
+        }
     }
 }
 
@@ -223,8 +245,14 @@ unsafe fn transport(
     }
     // SAFETY: both headers are at least UDP_HEADER long.
     let (source_port_be, destination_port_be) = unsafe { (read::<u16>(at), read::<u16>(at + 2)) };
-    let padding = [0; 3];
-    let tuple =
-        Tuple { source, destination, source_port_be, destination_port_be, protocol, padding };
+    let tuple = Tuple {
+        source,
+        destination,
+        source_port_be,
+        destination_port_be,
+        protocol,
+        padding: 0,
+        padding_end: 0,
+    };
     Ok(Packet { tuple, length, traffic_class, hop_limit, tcp_flags, v6, has_checksum })
 }

@@ -53,7 +53,8 @@ pub const fn reversed(tuple: &Tuple) -> Tuple {
         source_port_be: tuple.destination_port_be,
         destination_port_be: tuple.source_port_be,
         protocol: tuple.protocol,
-        padding: [0; 3],
+        padding: 0,
+        padding_end: 0,
     }
 }
 
@@ -67,7 +68,8 @@ pub const fn translated(connection: &Connection, protocol: u8) -> Tuple {
         source_port_be: connection.source_port_be,
         destination_port_be: connection.destination_port_be,
         protocol,
-        padding: [0; 3],
+        padding: 0,
+        padding_end: 0,
     }
 }
 

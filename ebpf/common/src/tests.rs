@@ -5,7 +5,7 @@ use std::{vec, vec::Vec};
 
 use crate::{
     layout::{Address, Hop, TCP, Tuple, UDP},
-    parse::{ETHERNET, IPV4, IPV6, Packet, parse},
+    parse::{ETHERNET, IPV4, IPV6, Packet, family, parse},
     rewrite::{delta_for_port, reversed, rewrite, set_source_port, translated, translation},
     verdict::{Action, Reason},
 };
@@ -78,7 +78,9 @@ fn frame(tuple: &Tuple, hop_limit: u8, flags: u8, payload: &[u8], checked: bool)
 fn parsed(bytes: &[u8]) -> Result<Packet, Reason> {
     let start = bytes.as_ptr() as usize;
     // SAFETY: these are the bounds of the slice.
-    unsafe { parse(start, start + bytes.len()) }
+    unsafe {
+        family(start, start + bytes.len()).and_then(|it| parse(start, start + bytes.len(), it))
+    }
 }
 
 fn verify(bytes: &[u8], tuple: &Tuple, checked: bool) {
@@ -111,7 +113,8 @@ prop_compose! {
             source_port_be: ports.0,
             destination_port_be: ports.1,
             protocol: if tcp { TCP } else { UDP },
-            padding: [0; 3],
+            padding: 0,
+            padding_end: 0,
         }
     }
 }

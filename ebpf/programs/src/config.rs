@@ -3,31 +3,65 @@
 use ebpf_common::{
     hash,
     layout::{
-        Address, Backend, Entry, EntryKey, Header, MAGIC, MAGLEV_PER_RECORD, MaglevRecord, Pool,
-        Tuple, kind,
+        Address, Backend, Entry, EntryKey, Header, MAGIC, MAGLEV_PER_RECORD, MaglevRecord,
+        PORTS_PER_RECORD, PORTS_START, Pool, PortsRecord, Selector, Tuple, kind,
     },
     verdict::Reason,
 };
 
-use crate::maps::{self, Records};
+use crate::maps;
+
+/// Where the records of the generation in force begin.
+#[derive(Clone, Copy)]
+pub struct Generation {
+    base: u32,
+}
 
 /// One generation of the configuration, held for the time of a packet.
 pub struct Config {
-    records: &'static Records,
+    generation: Generation,
     /// Record 0.
     pub header: &'static Header,
 }
 
-impl Config {
-    /// Returns the generation in force.
+impl Generation {
+    /// Returns the generation in force; read once, a packet sees one.
     #[inline(always)]
     pub fn current() -> Result<Self, Reason> {
-        let records = maps::records().ok_or(Reason::NoConfiguration)?;
-        let header: &Header = record(records, 0).ok_or(Reason::NoConfiguration)?;
+        let selector = read::<Selector>(0).ok_or(Reason::NoConfiguration)?;
+        // Once, since user space may change it at any time.
+        // SAFETY: a field of a reference.
+        Ok(Self { base: unsafe { (&raw const selector.base).read_volatile() } })
+    }
+
+    /// Tells whether packets to a port can be for a service or part of a connection.
+    #[inline(always)]
+    pub fn knows_port(self, port: u16) -> bool {
+        let port = u32::from(port);
+        let Some(part) = self.record::<PortsRecord>(PORTS_START + port / PORTS_PER_RECORD) else {
+            return false;
+        };
+        let within = (port % PORTS_PER_RECORD / u64::BITS) as usize;
+        // SAFETY: `within` is below the length of the array, by the divisions just made.
+        let bits = unsafe { *part.ports.as_ptr().add(within) };
+        bits >> (port % u64::BITS) & 1 != 0
+    }
+
+    #[inline(always)]
+    fn record<T>(self, index: u32) -> Option<&'static T> {
+        read(self.base + index)
+    }
+}
+
+impl Config {
+    /// Returns the configuration of a generation.
+    #[inline(always)]
+    pub fn of(generation: Generation) -> Result<Self, Reason> {
+        let header: &Header = generation.record(0).ok_or(Reason::NoConfiguration)?;
         if header.magic != MAGIC {
             return Err(Reason::NoConfiguration);
         }
-        Ok(Self { records, header })
+        Ok(Self { generation, header })
     }
 
     /// Finds the service that a packet is for: by its address, or else by any local address.
@@ -42,6 +76,9 @@ impl Config {
         };
         if let Some(entry) = self.find(&key) {
             return Some(entry);
+        }
+        if self.header.any_address == 0 {
+            return None;
         }
         key.address = Address { words: [0; 4] };
         let entry = self.find(&key)?;
@@ -63,22 +100,27 @@ impl Config {
         self.find(&key).is_some()
     }
 
-    /// Chooses a backend by Maglev.
+    /// Chooses by Maglev: the number of an endpoint, or with full NAT of a backend of the pool.
     #[inline(always)]
-    pub fn choose(&self, pool: &Pool, flow_hash: u64) -> Result<&'static Backend, Reason> {
+    pub fn choose(&self, pool: &Pool, flow_hash: u64) -> Result<u16, Reason> {
         let size = pool.maglev_size;
         if size == 0 {
             return Err(Reason::NoBackend);
         }
         let index = hash::maglev_index(flow_hash, size);
-        let part: &MaglevRecord =
-            record(self.records, pool.maglev_start + index / MAGLEV_PER_RECORD)
-                .ok_or(Reason::BrokenConfiguration)?;
+        let part: &MaglevRecord = self
+            .record(pool.maglev_start + index / MAGLEV_PER_RECORD)
+            .ok_or(Reason::BrokenConfiguration)?;
         let within = (index % MAGLEV_PER_RECORD) as usize;
         // SAFETY: `within` is below the length of the array, by the mask just applied.
-        let number = unsafe { *part.backends.as_ptr().add(within) };
-        record(self.records, pool.backends_start + u32::from(number))
-            .ok_or(Reason::BrokenConfiguration)
+        Ok(unsafe { *part.backends.as_ptr().add(within) })
+    }
+
+    /// Returns a backend of a pool with full NAT.
+    #[inline(always)]
+    pub fn backend(&self, pool: &Pool, number: u16) -> Result<&'static Backend, Reason> {
+        let record = self.record(pool.backends_start + u32::from(number));
+        record.ok_or(Reason::BrokenConfiguration)
     }
 
     #[inline(always)]
@@ -94,14 +136,19 @@ impl Config {
 
     #[inline(always)]
     fn place(&self, hash: u32) -> Option<&'static Entry> {
-        record(self.records, self.header.table_start + (hash & self.header.table_mask))
+        self.record(self.header.table_start + (hash & self.header.table_mask))
+    }
+
+    #[inline(always)]
+    fn record<T>(&self, index: u32) -> Option<&'static T> {
+        self.generation.record(index)
     }
 }
 
 /// Reads a record as one of the layouts of its size.
 #[inline(always)]
-fn record<T>(records: &'static Records, index: u32) -> Option<&'static T> {
+fn read<T>(index: u32) -> Option<&'static T> {
     const { assert!(size_of::<T>() == 64 && align_of::<T>() <= 8) };
     // SAFETY: all layouts are `repr(C)` integers of the record's size, valid for any bytes.
-    records.get_ptr(index).map(|pointer| unsafe { &*pointer.cast::<T>() })
+    maps::record(index).map(|pointer| unsafe { &*pointer.cast::<T>() })
 }

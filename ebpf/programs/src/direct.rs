@@ -1,20 +1,19 @@
 //! From the client to an endpoint that answers the client directly: the packet stays as it is, and
 //! gets another Ethernet address or an outer header.
 //!
-//! A flow keeps its endpoint by an entry in the table of flows. A SYN makes none while Maglev alone
-//! leads the segments after it to the same endpoint, so a flood of them displaces no flow; after a
-//! change of the endpoints, segments without an entry go where the endpoints before lead.
+//! A flow keeps its endpoint by an entry in the table of flows. A SYN makes none while the segments
+//! after it go to the same endpoint without, so a flood of them displaces no flow; after a change of
+//! the endpoints, segments without an entry go where the endpoints before lead.
 
 use aya_ebpf::{
     helpers::generated::{bpf_jiffies64, bpf_xdp_adjust_head},
     programs::XdpContext,
 };
 use ebpf_common::{
-    flows,
-    hash,
+    flows, hash,
     layout::{
-        Address, Endpoint, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP, counter, forwarding,
-        stat,
+        Address, Endpoint, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP, counter,
+        forwarding, stat,
     },
     parse::{ETHERNET, Packet},
     state::opens,
@@ -22,7 +21,11 @@ use ebpf_common::{
     verdict::Reason,
 };
 
-use crate::{config::Config, maps, next_hop, send};
+use crate::{
+    config::Config,
+    maps::{self, Stats},
+    next_hop, send,
+};
 
 /// Forwards a packet for a service that is not NAT.
 ///
@@ -31,6 +34,7 @@ use crate::{config::Config, maps, next_hop, send};
 #[inline(always)]
 pub fn forward(
     context: &XdpContext,
+    stats: Stats,
     packet: &Packet,
     config: &Config,
     service: &Entry,
@@ -41,11 +45,8 @@ pub fn forward(
     let bucket = maps::flows(flow).ok_or(Reason::TableRefused)?;
     let number = choose(packet, config, service, bucket, flow, flows::seen_time(ticks))?;
     let endpoint = maps::endpoint(number).ok_or(Reason::BrokenConfiguration)?;
-    let source = if packet.v6 {
-        config.header.source_v6
-    } else {
-        Address::v4(config.header.source_v4)
-    };
+    let source =
+        if packet.v6 { config.header.source_v6 } else { Address::v4(config.header.source_v4) };
     let hop = hop(context, number, endpoint, &source, flows::hop_time(ticks))?;
     let sent = if service.forwarding == forwarding::L2 {
         to_neighbour(context, packet, hop)
@@ -63,7 +64,7 @@ pub fn forward(
         counters[counter::PACKETS_IN] += 1;
         counters[counter::BYTES_IN] += u64::from(packet.length);
     }
-    send::leave(context, hop.ifindex)
+    send::leave(context, stats, hop.ifindex)
 }
 
 /// Returns the number of the flow's endpoint.
@@ -79,49 +80,49 @@ fn choose(
     let tag = flows::tag(flow);
     // SAFETY: the map's; other CPUs replace places as a whole.
     let seen = unsafe { &*bucket };
-    let begins = packet.tuple.protocol == TCP && opens(packet.tcp_flags);
-    if let Some((place, known)) = flows::find(seen, tag, now)
+    let tcp = packet.tuple.protocol == TCP;
+    let begins = tcp && opens(packet.tcp_flags);
+    let found = flows::find(seen, tag, now);
+    if let Some((place, known)) = found
         && !begins
     {
         if known.seen() == now {
             return Ok(known.endpoint());
         }
         // Once in a while, since it costs a lookup: UDP leaves an endpoint that left the service.
-        if packet.tuple.protocol == TCP || stays(config, service, known.endpoint()) {
+        if tcp || stays(config, service, known.endpoint()) {
             put(bucket, place, Flow::new(tag, known.endpoint(), now));
             return Ok(known.endpoint());
         }
-        maps::count(stat::FLOWS_MOVED, 1);
+        maps::count(stat::FLOWS_MOVED);
     }
     if service.draining != 0 {
         return Err(Reason::Draining);
     }
     let (pool, before) =
         if packet.v6 { (&service.v6, &service.v4) } else { (&service.v4, &service.v6) };
-    let current = config.choose(pool, flow)?.number;
-    let number = match (packet.tuple.protocol == TCP, begins) {
-        (true, true) => {
-            count_begun(service);
-            if leads_on(config, before, flow, current) {
-                return Ok(current);
-            }
-            current
+    let current = config.choose(pool, flow)?;
+    if begins || !tcp {
+        count_begun(service);
+    }
+    let number = if begins {
+        // Where the segments after it go without a new entry.
+        let follows = match found {
+            Some((_, ended)) => ended.endpoint(),
+            None => config.choose(before, flow).unwrap_or(current),
+        };
+        if follows == current {
+            return Ok(current);
         }
+        current
+    } else if tcp {
         // The flow may have begun before the change.
-        (true, false) => config.choose(before, flow).map_or(current, |backend| backend.number),
-        (false, _) => {
-            count_begun(service);
-            current
-        }
+        config.choose(before, flow).unwrap_or(current)
+    } else {
+        current
     };
     put(bucket, flows::place_for(seen, tag, now), Flow::new(tag, number, now));
     Ok(number)
-}
-
-/// Tells whether segments without an entry go to the same endpoint as the SYN.
-#[inline(always)]
-fn leads_on(config: &Config, before: &Pool, flow: u64, current: u16) -> bool {
-    config.choose(before, flow).map_or(true, |backend| backend.number == current)
 }
 
 /// Tells whether a flow's endpoint still belongs to the service.

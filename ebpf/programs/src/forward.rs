@@ -76,7 +76,7 @@ fn goes_on(
     if connection.generation != generation && service.draining == 0 {
         let (address, port) = (connection.destination, connection.destination_port_be);
         if !config.has_backend(service.slot, address, port, UDP) {
-            maps::count(stat::FLOWS_MOVED, 1);
+            maps::count(stat::FLOWS_MOVED);
             return false;
         }
         connection.generation = generation;
@@ -102,7 +102,7 @@ fn begin(
     } else {
         (&service.v4, Address::v4(header.source_v4))
     };
-    let backend = config.choose(pool, flow)?;
+    let backend = config.backend(pool, config.choose(pool, flow)?)?;
     if source.same(&Address::default()) || source.same(&Address::v4(0)) {
         return Err(Reason::NoSource);
     }
@@ -112,7 +112,8 @@ fn begin(
         source_port_be: backend.port_be,
         destination_port_be: 0,
         protocol: packet.tuple.protocol,
-        padding: [0; 3],
+        padding: 0,
+        padding_end: 0,
     };
 
     *forward = translation(&packet.tuple, &reversed(&key));
@@ -169,7 +170,7 @@ fn claim_port(
             Ok(()) => return Ok(()),
             Err(connection::EXISTS) => {
                 if connection::evict_ended(key, now) && connection::insert(key, reply).is_ok() {
-                    maps::count(stat::PORTS_REUSED, 1);
+                    maps::count(stat::PORTS_REUSED);
                     return Ok(());
                 }
             }

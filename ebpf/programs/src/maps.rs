@@ -1,38 +1,38 @@
 //! The maps, and the counters in them.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, LruHashMap, PerCpuArray},
+    btf_maps::{Array, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use ebpf_common::layout::{
-    CONFIG_INNER_FLAGS, CONFIG_TEMPLATE_RECORDS, CONNECTIONS_MAX, COUNTER_WORDS, Connection,
-    ENDPOINTS_FLAGS, ENDPOINTS_MAX, Endpoint, EndpointHop, FLOW_BUCKETS, FlowBucket, Record,
-    SERVICES_MAX, STATS_WORDS, Tuple,
+    CONFIG_RECORDS, CONNECTIONS_MAX, COUNTER_WORDS, Connection, ENDPOINTS_MAX, Endpoint,
+    EndpointHop, FLOW_BUCKETS, FlowBucket, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Tuple,
 };
 
-/// A configuration.
-pub type Records = Array<Record, CONFIG_TEMPLATE_RECORDS, CONFIG_INNER_FLAGS>;
+#[btf_map(name = "mp_config_v3")]
+static CONFIG: Array<Record, CONFIG_RECORDS, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_config_v2")]
-static CONFIG: ArrayOfMaps<Records, 1> = ArrayOfMaps::new();
-
-#[btf_map(name = "mp_conns_v2")]
+#[btf_map(name = "mp_conns_v3")]
 pub static CONNECTIONS: LruHashMap<Tuple, Connection, CONNECTIONS_MAX> = LruHashMap::new();
 
-#[btf_map(name = "mp_counters_v2")]
+#[btf_map(name = "mp_counters_v3")]
 static COUNTERS: PerCpuArray<[u64; COUNTER_WORDS], SERVICES_MAX> = PerCpuArray::new();
 
-#[btf_map(name = "mp_flows_v2")]
+#[btf_map(name = "mp_flows_v3")]
 static FLOWS: Array<FlowBucket, { FLOW_BUCKETS as usize }> = Array::new();
 
-#[btf_map(name = "mp_ends_v2")]
-static ENDPOINTS: Array<Endpoint, ENDPOINTS_MAX, ENDPOINTS_FLAGS> = Array::new();
+#[btf_map(name = "mp_ends_v3")]
+static ENDPOINTS: Array<Endpoint, ENDPOINTS_MAX, MMAPABLE> = Array::new();
 
 #[btf_map(name = "mp_hops")]
 static HOPS: PerCpuArray<EndpointHop, ENDPOINTS_MAX> = PerCpuArray::new();
 
-#[btf_map(name = "mp_stats_v2")]
+#[btf_map(name = "mp_stats_v3")]
 static STATS: PerCpuArray<[u64; STATS_WORDS], 1> = PerCpuArray::new();
+
+/// Buckets of the table of flows less one; user space sets it when it loads the program.
+#[unsafe(no_mangle)]
+static FLOW_MASK: u32 = FLOW_BUCKETS - 1;
 
 /// Values in the making that would crowd the 512-byte stack. A CPU handles one frame at a time.
 #[repr(C)]
@@ -44,10 +44,10 @@ pub struct Scratch {
 #[btf_map(name = "mp_scratch")]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-/// Returns the configuration in force.
+/// Returns a record of the configurations.
 #[inline(always)]
-pub fn records() -> Option<&'static Records> {
-    CONFIG.get(0)
+pub fn record(index: u32) -> Option<*const Record> {
+    CONFIG.get_ptr(index)
 }
 
 /// Returns this CPU's scratch space.
@@ -61,7 +61,9 @@ pub fn scratch() -> Option<&'static mut Scratch> {
 /// Returns the bucket that flows of a hash are in.
 #[inline(always)]
 pub fn flows(hash: u64) -> Option<*mut FlowBucket> {
-    FLOWS.get_ptr_mut(hash as u32 & (FLOW_BUCKETS - 1))
+    // SAFETY: a static. It is read as a value that is not known when this is compiled.
+    let mask = unsafe { (&raw const FLOW_MASK).read_volatile() };
+    FLOWS.get_ptr_mut(hash as u32 & mask)
 }
 
 /// Returns an endpoint by its number.
@@ -78,25 +80,41 @@ pub fn hop(number: u16) -> Option<&'static mut EndpointHop> {
     HOPS.get_ptr_mut(u32::from(number)).map(|pointer| unsafe { &mut *pointer })
 }
 
-/// Adds to a word of the statistics.
+/// This CPU's statistics.
+#[derive(Clone, Copy)]
+pub struct Stats(*mut u64);
+
+/// Returns this CPU's statistics.
 #[inline(always)]
-pub fn count(word: usize, by: u64) {
-    if word < STATS_WORDS
-        && let Some(stats) = STATS.get_ptr_mut(0)
-    {
-        // SAFETY: the entry belongs to this CPU, and `word` is within it.
-        unsafe { *stats.cast::<u64>().add(word) += by };
+pub fn stats() -> Option<Stats> {
+    STATS.get_ptr_mut(0).map(|pointer| Stats(pointer.cast()))
+}
+
+impl Stats {
+    /// Adds one to a word.
+    #[inline(always)]
+    pub fn count(self, word: usize) {
+        if word < STATS_WORDS {
+            // SAFETY: the entry belongs to this CPU, and `word` is within it.
+            unsafe { *self.0.add(word) += 1 };
+        }
+    }
+
+    /// Sets a word.
+    #[inline(always)]
+    pub fn set(self, word: usize, value: u64) {
+        if word < STATS_WORDS {
+            // SAFETY: the entry belongs to this CPU, and `word` is within it.
+            unsafe { *self.0.add(word) = value };
+        }
     }
 }
 
-/// Sets a word of the statistics.
+/// Adds one to a word of the statistics, off the paths that have them at hand.
 #[inline(always)]
-pub fn set(word: usize, value: u64) {
-    if word < STATS_WORDS
-        && let Some(stats) = STATS.get_ptr_mut(0)
-    {
-        // SAFETY: the entry belongs to this CPU, and `word` is within it.
-        unsafe { *stats.cast::<u64>().add(word) = value };
+pub fn count(word: usize) {
+    if let Some(stats) = stats() {
+        stats.count(word);
     }
 }
 

@@ -8,14 +8,19 @@ use ebpf_common::{
     verdict::Reason,
 };
 
-use crate::maps;
+use crate::maps::{self, Stats};
 
 /// Rewrites the packet for its connection and sends it to the next hop.
 ///
 /// # Errors
 /// Returns why it cannot.
 #[inline(always)]
-pub fn send(context: &XdpContext, packet: &Packet, connection: &Connection) -> Result<u32, Reason> {
+pub fn send(
+    context: &XdpContext,
+    stats: Stats,
+    packet: &Packet,
+    connection: &Connection,
+) -> Result<u32, Reason> {
     let hop = &connection.hop;
     if hop.mtu != 0 && packet.length > hop.mtu {
         return Err(Reason::TooBig);
@@ -31,17 +36,17 @@ pub fn send(context: &XdpContext, packet: &Packet, connection: &Connection) -> R
         counters[packets] += 1;
         counters[bytes] += u64::from(packet.length);
     }
-    leave(context, hop.ifindex)
+    leave(context, stats, hop.ifindex)
 }
 
 /// Sends the frame out of an interface.
 #[inline(always)]
-pub fn leave(context: &XdpContext, ifindex: u32) -> Result<u32, Reason> {
+pub fn leave(context: &XdpContext, stats: Stats, ifindex: u32) -> Result<u32, Reason> {
     if ifindex == context.ingress_ifindex() as u32 {
-        maps::count(stat::TRANSMITTED, 1);
+        stats.count(stat::TRANSMITTED);
         Ok(xdp_action::XDP_TX)
     } else {
-        maps::count(stat::REDIRECTED, 1);
+        stats.count(stat::REDIRECTED);
         // SAFETY: the helper has no precondition.
         Ok(unsafe { bpf_redirect(ifindex, 0) } as u32)
     }

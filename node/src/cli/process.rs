@@ -57,7 +57,8 @@ fn control(
 /// Runs a data plane. What is not given is taken from the settings that the control process kept
 /// beside it, so that a data plane can be started with no control process alive.
 pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
-    let DataplaneArgs { data_dir, run_dir, push, envoy, xdp, listen_address, log } = arguments;
+    let DataplaneArgs { data_dir, run_dir, push, envoy, xdp, xdp_flows, listen_address, log } =
+        arguments;
     let metrics = telemetry("dataplane", &log)?;
     let kept = match data_dir.parent().map(Settings::load) {
         Some(Ok(kept)) => kept,
@@ -73,6 +74,9 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
         dataplane::Config::new(push.into_iter().collect(), identity_dir, data_dir, run_dir);
     config.envoy = envoy.or(kept.as_ref().and_then(|kept| kept.envoy.clone()));
     config.listen_address = listen_address.or(kept.as_ref().and_then(|kept| kept.listen_address));
+    if let Some(flows) = xdp_flows.or(kept.as_ref().and_then(|kept| kept.xdp_flows)) {
+        config.flows = flows;
+    }
     config.interfaces = match kept {
         Some(kept) if xdp.is_empty() => kept.xdp,
         _ => xdp,

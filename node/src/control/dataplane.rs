@@ -100,6 +100,9 @@ fn arguments(settings: &Settings, addresses: &NodeAddresses) -> Vec<OsString> {
     for interface in &settings.xdp {
         flag("--xdp", interface.into());
     }
+    if let Some(flows) = settings.xdp_flows {
+        flag("--xdp-flows", flows.to_string().into());
+    }
     if let Some(address) = settings.listen_address {
         flag("--listen-address", address.to_string().into());
     }

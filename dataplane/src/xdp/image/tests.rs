@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ebpf_common::{
     hash,
-    layout::{EntryKey, MAGLEV_PER_RECORD, Record, TCP},
+    layout::{EntryKey, MAGLEV_PER_RECORD, PORTS_START, Record, TCP},
 };
 use model::{Kind, ObjectKey, listener::Forwarding};
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::xdp::{
     maglev,
-    record::{read_slots, to_backend, to_entry, to_maglev},
+    record::{read_slots, to_backend, to_entry, to_maglev, to_ports},
     slots::Slot,
 };
 
@@ -108,6 +108,15 @@ fn check(records: &[Record], model: &Model, last: u8) {
         entries += 1;
     }
     let header = to_header(&records[0]);
+    let any_address = model.keys().filter(|frontend| frontend.address.is_none()).count();
+    assert_eq!(header.any_address as usize, any_address);
+    let mut ports = [0u64; 1 << 10];
+    for port in model.keys().map(|frontend| frontend.port).chain(SNAT_PORT_FIRST..=SNAT_PORT_LAST) {
+        ports[usize::from(port) / 64] |= 1 << (port % 64);
+    }
+    let part =
+        |number: usize| to_ports(&records[PORTS_START as usize + number / 8]).ports[number % 8];
+    assert!((0..ports.len()).all(|number| part(number) == ports[number]));
     let start = header.table_start as usize;
     let found = records[start..=start + header.table_mask as usize]
         .iter()
@@ -230,11 +239,13 @@ fn entry(image: &mut Image) -> Entry {
     find(image.sheet().records(), service_key(&frontend(1))).expect("the service")
 }
 
-/// The numbers of a pool's backends.
-fn numbers(image: &mut Image, pool: Pool, count: usize) -> Vec<u16> {
-    let start = pool.backends_start as usize;
-    let records = &image.sheet().records()[start..start + count];
-    records.iter().map(|record| to_backend(record).number).collect()
+/// The numbers of the endpoints that a pool leads to.
+fn numbers(image: &mut Image, pool: Pool) -> Vec<u16> {
+    let length = pool.maglev_size.div_ceil(MAGLEV_PER_RECORD) as usize;
+    let records = &image.sheet().records()[pool.maglev_start as usize..][..length];
+    let all = records.iter().flat_map(|record| to_maglev(record).backends);
+    let distinct: BTreeSet<u16> = all.take(pool.maglev_size as usize).collect();
+    distinct.into_iter().collect()
 }
 
 #[test]
@@ -247,12 +258,12 @@ fn a_service_that_is_not_nat_keeps_what_it_had_before_for_a_while() {
     let first = entry(&mut image);
     assert_eq!(first.forwarding, forwarding::IPIP);
     assert_eq!(first.v6, Pool::default(), "nothing was before");
-    assert_eq!(numbers(&mut image, first.v4, 3), [1, 2, 3]);
+    assert_eq!(numbers(&mut image, first.v4), [1, 2, 3]);
 
     image.put(frontend(1), 0, direct(backends(1, 3, false)), now);
     let second = entry(&mut image);
     assert_eq!(second.v6, first.v4);
-    assert_eq!(numbers(&mut image, second.v4, 3), [2, 3, 4], "an endpoint keeps its number");
+    assert_eq!(numbers(&mut image, second.v4), [2, 3, 4], "an endpoint keeps its number");
 
     let later = now + DRAIN / 2;
     image.put(frontend(1), 0, direct(backends(1, 3, false)), later);

@@ -14,7 +14,7 @@ use aya_ebpf::{
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
-use ebpf_common::drive::{RESTORED_V4, RESTORED_V6, STRIDE, State, source};
+use ebpf_common::drive::{BEFORE_WORDS, RESTORED_V4, RESTORED_V6, STRIDE, State, source};
 
 #[btf_map(name = "drive_state")]
 static STATE: Array<State, 1> = Array::new();
@@ -47,8 +47,10 @@ fn prepare(context: &XdpContext) -> Option<()> {
     // The difference of two pointers is a number only as a whole: 32-bit arithmetic is refused.
     let length = core::hint::black_box(context.data_end() - context.data());
     let grown = length as i32 - state.length as i32;
+    // Also where there is nothing to restore, so that the floor has the helper's cost too and what
+    // encapsulates pays for its own call only.
     // SAFETY: the context is the kernel's.
-    if grown != 0 && unsafe { bpf_xdp_adjust_head(context.ctx, grown) } != 0 {
+    if unsafe { bpf_xdp_adjust_head(context.ctx, grown) } != 0 {
         return None;
     }
     state.counter = state.counter.wrapping_add(1);
@@ -70,14 +72,16 @@ fn restore<const LENGTH: usize, const ADDRESS: usize, const PORT: usize>(
     if start + LENGTH > context.data_end() {
         return None;
     }
-    let mut word = 0;
-    while word < LENGTH / 8 {
-        // SAFETY: the comparison above; the state has as many words.
-        unsafe {
-            let value = *state.headers.as_ptr().add(word);
-            ((start + word * 8) as *mut u64).write_volatile(value);
+    // SAFETY: the comparison above; the state has as many words.
+    unsafe {
+        (start as *mut u32).write_volatile(state.first);
+        ((start + 4) as *mut u16).write_volatile(state.second);
+        let mut word = 0;
+        while word < (LENGTH - BEFORE_WORDS) / 8 {
+            let value = *state.words.as_ptr().add(word);
+            ((start + BEFORE_WORDS + word * 8) as *mut u64).write_volatile(value);
+            word += 1;
         }
-        word += 1;
     }
     let (address, port) = source(flow);
     // SAFETY: the comparison above.

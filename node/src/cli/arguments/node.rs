@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use crate::settings::Flags;
+use crate::settings::{Flags, xdp_flows};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -97,6 +97,9 @@ pub struct DataplaneArgs {
     /// Interfaces that carry L4 traffic by XDP
     #[arg(long, value_name = "INTERFACE")]
     pub xdp: Vec<String>,
+    /// Flows of direct server return that are kept track of, 8 bytes each [default: 1048576]
+    #[arg(long, value_name = "FLOWS", value_parser = xdp_flows())]
+    pub xdp_flows: Option<u32>,
     /// The address that listeners on `*` take
     #[arg(long, value_name = "IP")]
     pub listen_address: Option<IpAddr>,
