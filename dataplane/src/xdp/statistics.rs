@@ -76,6 +76,9 @@ pub fn publish(statistics: &Statistics) {
     }
     counter!("marchproxy_xdp_ports_reused_total").absolute(statistics.words[stat::PORTS_REUSED]);
     counter!("marchproxy_xdp_udp_flows_moved_total").absolute(statistics.words[stat::FLOWS_MOVED]);
+    counter!("marchproxy_xdp_icmp_errors_forwarded_total")
+        .absolute(statistics.words[stat::ERRORS_FORWARDED]);
+    counter!("marchproxy_xdp_too_big_told_total").absolute(statistics.words[stat::TOO_BIG_TOLD]);
     for listener in &statistics.listeners {
         let name = || listener.listener.clone();
         for (direction, packets, bytes) in [
@@ -133,6 +136,16 @@ fn describe() {
             "marchproxy_xdp_udp_flows_moved_total",
             Unit::Count,
             "UDP flows moved because their endpoint left the service"
+        );
+        describe_counter!(
+            "marchproxy_xdp_icmp_errors_forwarded_total",
+            packets,
+            "ICMP errors forwarded to the endpoint of the flow that they are about"
+        );
+        describe_counter!(
+            "marchproxy_xdp_too_big_told_total",
+            packets,
+            "Packets too big for the way of which XDP told the sender by ICMP"
         );
         describe_counter!(
             "marchproxy_xdp_listener_packets_total",

@@ -9,7 +9,7 @@
 use std::{collections::BTreeSet, net::SocketAddr};
 
 use dataplane::xdp::{Engine, PinFolder, Settings, detach, program::Mode};
-use ebpf_common::verdict::Reason;
+use ebpf_common::{layout::stat, verdict::Reason};
 use model::listener::{Forwarding, Protocol};
 
 use crate::support::{
@@ -137,6 +137,8 @@ fn root_real_tcp_and_udp_go_through_every_mode_and_come_back_directly() {
                     .map(|_| {
                         let mut flow = TcpFlow::open(at(echo::TCP_PORT));
                         flow.exchange();
+                        // Segments as large as the client's link: ICMP tells what tunnels take.
+                        flow.bulk(100_000);
                         flow.backend()
                     })
                     .collect();
@@ -159,6 +161,8 @@ fn root_real_tcp_and_udp_go_through_every_mode_and_come_back_directly() {
         for reason in [Reason::NoRoute, Reason::NotOnLink, Reason::TooBig, Reason::NoHeadroom] {
             assert_eq!(after.count(reason), 0, "{forwarding:?} {reason:?}");
         }
+        let told = after.words[stat::TOO_BIG_TOLD] - before.words[stat::TOO_BIG_TOLD];
+        assert_eq!(told > 0, forwarding != Forwarding::L2, "{forwarding:?}: {told}");
         for backend in &network.backends {
             let snmp =
                 echo::spawn(backend, || std::fs::read_to_string("/proc/thread-self/net/snmp"));

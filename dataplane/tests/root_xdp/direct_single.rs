@@ -260,10 +260,6 @@ fn root_a_restart_takes_over_direct_flows() {
 fn root_what_cannot_be_forwarded_directly_is_dropped_with_its_reason() {
     for forwarding in MODES {
         let mut bench = Bench::new(&services(forwarding, &[21]));
-        let mut big = flow(UDP, false, 40_000);
-        big.payload = vec![7; if forwarding == Forwarding::L2 { 1_600 } else { 1_472 }];
-        assert_eq!(bench.run(&big.bytes()).0, DROP);
-        assert_eq!(bench.engine.statistics().unwrap().count(Reason::TooBig), 1);
         bench.apply(2, &services(forwarding, &[29]));
         assert_eq!(bench.run(&flow(TCP, false, 1).bytes()).0, DROP);
         assert_eq!(bench.engine.statistics().unwrap().count(Reason::NoNeighbour), 1);

@@ -7,6 +7,7 @@
 mod actor;
 mod direct_network;
 mod direct_single;
+mod icmp;
 mod nat_network;
 mod nat_single;
 mod support;

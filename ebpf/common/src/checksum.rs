@@ -15,6 +15,13 @@ impl Difference {
         Self(0)
     }
 
+    /// Takes a sum of words that were not there before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(sum: u64) -> Self {
+        Self(sum)
+    }
+
     /// Adds the replacement of one word.
     #[inline(always)]
     #[must_use]

@@ -18,7 +18,7 @@ pub enum Action {
 pub enum Reason {
     /// Neither IPv4 nor IPv6; VLAN tags count as that.
     NotIp = 0,
-    /// Neither TCP nor UDP, such as ICMP.
+    /// Neither TCP nor UDP, nor an ICMP error about a flow of direct server return.
     NotTransport = 1,
     /// A fragment of a datagram: only the kernel reassembles.
     Fragment = 2,
@@ -46,7 +46,7 @@ pub enum Reason {
     NoNeighbour = 13,
     /// Forwarding on the loopback interface is off, so that routes cannot be looked up.
     ForwardingOff = 14,
-    /// Larger than the route takes.
+    /// Larger than the route takes, and its sender was not told: too many were.
     TooBig = 15,
     /// Every source port tried towards the backend is in use.
     PortsExhausted = 16,
@@ -144,7 +144,7 @@ impl Reason {
     }
 }
 
-const _: () = assert!(Reason::ALL.len() <= crate::layout::stat::FLOWS_MOVED);
+const _: () = assert!(Reason::ALL.len() <= crate::layout::stat::TOO_BIG_TOLD);
 
 #[cfg(test)]
 mod tests {

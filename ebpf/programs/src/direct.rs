@@ -24,7 +24,7 @@ use ebpf_common::{
 use crate::{
     config::Config,
     maps::{self, Stats},
-    next_hop, send,
+    next_hop, send, too_big,
 };
 
 /// Forwards a packet for a service that is not NAT.
@@ -32,7 +32,7 @@ use crate::{
 /// # Errors
 /// Returns why the packet cannot go on.
 #[inline(always)]
-pub fn forward(
+pub fn forward<const V6: bool>(
     context: &XdpContext,
     stats: Stats,
     packet: &Packet,
@@ -44,27 +44,121 @@ pub fn forward(
     let flow = hash::flow(&packet.tuple);
     let bucket = maps::flows(flow).ok_or(Reason::TableRefused)?;
     let number = choose(packet, config, service, bucket, flow, flows::seen_time(ticks))?;
-    let endpoint = maps::endpoint(number).ok_or(Reason::BrokenConfiguration)?;
-    let source =
-        if packet.v6 { config.header.source_v6 } else { Address::v4(config.header.source_v4) };
-    let hop = hop(context, number, endpoint, &source, flows::hop_time(ticks))?;
-    let sent = if service.forwarding == forwarding::L2 {
-        to_neighbour(context, packet, hop)
-    } else {
-        let ends = Ends { source: &source, destination: &endpoint.address };
-        match (packet.v6, service.forwarding == forwarding::GUE) {
-            (false, false) => through_tunnel::<false, false>(context, packet, ends, hop, flow),
-            (false, true) => through_tunnel::<false, true>(context, packet, ends, hop, flow),
-            (true, false) => through_tunnel::<true, false>(context, packet, ends, hop, flow),
-            (true, true) => through_tunnel::<true, true>(context, packet, ends, hop, flow),
-        }
-    };
-    sent?;
-    if let Some(counters) = maps::counters(service.slot) {
-        counters[counter::PACKETS_IN] += 1;
-        counters[counter::BYTES_IN] += u64::from(packet.length);
+    let way = Way::find(context, config, service, number, packet.v6, ticks)?;
+    if let Some(mtu) = way.exceeded_by(packet) {
+        return too_big::tell::<V6>(context, stats, mtu);
     }
-    send::leave(context, stats, hop.ifindex)
+    way.send(context, stats, packet, flow)
+}
+
+/// Forwards an ICMP error about a flow to the flow's endpoint.
+///
+/// # Errors
+/// Returns why it cannot go on.
+#[inline(always)]
+pub fn forward_error(
+    context: &XdpContext,
+    stats: Stats,
+    packet: &Packet,
+    config: &Config,
+    service: &Entry,
+) -> Result<u32, Reason> {
+    // SAFETY: the helper has no precondition.
+    let ticks = unsafe { bpf_jiffies64() };
+    let flow = hash::flow(&packet.tuple);
+    let bucket = maps::flows(flow).ok_or(Reason::TableRefused)?;
+    // SAFETY: the map's; other CPUs replace places as a whole.
+    let found = flows::find(unsafe { &*bucket }, flows::tag(flow), flows::seen_time(ticks));
+    let number = match found {
+        Some((_, known)) => known.endpoint(),
+        None => follows(config, service, packet.v6, flow)?,
+    };
+    let way = Way::find(context, config, service, number, packet.v6, ticks)?;
+    if way.exceeded_by(packet).is_some() {
+        // Nobody is told of an error in an error's way (RFC 1122 section 3.2.2).
+        return Err(Reason::TooBig);
+    }
+    way.send(context, stats, packet, flow)
+}
+
+/// Returns where segments of a flow without an entry go.
+#[inline(always)]
+fn follows(config: &Config, service: &Entry, v6: bool, flow: u64) -> Result<u16, Reason> {
+    let (pool, before) = pools(service, v6);
+    config.choose(before, flow).or_else(|_| config.choose(pool, flow))
+}
+
+/// Returns the service's endpoints, and those that it had before its last change.
+#[inline(always)]
+fn pools(service: &Entry, v6: bool) -> (&Pool, &Pool) {
+    if v6 { (&service.v6, &service.v4) } else { (&service.v4, &service.v6) }
+}
+
+/// How a packet gets to its endpoint.
+struct Way<'a> {
+    service: &'a Entry,
+    endpoint: &'a Endpoint,
+    source: Address,
+    hop: &'a Hop,
+}
+
+impl<'a> Way<'a> {
+    #[inline(always)]
+    fn find(
+        context: &XdpContext,
+        config: &Config,
+        service: &'a Entry,
+        number: u16,
+        v6: bool,
+        ticks: u64,
+    ) -> Result<Self, Reason> {
+        let endpoint = maps::endpoint(number).ok_or(Reason::BrokenConfiguration)?;
+        let source =
+            if v6 { config.header.source_v6 } else { Address::v4(config.header.source_v4) };
+        let hop = hop(context, number, endpoint, &source, flows::hop_time(ticks))?;
+        Ok(Self { service, endpoint, source, hop })
+    }
+
+    /// Returns the largest packet that the way takes, when this one is larger.
+    #[inline(always)]
+    fn exceeded_by(&self, packet: &Packet) -> Option<u16> {
+        let overhead = match self.service.forwarding {
+            forwarding::L2 => 0,
+            forwarding::GUE => tunnel::overhead(packet.v6, true),
+            _ => tunnel::overhead(packet.v6, false),
+        } as u16;
+        let exceeded = self.hop.mtu != 0
+            && u32::from(packet.length) + u32::from(overhead) > u32::from(self.hop.mtu);
+        exceeded.then(|| self.hop.mtu.saturating_sub(overhead))
+    }
+
+    #[inline(always)]
+    fn send(
+        &self,
+        context: &XdpContext,
+        stats: Stats,
+        packet: &Packet,
+        flow: u64,
+    ) -> Result<u32, Reason> {
+        let (service, hop) = (self.service, self.hop);
+        let sent = if service.forwarding == forwarding::L2 {
+            to_neighbour(context, hop)
+        } else {
+            let ends = Ends { source: &self.source, destination: &self.endpoint.address };
+            match (packet.v6, service.forwarding == forwarding::GUE) {
+                (false, false) => through_tunnel::<false, false>(context, packet, ends, hop, flow),
+                (false, true) => through_tunnel::<false, true>(context, packet, ends, hop, flow),
+                (true, false) => through_tunnel::<true, false>(context, packet, ends, hop, flow),
+                (true, true) => through_tunnel::<true, true>(context, packet, ends, hop, flow),
+            }
+        };
+        sent?;
+        if let Some(counters) = maps::counters(service.slot) {
+            counters[counter::PACKETS_IN] += 1;
+            counters[counter::BYTES_IN] += u64::from(packet.length);
+        }
+        send::leave(context, stats, hop.ifindex)
+    }
 }
 
 /// Returns the number of the flow's endpoint.
@@ -99,8 +193,7 @@ fn choose(
     if service.draining != 0 {
         return Err(Reason::Draining);
     }
-    let (pool, before) =
-        if packet.v6 { (&service.v6, &service.v4) } else { (&service.v4, &service.v6) };
+    let (pool, before) = pools(service, packet.v6);
     let current = config.choose(pool, flow)?;
     if begins || !tcp {
         count_begun(service);
@@ -181,12 +274,9 @@ fn hop(
 
 /// Gives the frame the endpoint's Ethernet address.
 #[inline(always)]
-fn to_neighbour(context: &XdpContext, packet: &Packet, hop: &Hop) -> Result<(), Reason> {
+fn to_neighbour(context: &XdpContext, hop: &Hop) -> Result<(), Reason> {
     if hop.gateway != 0 {
         return Err(Reason::NotOnLink);
-    }
-    if hop.mtu != 0 && packet.length > hop.mtu {
-        return Err(Reason::TooBig);
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe { tunnel::write_ethernet(context.data(), context.data_end(), hop, None) }
@@ -202,9 +292,6 @@ fn through_tunnel<const V6: bool, const GUE: bool>(
     flow: u64,
 ) -> Result<(), Reason> {
     let overhead = const { tunnel::overhead(V6, GUE) };
-    if hop.mtu != 0 && u32::from(packet.length) + overhead as u32 > u32::from(hop.mtu) {
-        return Err(Reason::TooBig);
-    }
     if ends.source.same(&Address::default()) || ends.source.same(&Address::v4(0)) {
         return Err(Reason::NoSource);
     }

@@ -5,6 +5,7 @@
 //!        ├─ destination port in the SNAT range and connection known ─▶ reply    ─┐
 //!        ├─ service (address, port, protocol), or any local address ─┬▶ forward  ─┼▶ TX / redirect
 //!        │                                                           └▶ direct   ─┤
+//!        ├─ ICMP error about a flow of direct server return ─▶ errors ────────────┤
 //!        └─ anything else ─▶ the kernel                                           │
 //!                           Reason ◀──────────────────────────────────────────────┘
 //! ```
@@ -18,11 +19,13 @@
 mod config;
 mod connection;
 mod direct;
+mod errors;
 mod forward;
 mod maps;
 mod next_hop;
 mod reply;
 mod send;
+mod too_big;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use ebpf_common::{
@@ -60,14 +63,26 @@ fn steer(context: &XdpContext, stats: Stats) -> Result<u32, Reason> {
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe {
         match family(start, end)? {
-            Family::V4 => balance(context, stats, &parse(start, end, Family::V4)?),
-            Family::V6 => balance(context, stats, &parse(start, end, Family::V6)?),
+            Family::V4 => match parse(start, end, Family::V4) {
+                Ok(packet) => balance::<false>(context, stats, &packet),
+                Err(Reason::NotTransport) => errors::forward(context, stats, Family::V4),
+                Err(reason) => Err(reason),
+            },
+            Family::V6 => match parse(start, end, Family::V6) {
+                Ok(packet) => balance::<true>(context, stats, &packet),
+                Err(Reason::NotTransport) => errors::forward(context, stats, Family::V6),
+                Err(reason) => Err(reason),
+            },
         }
     }
 }
 
 #[inline(always)]
-fn balance(context: &XdpContext, stats: Stats, packet: &Packet) -> Result<u32, Reason> {
+fn balance<const V6: bool>(
+    context: &XdpContext,
+    stats: Stats,
+    packet: &Packet,
+) -> Result<u32, Reason> {
     let generation = Generation::current()?;
     let port = u16::from_be(packet.tuple.destination_port_be);
     if !generation.knows_port(port) {
@@ -80,12 +95,12 @@ fn balance(context: &XdpContext, stats: Stats, packet: &Packet) -> Result<u32, R
         None => {
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
             if service.forwarding != forwarding::NAT {
-                return direct::forward(context, stats, packet, &config, service);
+                return direct::forward::<V6>(context, stats, packet, &config, service);
             }
             forward::connection(context, packet, &config, service)?
         }
     };
-    send::send(context, stats, packet, connection)
+    send::send::<V6>(context, stats, packet, connection)
 }
 
 /// Finds the connection of a packet to a port that connections to backends leave from.

@@ -44,6 +44,26 @@ pub struct Scratch {
 #[btf_map(name = "mp_scratch")]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
+/// How many senders a CPU has told that their packets are too big.
+#[repr(C)]
+pub struct Told {
+    /// When the count began, in [`ebpf_common::flows::hop_time`].
+    pub since: u32,
+    /// Messages since then.
+    pub messages: u32,
+}
+
+#[btf_map(name = "mp_told")]
+static TOLD: PerCpuArray<Told, 1> = PerCpuArray::new();
+
+/// Returns how many senders this CPU has told.
+#[inline(always)]
+pub fn told() -> Option<&'static mut Told> {
+    // SAFETY: the entry belongs to this CPU, which handles one frame at a time, and is asked for
+    // once a frame.
+    TOLD.get_ptr_mut(0).map(|pointer| unsafe { &mut *pointer })
+}
+
 /// Returns a record of the configurations.
 #[inline(always)]
 pub fn record(index: u32) -> Option<*const Record> {

@@ -8,14 +8,17 @@ use ebpf_common::{
     verdict::Reason,
 };
 
-use crate::maps::{self, Stats};
+use crate::{
+    maps::{self, Stats},
+    too_big,
+};
 
 /// Rewrites the packet for its connection and sends it to the next hop.
 ///
 /// # Errors
 /// Returns why it cannot.
 #[inline(always)]
-pub fn send(
+pub fn send<const V6: bool>(
     context: &XdpContext,
     stats: Stats,
     packet: &Packet,
@@ -23,7 +26,7 @@ pub fn send(
 ) -> Result<u32, Reason> {
     let hop = &connection.hop;
     if hop.mtu != 0 && packet.length > hop.mtu {
-        return Err(Reason::TooBig);
+        return too_big::tell::<V6>(context, stats, hop.mtu);
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe { rewrite(context.data(), context.data_end(), packet, connection) }?;

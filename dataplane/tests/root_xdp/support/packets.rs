@@ -147,7 +147,7 @@ impl Frame {
     }
 }
 
-fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
+pub(crate) fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     for ip in [source, destination] {
         match ip {
@@ -161,7 +161,7 @@ fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> V
 }
 
 /// RFC 1071, by the definition: 16-bit big-endian words, carries added back, complemented.
-fn checksum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
     let bytes: Vec<u8> = parts.concat();
     let mut sum = 0u32;
     for pair in bytes.chunks(2) {
