@@ -140,7 +140,7 @@ fn describe() {
         describe_counter!(
             "marchproxy_xdp_icmp_errors_forwarded_total",
             packets,
-            "ICMP errors forwarded to the endpoint of the flow that they are about"
+            "ICMP errors forwarded to the endpoint or client of the flow that they are about"
         );
         describe_counter!(
             "marchproxy_xdp_too_big_told_total",

@@ -1,5 +1,7 @@
 //! ICMP errors: those that the program sends, and those that it forwards.
 
+use std::net::{IpAddr, SocketAddr};
+
 use ebpf_common::{layout::stat, verdict::Reason};
 use model::listener::{Forwarding, Protocol};
 
@@ -8,7 +10,7 @@ use crate::support::{
     icmp::Error,
     objects::{Balanced, addresses},
     outer,
-    packets::{ACK, Frame, TCP, UDP},
+    packets::{ACK, Frame, TCP, UDP, checksum},
 };
 
 const MODES: [Forwarding; 4] = [Forwarding::Nat, Forwarding::L2, Forwarding::Ipip, Forwarding::Gue];
@@ -109,19 +111,8 @@ fn root_not_every_packet_of_a_flood_of_too_big_ones_is_answered() {
 
 /// The error that a router on the way to the client sends about an answer of the service.
 fn about_answer_of(frame: &Frame, kind: u8) -> Error {
-    let v6 = frame.source.is_ipv6();
-    let answer = frame.answer(&[9; 900]).bytes();
-    let quoted = if v6 { 40 + 8 } else { 20 + 8 };
-    Error {
-        source: if v6 { "2001:db8:99::1" } else { "198.51.100.1" }.parse().unwrap(),
-        destination: frame.destination.ip(),
-        kind,
-        code: 0,
-        detail: 1_280,
-        quoted: answer[14..14 + quoted].to_vec(),
-        ethernet_destination: frame.ethernet_destination,
-        ethernet_source: frame.ethernet_source,
-    }
+    let router = if frame.source.is_ipv6() { "2001:db8:99::1" } else { "198.51.100.1" };
+    about(&frame.answer(&[9; 900]), router, kind)
 }
 
 #[test]
@@ -163,8 +154,75 @@ fn root_an_error_about_a_direct_flow_comes_to_the_endpoint_that_has_the_flow() {
     }
 }
 
+/// The error that a router sends to the sender of a frame.
+fn about(frame: &Frame, router: &str, kind: u8) -> Error {
+    let quoted = if frame.source.is_ipv6() { 40 + 8 } else { 20 + 8 };
+    Error {
+        source: router.parse().unwrap(),
+        destination: frame.source.ip(),
+        kind,
+        code: 0,
+        detail: 1_280,
+        quoted: frame.bytes()[14..14 + quoted].to_vec(),
+        ethernet_destination: [2, 0, 0, 0, 0, 1],
+        ethernet_source: [2, 0, 0, 0, 0, 0xcc],
+    }
+}
+
+/// What a quoted packet says of its flow: addresses and ports.
+fn quoted_ends(error: &Error) -> (SocketAddr, SocketAddr) {
+    let quoted = &error.quoted;
+    let (source, destination, ports): (IpAddr, IpAddr, _) = if error.source.is_ipv6() {
+        let address = |at: usize| <[u8; 16]>::try_from(&quoted[at..at + 16]).unwrap().into();
+        (address(8), address(24), &quoted[40..])
+    } else {
+        assert_eq!(checksum(&[&quoted[..20]]), 0, "checksum of the quoted header");
+        let address = |at: usize| <[u8; 4]>::try_from(&quoted[at..at + 4]).unwrap().into();
+        (address(12), address(16), &quoted[20..])
+    };
+    let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+    (SocketAddr::new(source, port(0)), SocketAddr::new(destination, port(2)))
+}
+
 #[test]
-fn root_what_is_no_error_about_a_direct_flow_is_left_to_the_kernel() {
+fn root_an_error_about_a_translated_connection_is_translated_to_whom_it_concerns() {
+    let mut bench = Bench::new(&services(Forwarding::Nat, &[21, 22]));
+    let mut expected = 0;
+    for (protocol, v6) in [(TCP, false), (UDP, false), (TCP, true), (UDP, true)] {
+        let router = if v6 { "2001:db8:99::1" } else { "198.51.100.1" };
+        let request = flow(protocol, v6, 40_000);
+        let sent = Frame::read(&bench.run(&request.bytes()).1);
+        let answer = sent.answer(&[9; 900]);
+        let (verdict, bytes) = bench.run(&answer.bytes());
+        assert_eq!(verdict, TX);
+        let back = Frame::read(&bytes);
+        let kinds: &[u8] = if v6 { &[1, 2, 3, 4] } else { &[3, 11, 12] };
+        for kind in kinds {
+            // On the way to the client, then on the way to the endpoint.
+            for (seen, real, towards) in [(&back, &answer, &sent), (&sent, &request, &back)] {
+                let error = about(seen, router, *kind);
+                let (verdict, bytes) = bench.run(&error.bytes());
+                assert_eq!(verdict, TX, "{seen:?} {kind}");
+                let translated = Error::read(&bytes);
+                assert_eq!(
+                    (translated.kind, translated.code, translated.detail),
+                    (error.kind, error.code, error.detail)
+                );
+                assert_eq!(translated.source, towards.source.ip());
+                assert_eq!(translated.destination, towards.destination.ip());
+                assert_eq!(quoted_ends(&translated), (real.source, real.destination));
+                assert_eq!(translated.ethernet_destination, towards.ethernet_destination);
+                assert_eq!(translated.ethernet_source, towards.ethernet_source);
+                expected += 1;
+            }
+        }
+    }
+    let statistics = bench.engine.statistics().unwrap();
+    assert_eq!(statistics.words[stat::ERRORS_FORWARDED], expected);
+}
+
+#[test]
+fn root_what_is_no_error_about_a_known_flow_is_left_to_the_kernel() {
     for forwarding in MODES {
         let mut bench = Bench::new(&services(forwarding, &[21]));
         for v6 in [false, true] {
@@ -199,7 +257,7 @@ fn root_what_is_no_error_about_a_direct_flow_is_left_to_the_kernel() {
                 }),
             ];
             if forwarding == Forwarding::Nat {
-                cases.push(("full NAT", good));
+                cases.push(("no such connection", good));
             }
             for (what, error) in cases {
                 let bytes = error.bytes();

@@ -1,12 +1,11 @@
 //! ICMP errors (RFC 792, RFC 4443): those about a flow, and the one that a packet is too big.
 //!
-//! An error quotes the packet that it is about. One that a client's network sends is about a packet
-//! from the service's address, so the flow that it belongs to is the quoted one reversed. Quoted
-//! packets with options or extension headers are left to the kernel, as such packets are.
+//! An error quotes the packet that it is about, and goes to that packet's sender, as the packets of
+//! the other direction do: the flow that it belongs to is the quoted one reversed. Quoted packets with options or extension headers are left to the kernel, as such packets are.
 
 use crate::{
-    checksum::Difference,
-    layout::{Address, TCP, Tuple, UDP},
+    checksum::{Difference, apply},
+    layout::{Address, Connection, TCP, Tuple, UDP},
     parse::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, IPV4, IPV6, Packet, read},
     rewrite::{write, write_all},
     verdict::Reason,
@@ -130,6 +129,83 @@ unsafe fn parse_v6(start: usize, end: usize) -> Result<Packet, Reason> {
         };
         about(packet, read(quoted + 6), quoted + IPV6, (address(quoted + 24), sender))
     }
+}
+
+/// Rewrites an ICMP error for the connection of the flow that it is about, as [`parse_error`] gives
+/// it: the error goes where the flow's packets go, and quotes what their receiver had sent.
+///
+/// A quoted transport checksum stays as it was: most errors quote too little to have it (RFC 5508
+/// section 3.2 lets it be).
+///
+/// # Errors
+/// Returns [`Reason::Malformed`] when the frame is not the one that `packet` was parsed from.
+///
+/// # Safety
+/// `start..end` must be writable memory.
+#[inline(always)]
+pub unsafe fn rewrite_error<const V6: bool>(
+    start: usize,
+    end: usize,
+    packet: &Packet,
+    connection: &Connection,
+) -> Result<(), Reason> {
+    let ip = start + ETHERNET;
+    let icmp = ip + if V6 { IPV6 } else { IPV4 };
+    let quoted = icmp + ICMP_HEADER;
+    let transport = quoted + if V6 { IPV6 } else { IPV4 };
+    if start + ETHERNET + const { headers(V6) + headers(V6) - ICMP_HEADER } + QUOTED_TRANSPORT > end
+    {
+        return Err(Reason::Malformed);
+    }
+    let (to, from) = (&connection.destination, &connection.source);
+    let (old_to, old_from) = (&packet.tuple.destination, &packet.tuple.source);
+    let ports = Difference::new()
+        .replace(packet.tuple.source_port_be as u32, connection.source_port_be as u32)
+        .replace(packet.tuple.destination_port_be as u32, connection.destination_port_be as u32);
+    // SAFETY: the comparison above.
+    unsafe {
+        let difference = if V6 {
+            let router = address(ip + 8);
+            write(ip + 7, packet.hop_limit - 1);
+            write_all(ip + 8, &from.words);
+            write_all(ip + 24, &to.words);
+            write_all(quoted + 8, &to.words);
+            write_all(quoted + 24, &from.words);
+            // The pseudo header, and the addresses that are quoted.
+            ports
+                .replace4(&router.words, &from.words)
+                .replace4(&old_to.words, &to.words)
+                .replace4(&old_to.words, &to.words)
+                .replace4(&old_from.words, &from.words)
+        } else {
+            let ends = Difference::new().replace(old_to.words[3], to.words[3]);
+            // The TTL shares a word with the protocol.
+            let hops = read::<u16>(ip + 8);
+            write(ip + 8, packet.hop_limit - 1);
+            let header = ends
+                .replace(read(ip + 12), from.words[3])
+                .replace(u32::from(hops), u32::from(read::<u16>(ip + 8)));
+            write(ip + 10, apply(read(ip + 10), header.fold()));
+            write(ip + 12, from.words[3]);
+            write(ip + 16, to.words[3]);
+            let ends = ends.replace(old_from.words[3], from.words[3]);
+            let old: u16 = read(quoted + 10);
+            let new = apply(old, ends.fold());
+            write(quoted + 10, new);
+            write(quoted + 12, to.words[3]);
+            write(quoted + 16, from.words[3]);
+            ports
+                .replace(old_to.words[3], to.words[3])
+                .replace(old_from.words[3], from.words[3])
+                .replace(u32::from(old), u32::from(new))
+        };
+        write(icmp + 2, apply(read(icmp + 2), difference.fold()));
+        write(transport, connection.destination_port_be);
+        write(transport + 2, connection.source_port_be);
+        write_all(start, &connection.hop.destination);
+        write_all(start + 6, &connection.hop.source);
+    }
+    Ok(())
 }
 
 /// Completes a packet by the flow that the quoted one answers.

@@ -441,7 +441,7 @@ pub mod stat {
     pub const PORTS_REUSED: usize = 28;
     /// UDP flows moved because their backend left the service.
     pub const FLOWS_MOVED: usize = 27;
-    /// ICMP errors forwarded to the endpoint of the flow that they are about.
+    /// ICMP errors forwarded to the endpoint or client of the flow that they are about.
     pub const ERRORS_FORWARDED: usize = 26;
     /// Packets too big of which the sender was told.
     pub const TOO_BIG_TOLD: usize = 25;

@@ -18,7 +18,7 @@ pub enum Action {
 pub enum Reason {
     /// Neither IPv4 nor IPv6; VLAN tags count as that.
     NotIp = 0,
-    /// Neither TCP nor UDP, nor an ICMP error about a flow of direct server return.
+    /// Neither TCP nor UDP, nor an ICMP error about a known flow.
     NotTransport = 1,
     /// A fragment of a datagram: only the kernel reassembles.
     Fragment = 2,

@@ -1,36 +1,64 @@
-//! ICMP errors about the flows of services, from a client's network to the endpoint.
+//! ICMP errors about the flows of services, such as those by which a sender learns the MTU of a way.
 //!
-//! An endpoint that answers directly learns the MTU of the way to the client by them, so they must
-//! come to the endpoint that has the flow.
+//! They go where the packets of the flow go that have the error's direction. An endpoint that
+//! answers directly has them as they are; with full NAT they are translated in both directions.
 
 use aya_ebpf::programs::XdpContext;
 use ebpf_common::{
-    icmp::parse_error,
+    icmp::{parse_error, rewrite_error},
     layout::{forwarding, stat},
-    parse::Family,
+    parse::{Family, Packet},
+    rewrite::translated,
     verdict::Reason,
 };
 
 use crate::{
     config::{Config, Generation},
-    direct,
+    connection, direct,
     maps::Stats,
+    next_hop, send,
 };
 
-/// Forwards an ICMP error to the endpoint of the flow that it is about.
+/// Forwards an ICMP error to the endpoint or client of the flow that it is about.
 ///
 /// # Errors
 /// Returns why it cannot go on; [`Reason::NotTransport`] leaves it to the kernel.
 #[inline(always)]
-pub fn forward(context: &XdpContext, stats: Stats, family: Family) -> Result<u32, Reason> {
+pub fn forward<const V6: bool>(context: &XdpContext, stats: Stats) -> Result<u32, Reason> {
+    let family = if V6 { Family::V6 } else { Family::V4 };
     // SAFETY: the kernel gives these as the bounds of the frame.
     let packet = unsafe { parse_error(context.data(), context.data_end(), family) }?;
     let config = Config::of(Generation::current()?)?;
-    let service = config.service(&packet.tuple).ok_or(Reason::NotTransport)?;
-    if service.forwarding == forwarding::NAT {
-        return Err(Reason::NotTransport);
-    }
-    let action = direct::forward_error(context, stats, &packet, &config, service)?;
+    let action = match config.service(&packet.tuple) {
+        Some(service) if service.forwarding != forwarding::NAT => {
+            direct::forward_error(context, stats, &packet, &config, service)
+        }
+        _ => translate::<V6>(context, stats, &packet),
+    }?;
     stats.count(stat::ERRORS_FORWARDED);
     Ok(action)
+}
+
+/// Forwards an error about a connection with full NAT.
+#[inline(always)]
+fn translate<const V6: bool>(
+    context: &XdpContext,
+    stats: Stats,
+    packet: &Packet,
+) -> Result<u32, Reason> {
+    let connection = connection::find(&packet.tuple).ok_or(Reason::NotTransport)?;
+    if packet.hop_limit <= 1 {
+        return Err(Reason::HopLimit);
+    }
+    if connection.hop.ifindex == 0 {
+        let way = translated(connection, packet.tuple.protocol);
+        connection.hop = next_hop::find(context.ctx, &way)?;
+    }
+    let hop = &connection.hop;
+    if hop.mtu != 0 && packet.length > hop.mtu {
+        return Err(Reason::TooBig);
+    }
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    unsafe { rewrite_error::<V6>(context.data(), context.data_end(), packet, connection) }?;
+    send::leave(context, stats, hop.ifindex)
 }

@@ -5,7 +5,7 @@
 //!        ├─ destination port in the SNAT range and connection known ─▶ reply    ─┐
 //!        ├─ service (address, port, protocol), or any local address ─┬▶ forward  ─┼▶ TX / redirect
 //!        │                                                           └▶ direct   ─┤
-//!        ├─ ICMP error about a flow of direct server return ─▶ errors ────────────┤
+//!        ├─ ICMP error about a flow or connection ─▶ errors ────────────────────────┤
 //!        └─ anything else ─▶ the kernel                                           │
 //!                           Reason ◀──────────────────────────────────────────────┘
 //! ```
@@ -65,12 +65,12 @@ fn steer(context: &XdpContext, stats: Stats) -> Result<u32, Reason> {
         match family(start, end)? {
             Family::V4 => match parse(start, end, Family::V4) {
                 Ok(packet) => balance::<false>(context, stats, &packet),
-                Err(Reason::NotTransport) => errors::forward(context, stats, Family::V4),
+                Err(Reason::NotTransport) => errors::forward::<false>(context, stats),
                 Err(reason) => Err(reason),
             },
             Family::V6 => match parse(start, end, Family::V6) {
                 Ok(packet) => balance::<true>(context, stats, &packet),
-                Err(Reason::NotTransport) => errors::forward(context, stats, Family::V6),
+                Err(Reason::NotTransport) => errors::forward::<true>(context, stats),
                 Err(reason) => Err(reason),
             },
         }
