@@ -35,6 +35,7 @@ pub mod record;
 pub mod sheet;
 pub mod slots;
 pub mod statistics;
+pub mod trial;
 
 pub use actor::{XdpActor, XdpArguments, XdpMessage};
 pub use engine::{Engine, Settings};

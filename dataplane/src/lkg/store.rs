@@ -39,6 +39,19 @@ pub enum StoreError {
     },
 }
 
+/// Reads what is saved in `directory` for `cluster`, beside a data plane that may be writing it:
+/// nothing is made or changed. `None` where nothing usable is saved.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub fn peek(directory: &Path, cluster: &ClusterId) -> io::Result<Option<Snapshot>> {
+    match fs::read(directory.join(FILE)) {
+        Ok(bytes) => Ok(replay(&bytes, cluster).config),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The saved configuration.
 #[derive(Debug)]
 pub struct Store {

@@ -7,6 +7,7 @@
 //! The mode stands in a link's name, since the kernel does not tell it.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -144,19 +145,43 @@ impl PinFolder {
 
     fn names(&self) -> Result<Vec<String>, PinsError> {
         let path = self.path();
-        let failed = |source| PinsError::File { path: path.clone(), source };
-        let entries = match fs::read_dir(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(failed)?,
-        };
-        entries
-            .map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned()))
-            .collect()
+        names(&path).map_err(|source| PinsError::File { path, source })
     }
 }
 
-fn is_bpffs(path: &Path) -> bool {
+/// Tells whether a BPF file system is mounted at a path.
+#[must_use]
+pub fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|info| info.filesystem_type() == FsType(BPF_FS_MAGIC))
+}
+
+/// Lists the interfaces with a pinned link of any instance.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn linked(bpffs: &Path) -> io::Result<Vec<String>> {
+    let mut interfaces = BTreeSet::new();
+    for instance in names(&bpffs.join(PRODUCT))? {
+        for name in names(&bpffs.join(PRODUCT).join(instance))? {
+            interfaces.extend(interface_of(&name));
+        }
+    }
+    Ok(interfaces.into_iter().collect())
+}
+
+/// Reads the interface from the name of a link's pin.
+fn interface_of(name: &str) -> Option<String> {
+    let (mode, interface) = name.strip_prefix("link_")?.split_once('_')?;
+    matches!(mode, "native" | "generic").then(|| interface.replace('@', "."))
+}
+
+/// The names in a folder; none where there is no folder.
+fn names(path: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 /// Takes the XDP program off the interfaces of an instance and removes its maps: nothing is left
@@ -184,4 +209,25 @@ pub fn detach(pins: &PinFolder) -> Result<Vec<String>, PinsError> {
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_read_back_from_the_pins_of_all_instances() {
+        let directory = tempfile::tempdir().unwrap();
+        let bpffs = directory.path();
+        assert_eq!(linked(bpffs).unwrap(), Vec::<String>::new());
+        for (instance, interface, mode) in
+            [("a-1", "eth0.5", "native"), ("a-1", "x_y", "generic"), ("b-2", "eth0.5", "generic")]
+        {
+            let pins = PinFolder::new(bpffs, instance).unwrap();
+            fs::create_dir_all(pins.path()).unwrap();
+            fs::write(pins.link(interface, mode), "").unwrap();
+            fs::write(pins.map("mp_config_v2"), "").unwrap();
+        }
+        assert_eq!(linked(bpffs).unwrap(), ["eth0.5", "x_y"]);
+    }
 }

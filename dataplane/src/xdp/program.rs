@@ -34,7 +34,8 @@ use super::{
 };
 
 /// The object, built by `build.rs`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-xdp"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-xdp"));
 
 /// Switches without which the kernel answers no route lookup of the program. Of the loopback
 /// interface only: no real interface becomes a router by it.

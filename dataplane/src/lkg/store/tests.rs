@@ -55,6 +55,19 @@ fn what_is_saved_is_read_back_and_a_small_change_writes_little() {
 }
 
 #[test]
+fn a_look_beside_the_store_finds_the_same_and_makes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (cluster, place) = (ClusterId::random(), directory.path().join("state"));
+    assert_eq!(peek(&place, &cluster).unwrap(), None);
+    assert!(!place.exists());
+    let (mut store, _) = Store::open(&place, cluster.clone()).unwrap();
+    let saved = config(3, 2);
+    store.save(&saved).unwrap();
+    assert_eq!(peek(&place, &cluster).unwrap(), Some(saved));
+    assert_eq!(peek(&place, &ClusterId::random()).unwrap(), None);
+}
+
+#[test]
 fn the_file_is_written_anew_when_changes_outgrow_it() {
     let directory = tempfile::tempdir().unwrap();
     let cluster = ClusterId::random();
