@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod config;
 pub mod desired;
+pub mod doctor;
 pub mod envoy;
 pub mod l7;
 pub mod lkg;

@@ -1,12 +1,13 @@
 //! L4 by XDP: the program on single packets (`BPF_PROG_TEST_RUN`), its answers checked against
-//! independent models; real TCP and UDP through it in network namespaces and in native mode; and
-//! the actor. Needs root.
+//! independent models; real TCP and UDP through it in network namespaces and in native mode;
+//! the actor; and the doctor. Needs root.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod actor;
 mod direct_network;
 mod direct_single;
+mod doctor;
 mod icmp;
 mod nat_network;
 mod nat_single;
