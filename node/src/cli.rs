@@ -1,7 +1,7 @@
 //! The command line: what can be typed, and which file does it.
 //!
 //! Client commands talk to the API with the context file's token; `up`, `join` and `dataplane` are
-//! the long-running processes. An error is printed once, with its causes, and the exit status says
+//! the long-running processes; `doctor` looks at this host alone. An error is printed once, with its causes, and the exit status says
 //! what kind it was ([`exit::Exit`]).
 
 mod apply;
@@ -9,6 +9,7 @@ pub mod arguments;
 mod browse;
 mod cluster;
 mod contexts;
+mod doctor;
 pub mod exit;
 mod input;
 mod print;
@@ -53,6 +54,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Up(arguments) => process::up(arguments, &connection),
         Command::Join(arguments) => process::join(arguments, &connection),
         Command::Dataplane(arguments) => process::dataplane(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "marchproxy", &mut script);
@@ -83,6 +85,7 @@ async fn client_command(
         Command::Up(_)
         | Command::Join(_)
         | Command::Dataplane(_)
+        | Command::Doctor(_)
         | Command::Completions { .. }
         | Command::Version
         | Command::Context { .. } => unreachable!("these commands need no client"),

@@ -11,7 +11,7 @@ pub use client::{
     ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EventsArgs, GetArgs, HistoryArgs,
     NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting, Writing,
 };
-pub use node::{DataplaneArgs, JoinArgs, LogArgs, LogFormat, UpArgs};
+pub use node::{DataplaneArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat, UpArgs};
 
 use crate::client::ServerAddress;
 
@@ -95,6 +95,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Show the cluster, its engines, endpoints and actors
     Status(StatusArgs),
+    /// Say what of this host helps and what hinders its data plane, and what to do
+    Doctor(DoctorArgs),
     /// Show or remove nodes
     #[command(args_conflicts_with_subcommands = true)]
     Nodes {

@@ -97,6 +97,12 @@ pub enum Failure {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The doctor found something that does not work; all of it is printed already.
+    #[error("problems found: {problems}")]
+    Found {
+        /// How many.
+        problems: usize,
+    },
     /// The standard output is gone.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
@@ -168,6 +174,7 @@ mod tests {
         check(Failure::Client(unknown), 5);
         check(Failure::Usage { reason: String::new() }, 2);
         check(Failure::Refused { revision: Revision(1), report: String::new() }, 3);
+        check(Failure::Found { problems: 2 }, 1);
         check(Failure::Unanswered { revision: Revision(1), missing: String::new() }, 1);
     }
 

@@ -7,6 +7,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
+use super::Output;
 use crate::settings::{Flags, xdp_flows};
 
 /// How logs are written.
@@ -106,4 +107,47 @@ pub struct DataplaneArgs {
     /// Logs.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Arguments of `doctor`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  marchproxy doctor
+  marchproxy doctor --interface eth0 --interface eth1 --to 10.0.0.21
+  marchproxy doctor -o json | jq '.findings[] | select(.level == \"problem\")'
+
+It needs no cluster and changes nothing. Where a node of this host keeps settings and a
+configuration, its interfaces and endpoints are looked at too. Without root, what only root may read
+is told as left out. Exit status: 0 no problem, 1 at least one, 2 wrong command line.")]
+pub struct DoctorArgs {
+    /// The interface to look at; may be given more than once [default: the node's, or those of the
+    /// default routes]
+    #[arg(long, value_name = "NAME", value_parser = parse_interface)]
+    pub interface: Vec<String>,
+    /// An address to look for the way to, as an endpoint's; may be given more than once
+    #[arg(long, value_name = "ADDRESS")]
+    pub to: Vec<IpAddr>,
+    /// Where the node keeps its settings [default: /var/lib/marchproxy]
+    #[arg(long, value_name = "DIR", env = "MARCHPROXY_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where sockets and locks of running processes are [default: the node's, or /run/marchproxy]
+    #[arg(long, value_name = "DIR", env = "MARCHPROXY_RUN_DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// The Envoy binary [default: the node's, the one on PATH, or that which setup fetched]
+    #[arg(long, value_name = "FILE", env = "MARCHPROXY_ENVOY")]
+    pub envoy: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Takes what can be an interface's name (`dev_valid_name`, net/core/dev.c).
+fn parse_interface(name: &str) -> Result<String, String> {
+    let plain = |c: char| !c.is_whitespace() && c != '/' && c != ':';
+    if (1..16).contains(&name.len()) && name != "." && name != ".." && name.chars().all(plain) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("{name:?} cannot be the name of an interface"))
+    }
 }

@@ -34,6 +34,9 @@ fn command_lines_are_accepted_or_refused() {
         "history 42 -o json",
         "rollback 42 --dry-run",
         "status --server 10.0.0.1 --context-file c",
+        "doctor",
+        "doctor --interface eth0 --interface eth0.5 --to 10.0.0.2 --to fd00::2 -o json",
+        "doctor --data-dir /tmp/d --run-dir /tmp/r --envoy /usr/bin/envoy",
         "nodes",
         "nodes list -o json",
         "nodes -o yaml",
@@ -74,6 +77,11 @@ fn command_lines_are_accepted_or_refused() {
         "join",
         "status --server http://10.0.0.1",
         "context set --ca-pin short",
+        "doctor eth0",
+        "doctor --interface ../x",
+        "doctor --interface a-name-of-16-let",
+        "doctor --to example.org",
+        "doctor -o xml",
         "frobnicate",
     ] {
         check(line, false);
