@@ -1,5 +1,5 @@
-//! Counts in the JUnit report that nextest writes. Only the attributes of the root element are
-//! read, so no XML parser is needed.
+//! Counts and failed tests in the JUnit report that nextest writes. Only attributes and the names of
+//! elements are read, and what tests print is escaped there, so no XML parser is needed.
 
 use anyhow::{Context, Result};
 
@@ -37,6 +37,24 @@ pub(crate) fn counts(report: &str) -> Result<Counts> {
     Ok(Counts { passed: attribute("tests")?.saturating_sub(failed), failed })
 }
 
+/// Lists the tests that failed: `binary test`.
+pub(crate) fn failed(report: &str) -> Vec<String> {
+    let attribute = |case: &str, name: &str| {
+        let (_, rest) = case.split_once(&format!("{name}=\""))?;
+        rest.split_once('"').map(|(value, _)| value.to_owned())
+    };
+    report
+        .split("<testcase ")
+        .skip(1)
+        .filter(|case| case.contains("<failure") || case.contains("<error"))
+        .map(|case| {
+            // Behind the split, `name` comes first and `classname` is no match for it.
+            let name = attribute(case, "name");
+            [attribute(case, "classname"), name].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +65,17 @@ mod tests {
 <testsuites name="nextest-run" tests="7" failures="1" errors="2" uuid="x" time="1.0">
     <testsuite name="a" tests="7" disabled="0" errors="2" failures="1">"#;
         assert_eq!(counts(report).unwrap(), Counts { passed: 4, failed: 3 });
+    }
+
+    #[test]
+    fn failed_tests_are_named() {
+        let report = r#"<testsuites tests="3" failures="1" errors="1">
+<testsuite name="a">
+  <testcase name="fine" classname="a::b"><system-out>&lt;failure</system-out></testcase>
+  <testcase name="m::wrong" classname="a::b" time="1"><failure type="x">no</failure></testcase>
+  <testcase name="m::gone" classname="a"><error type="y"/></testcase>
+</testsuite></testsuites>"#;
+        assert_eq!(failed(report), ["a::b m::wrong", "a m::gone"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -75,6 +76,7 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
         .collect();
     let mut table: BTreeMap<Kind, Counts> = BTreeMap::new();
     let mut left_out = Vec::new();
+    let mut failed = Vec::new();
     for kind in kinds {
         if kind == Kind::Root && !nix::unistd::geteuid().is_root() {
             let count = step(format!("counting the {kind:?} tests, which builds them"), |_| {
@@ -87,7 +89,7 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
         let counts = match kind {
             Kind::Doc => doc()?,
             Kind::Wasm => wasm()?,
-            _ => nextest(kind, &binary)?,
+            _ => nextest(kind, &binary, &mut failed)?,
         };
         table.insert(kind, counts);
     }
@@ -101,6 +103,9 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
             counts.failed
         );
         total += counts;
+    }
+    for test in &failed {
+        eprintln!("failed: {test}");
     }
     for what in &left_out {
         eprintln!("left out: {what}");
@@ -153,7 +158,8 @@ fn count_listed(kind: Kind) -> Result<usize> {
     Ok(listed(kind)?.lines().filter(|line| !line.trim().is_empty()).count())
 }
 
-fn nextest(kind: Kind, binary: &std::path::Path) -> Result<Counts> {
+/// Runs the tests of a kind; adds those that fail to `failed`.
+fn nextest(kind: Kind, binary: &Path, failed: &mut Vec<String>) -> Result<Counts> {
     let filter = kind.filter().context("not a kind that nextest runs")?;
     let report = target().join("nextest").join("default").join("junit.xml");
     if report.exists() {
@@ -175,6 +181,7 @@ fn nextest(kind: Kind, binary: &std::path::Path) -> Result<Counts> {
     let text =
         fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
     let counts = junit::counts(&text)?;
+    failed.extend(junit::failed(&text));
     anyhow::ensure!(
         status.success() || counts.failed > 0,
         "nextest failed, but its report names no failed test"
