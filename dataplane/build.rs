@@ -16,7 +16,7 @@ use std::{
 /// The target of all machines whose bytes are little-endian; big-endian ones are not supported.
 const TARGET: &str = "bpfel-unknown-none";
 /// The objects' file names, from `ebpf/programs/Cargo.toml`: the program, and what measures it.
-const OBJECTS: [&str; 2] = ["marchproxy-xdp", "marchproxy-drive"];
+const OBJECTS: [&str; 3] = ["marchproxy-xdp", "marchproxy-drive", "marchproxy-generate"];
 /// Debian's toolchain with a precompiled `core` for BPF.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const REMEDY: &str = "run `cargo xtask setup`, which installs what the eBPF build needs";

@@ -3,7 +3,8 @@
 //!
 //! Two services of 100 endpoints each, TCP 10.200.1.1:80 and `[fc00:1::1]:80`. A driver program
 //! restores each frame, makes it one of the next flow (in no order), and calls the program, so
-//! that the cost of programs that encapsulate or translate is measured.
+//! that the cost of programs that encapsulate or translate is measured. With `--pin` nothing is
+//! measured: see [`pinned`].
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends by panicking")]
 
@@ -15,6 +16,9 @@ mod support {
     pub(crate) mod objects;
     pub(crate) mod packets;
 }
+
+#[path = "xdp/pinned.rs"]
+mod pinned;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -47,6 +51,10 @@ const VIP: [&str; 2] = ["10.200.1.1", "fc00:1::1"];
 fn main() -> ExitCode {
     // Cargo runs the targets of benches as tests too.
     if std::env::args().any(|argument| argument == "--test") {
+        return ExitCode::SUCCESS;
+    }
+    if let Some((folder, forwarding)) = pinned::arguments(std::env::args().skip(1)) {
+        pinned::hold(&folder, forwarding);
         return ExitCode::SUCCESS;
     }
     let mut drive = Drive::new();
@@ -147,29 +155,10 @@ impl Drive {
     }
 
     fn serve(&mut self, forwarding: Forwarding) {
-        let mut all = Vec::new();
-        for (family, vip) in VIP.into_iter().enumerate() {
-            for (protocol, kind) in [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")] {
-                let list: Vec<String> = (0..ENDPOINTS)
-                    .map(|n| match family {
-                        0 => format!("{}:80", endpoint(n)[0]),
-                        _ => format!("[{}]:80", endpoint(n)[1]),
-                    })
-                    .collect();
-                all.push(Balanced {
-                    name: [["tcp4", "udp4"], ["tcp6", "udp6"]][family][usize::from(kind == "udp")],
-                    protocol,
-                    address: Some(vip),
-                    port: 80,
-                    forwarding,
-                    endpoints: addresses(&list.iter().map(String::as_str).collect::<Vec<_>>()),
-                });
-            }
-        }
         let revision = self.bench.engine.generation() + 1;
         // What was served before is gone: no listener changes how it forwards under its flows.
         self.bench.apply(revision, &[]);
-        self.bench.apply(revision + 1, &all);
+        self.bench.apply(revision + 1, &services(endpoint, forwarding));
     }
 
     fn floor(&mut self) -> Row {
@@ -274,6 +263,30 @@ fn node() -> Bench {
         }
     }
     bench
+}
+
+/// The services: TCP and UDP of both families.
+fn services(endpoint: fn(u8) -> [String; 2], forwarding: Forwarding) -> Vec<Balanced> {
+    let mut all = Vec::new();
+    for (family, vip) in VIP.into_iter().enumerate() {
+        for (protocol, kind) in [(Protocol::Tcp, "tcp"), (Protocol::Udp, "udp")] {
+            let list: Vec<String> = (0..ENDPOINTS)
+                .map(|n| match family {
+                    0 => format!("{}:80", endpoint(n)[0]),
+                    _ => format!("[{}]:80", endpoint(n)[1]),
+                })
+                .collect();
+            all.push(Balanced {
+                name: [["tcp4", "udp4"], ["tcp6", "udp6"]][family][usize::from(kind == "udp")],
+                protocol,
+                address: Some(vip),
+                port: 80,
+                forwarding,
+                endpoints: addresses(&list.iter().map(String::as_str).collect::<Vec<_>>()),
+            });
+        }
+    }
+    all
 }
 
 /// The addresses of an endpoint.

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements that anyone can repeat.
 
+mod l4;
 mod propagation;
 mod watch_http;
 mod watch_udp;
@@ -17,7 +18,9 @@ pub(crate) enum Command {
     /// From the API's answer to the first request that sees the new configuration, on three nodes
     Propagation(propagation::Arguments),
     /// What a packet costs in the XDP program, by way of forwarding and number of flows
-    Xdp,
+    Xdp(xdp::Arguments),
+    /// Packets a second end to end on veth, beside floors, the generator's ceiling and netfilter
+    L4(l4::Arguments),
 }
 
 /// Runs the command.
@@ -27,6 +30,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Propagation(arguments) => propagation::run(arguments),
-        Command::Xdp => xdp::run(),
+        Command::Xdp(arguments) => xdp::run(arguments),
+        Command::L4(arguments) => l4::run(arguments),
     }
 }

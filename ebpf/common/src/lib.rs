@@ -13,6 +13,7 @@ extern crate std;
 pub mod checksum;
 pub mod drive;
 pub mod flows;
+pub mod generate;
 pub mod hash;
 pub mod icmp;
 pub mod layout;
