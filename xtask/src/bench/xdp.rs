@@ -18,7 +18,7 @@ use crate::workspace::{self, cargo, target};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Measures nothing: pins the program and its maps in a folder of a BPF file system, serving TCP
-    /// and UDP 10.200.1.1:80 and [fc00:1::1]:80 with 100 endpoints, until it is stopped. Test runs
+    /// and UDP 10.200.1.1:80 and `[fc00:1::1]:80` with 100 endpoints, until it is stopped. Test runs
     /// from this network namespace then time it
     #[arg(long, value_name = "FOLDER")]
     pin: Option<PathBuf>,
