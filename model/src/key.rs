@@ -23,12 +23,23 @@ pub enum Kind {
     UdpRoute,
     /// A set of endpoints with load balancing and a health check.
     Service,
+    /// Rules for which packets are dropped before anything else looks at them.
+    PacketFilter,
+    /// Address prefixes for the rules of filters.
+    PrefixList,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 5] =
-        [Self::Listener, Self::HttpRoute, Self::TcpRoute, Self::UdpRoute, Self::Service];
+    pub const ALL: [Self; 7] = [
+        Self::Listener,
+        Self::HttpRoute,
+        Self::TcpRoute,
+        Self::UdpRoute,
+        Self::Service,
+        Self::PacketFilter,
+        Self::PrefixList,
+    ];
 
     /// Returns the name that documents use, such as `HTTPRoute`.
     #[must_use]
@@ -39,6 +50,8 @@ impl Kind {
             Self::TcpRoute => "TCPRoute",
             Self::UdpRoute => "UDPRoute",
             Self::Service => "Service",
+            Self::PacketFilter => "PacketFilter",
+            Self::PrefixList => "PrefixList",
         }
     }
 }
@@ -53,7 +66,10 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
-    #[error("unknown kind {0:?}; known are Listener, HTTPRoute, TCPRoute, UDPRoute and Service")]
+    #[error(
+        "unknown kind {0:?}; known are Listener, HTTPRoute, TCPRoute, UDPRoute, Service, \
+         PacketFilter and PrefixList"
+    )]
     Kind(String),
     /// The text is not `kind/namespace/name`.
     #[error("{0:?} is not of the form kind/namespace/name")]

@@ -47,6 +47,23 @@ pub const MAX_CONDITIONS: usize = 32;
 pub const MAX_BACKENDS: usize = 64;
 /// The endpoints of one service: what a Maglev table of 65,537 slots spreads within 7 %.
 pub const MAX_ENDPOINTS: usize = 4_096;
+/// The rules of all packet filters together: a packet is matched with all of them at once, by one
+/// bit each of a 64-bit word.
+pub const MAX_FILTER_RULES: usize = 64;
+/// The priority of a packet filter that comes last.
+pub const MAX_FILTER_PRIORITY: u32 = 1_000;
+/// The prefixes that stand in one rule; more belong into a list.
+pub const MAX_RULE_PREFIXES: usize = 1_024;
+/// The lists that one rule refers to: a million prefixes are some tens of lists.
+pub const MAX_RULE_LISTS: usize = 128;
+/// The ports and ranges of one rule.
+pub const MAX_RULE_PORTS: usize = 32;
+/// The prefixes of one list; some 50,000 of IPv4 are as large as an object may be.
+pub const MAX_LIST_PREFIXES: usize = 65_536;
+/// The IPv4 prefixes of all lists and rules together, for which the data plane's tables have room.
+pub const MAX_PREFIXES_V4: usize = 1 << 20;
+/// The IPv6 prefixes of all lists and rules together.
+pub const MAX_PREFIXES_V6: usize = 1 << 17;
 /// The expected statuses of a probe.
 pub const MAX_STATUSES: usize = 32;
 

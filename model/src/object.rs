@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     key::{Kind, ObjectKey},
     listener::Listener,
+    packet_filter::{PacketFilter, PrefixList},
     route::{HttpRoute, L4Route},
     service::Service,
 };
@@ -40,6 +41,10 @@ pub enum Spec {
     UdpRoute(L4Route),
     /// Endpoints.
     Service(Service),
+    /// Rules for packets.
+    PacketFilter(PacketFilter),
+    /// Prefixes for those rules.
+    PrefixList(PrefixList),
 }
 
 impl Spec {
@@ -52,6 +57,8 @@ impl Spec {
             Self::TcpRoute(_) => Kind::TcpRoute,
             Self::UdpRoute(_) => Kind::UdpRoute,
             Self::Service(_) => Kind::Service,
+            Self::PacketFilter(_) => Kind::PacketFilter,
+            Self::PrefixList(_) => Kind::PrefixList,
         }
     }
 }

@@ -13,7 +13,9 @@ mod l4_route;
 mod listener;
 mod metadata;
 mod name;
+mod packet_filter;
 mod pattern;
+mod prefix;
 mod reader;
 mod redirect;
 mod retries;
@@ -154,5 +156,7 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::TcpRoute => l4_route::l4_route(node, namespace).map(Spec::TcpRoute),
         Kind::UdpRoute => l4_route::l4_route(node, namespace).map(Spec::UdpRoute),
         Kind::Service => service::service(node).map(Spec::Service),
+        Kind::PacketFilter => packet_filter::packet_filter(node, namespace).map(Spec::PacketFilter),
+        Kind::PrefixList => packet_filter::prefix_list(node).map(Spec::PrefixList),
     })
 }

@@ -8,6 +8,7 @@ use crate::{
     key::{Kind, ObjectKey},
     listener::Listener,
     object::{Object, Spec},
+    packet_filter::{PacketFilter, PrefixList},
     revision::Revision,
     route::{HttpRoute, L4Route},
     service::Service,
@@ -121,6 +122,15 @@ impl Snapshot {
         }
     }
 
+    /// Returns a list of prefixes.
+    #[must_use]
+    pub fn prefix_list(&self, namespace: &str, name: &str) -> Option<&PrefixList> {
+        match &self.get(&ObjectKey::new(Kind::PrefixList, namespace, name))?.spec {
+            Spec::PrefixList(list) => Some(list),
+            _ => None,
+        }
+    }
+
     /// Returns an HTTP route; none when the key is of another kind.
     #[must_use]
     pub fn http_route(&self, key: &ObjectKey) -> Option<&HttpRoute> {
@@ -172,6 +182,22 @@ impl Snapshot {
     pub fn services(&self) -> impl Iterator<Item = (&ObjectKey, &Service)> {
         self.of_kind(Kind::Service).filter_map(|(key, object)| match &object.spec {
             Spec::Service(service) => Some((key, service)),
+            _ => None,
+        })
+    }
+
+    /// Walks over the packet filters.
+    pub fn packet_filters(&self) -> impl Iterator<Item = (&ObjectKey, &PacketFilter)> {
+        self.of_kind(Kind::PacketFilter).filter_map(|(key, object)| match &object.spec {
+            Spec::PacketFilter(filter) => Some((key, filter)),
+            _ => None,
+        })
+    }
+
+    /// Walks over the lists of prefixes.
+    pub fn prefix_lists(&self) -> impl Iterator<Item = (&ObjectKey, &PrefixList)> {
+        self.of_kind(Kind::PrefixList).filter_map(|(key, object)| match &object.spec {
+            Spec::PrefixList(list) => Some((key, list)),
             _ => None,
         })
     }

@@ -8,6 +8,7 @@ mod fault;
 mod http_routes;
 mod l4_routes;
 mod listeners;
+mod packet_filters;
 mod references;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ pub fn validate_snapshot(
     listeners::check(snapshot, changed, &mut errors);
     l4_routes::check(snapshot, changed, &mut errors);
     http_routes::check(snapshot, changed, &mut errors);
+    packet_filters::check(snapshot, changed, &mut errors);
     if errors.is_empty() {
         return Ok(());
     }

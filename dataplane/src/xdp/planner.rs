@@ -118,7 +118,7 @@ impl Planner {
                         }
                     }
                 }
-                Kind::HttpRoute => {}
+                Kind::HttpRoute | Kind::PacketFilter | Kind::PrefixList => {}
             }
         }
         self.config = config.clone();

@@ -8,6 +8,7 @@ use crate::{
     key::{Kind, ObjectKey},
     listener::{Listener, Protocol},
     object::{Object, Spec},
+    packet_filter::PacketFilter,
     route::{HttpAction, Reference, WeightedBackend},
     snapshot::Snapshot,
 };
@@ -23,16 +24,16 @@ pub(super) fn check(
     changed: &BTreeSet<ObjectKey>,
     errors: &mut Vec<ConfigError>,
 ) {
-    for route in changed.iter().filter_map(|key| snapshot.get(key)) {
-        check_route(snapshot, route, errors);
+    for object in changed.iter().filter_map(|key| snapshot.get(key)) {
+        check_object(snapshot, object, errors);
     }
     check_referred(snapshot, changed, errors);
 }
 
-/// Checks the references of a changed route.
-fn check_route(snapshot: &Snapshot, route: &Object, errors: &mut Vec<ConfigError>) {
-    let key = route.key();
-    each_reference(&route.spec, &mut |kind, reference, path| {
+/// Checks the references of a changed object.
+fn check_object(snapshot: &Snapshot, object: &Object, errors: &mut Vec<ConfigError>) {
+    let key = object.key();
+    each_reference(&object.spec, &mut |kind, reference, path| {
         let target = referred(kind, reference);
         let name = reference.name.as_str();
         match snapshot.get(&target).map(|object| &object.spec) {
@@ -51,7 +52,7 @@ fn check_route(snapshot: &Snapshot, route: &Object, errors: &mut Vec<ConfigError
     });
 }
 
-/// Checks what unchanged routes refer to among the changed objects.
+/// Checks what unchanged objects refer to among the changed objects.
 fn check_referred(
     snapshot: &Snapshot,
     changed: &BTreeSet<ObjectKey>,
@@ -61,8 +62,8 @@ fn check_referred(
         .iter()
         .filter(|key| match key.kind {
             Kind::Listener => true,
-            Kind::Service => snapshot.get(key).is_none(),
-            Kind::HttpRoute | Kind::TcpRoute | Kind::UdpRoute => false,
+            Kind::Service | Kind::PrefixList => snapshot.get(key).is_none(),
+            Kind::HttpRoute | Kind::TcpRoute | Kind::UdpRoute | Kind::PacketFilter => false,
         })
         .map(|key| ((key.kind, key.name.as_str(), key.namespace.as_str()), key))
         .collect();
@@ -70,12 +71,12 @@ fn check_referred(
         return;
     }
     let mut broken = Referrers::new();
-    let routes = [Kind::HttpRoute, Kind::TcpRoute, Kind::UdpRoute];
-    for (key, route) in routes.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
+    let referring = [Kind::HttpRoute, Kind::TcpRoute, Kind::UdpRoute, Kind::PacketFilter];
+    for (key, object) in referring.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
         if changed.contains(key) {
             continue;
         }
-        each_reference(&route.spec, &mut |kind, reference, path| {
+        each_reference(&object.spec, &mut |kind, reference, path| {
             let target = (kind, reference.name.as_str(), reference.namespace.as_str());
             let Some(&target) = suspects.get(&target) else { return };
             let fits = match snapshot.get(target).map(|object| &object.spec) {
@@ -122,7 +123,7 @@ type Visit<'v> = &'v mut dyn FnMut(Kind, &Reference, &dyn Fn() -> String);
 /// Calls `visit` for each reference.
 fn each_reference(spec: &Spec, visit: Visit<'_>) {
     match spec {
-        Spec::Listener(_) | Spec::Service(_) => {}
+        Spec::Listener(_) | Spec::Service(_) | Spec::PrefixList(_) => {}
         Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
             each_listener(&route.listeners, visit);
             each_backend(&route.backends, &|| "spec".to_owned(), visit);
@@ -134,6 +135,15 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
                     each_backend(backends, &|| format!("spec.rules[{index}]"), visit);
                 }
             }
+        }
+        Spec::PacketFilter(filter) => each_list(filter, visit),
+    }
+}
+
+fn each_list(filter: &PacketFilter, visit: Visit<'_>) {
+    for (rule, content) in filter.rules.iter().enumerate() {
+        for (index, list) in content.source_lists.iter().enumerate() {
+            visit(Kind::PrefixList, list, &|| format!("spec.rules[{rule}].sourceLists[{index}]"));
         }
     }
 }
@@ -158,7 +168,7 @@ fn fits(route: Kind, listener: &Listener) -> bool {
         Kind::HttpRoute => listener.protocol.is_http(),
         Kind::TcpRoute => listener.protocol == Protocol::Tcp,
         Kind::UdpRoute => listener.protocol == Protocol::Udp,
-        Kind::Listener | Kind::Service => true,
+        Kind::Listener | Kind::Service | Kind::PacketFilter | Kind::PrefixList => true,
     }
 }
 
@@ -166,7 +176,11 @@ fn wanted(route: Kind) -> &'static str {
     match route {
         Kind::TcpRoute => "TCP",
         Kind::UdpRoute => "UDP",
-        Kind::HttpRoute | Kind::Listener | Kind::Service => "HTTP or HTTPS",
+        Kind::HttpRoute
+        | Kind::Listener
+        | Kind::Service
+        | Kind::PacketFilter
+        | Kind::PrefixList => "HTTP or HTTPS",
     }
 }
 

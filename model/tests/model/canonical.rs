@@ -4,12 +4,14 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 5] = [
+const CASES: [(&str, &[u8]); 7] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("HTTPRoute", include_bytes!("../fixtures/canonical-v1/http_route.json")),
     ("TCPRoute", include_bytes!("../fixtures/canonical-v1/tcp_route.json")),
     ("UDPRoute", include_bytes!("../fixtures/canonical-v1/udp_route.json")),
     ("Service", include_bytes!("../fixtures/canonical-v1/service.json")),
+    ("PacketFilter", include_bytes!("../fixtures/canonical-v1/packet_filter.json")),
+    ("PrefixList", include_bytes!("../fixtures/canonical-v1/prefix_list.json")),
 ];
 
 #[test]

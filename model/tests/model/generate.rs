@@ -17,8 +17,16 @@ type Optional = (&'static str, Option<Value>);
 
 /// A valid document of any kind.
 pub(crate) fn document() -> Raw {
-    prop_oneof![listener(), http_route(), l4_route("TCPRoute"), l4_route("UDPRoute"), service()]
-        .boxed()
+    prop_oneof![
+        listener(),
+        http_route(),
+        l4_route("TCPRoute"),
+        l4_route("UDPRoute"),
+        service(),
+        packet_filter(),
+        prefix_list()
+    ]
+    .boxed()
 }
 
 /// Adds the fields that are there.
@@ -188,6 +196,58 @@ fn health_check() -> Raw {
                     ("timeout", timeout),
                     ("unhealthyThreshold", unhealthy.map(Value::from)),
                     ("healthyThreshold", healthy.map(Value::from)),
+                ],
+            )
+        })
+        .boxed()
+}
+
+fn prefix() -> BoxedStrategy<String> {
+    let v4 = (any::<u32>(), 0..=32u32).prop_map(|(bits, length)| {
+        let cut = bits & u32::MAX.checked_shl(32 - length).unwrap_or(0);
+        format!("{}/{length}", std::net::Ipv4Addr::from_bits(cut))
+    });
+    let v6 = (any::<u64>(), 0..=64u32).prop_map(|(bits, length)| {
+        let cut = bits & u64::MAX.checked_shl(64 - length).unwrap_or(0);
+        format!("{}/{length}", std::net::Ipv6Addr::from_bits(u128::from(cut) << 64))
+    });
+    prop_oneof![v4, v6, address()].boxed()
+}
+
+fn prefix_list() -> Raw {
+    object("PrefixList", vec(prefix(), 0..8).prop_map(|prefixes| json!({ "prefixes": prefixes })))
+}
+
+fn packet_filter() -> Raw {
+    let spec =
+        (option::of(0..=1_000u32), vec(filter_rule(), 1..4)).prop_map(|(priority, rules)| {
+            with(json!({ "rules": rules }), [("priority", priority.map(Value::from))])
+        });
+    object("PacketFilter", spec)
+}
+
+fn filter_rule() -> Raw {
+    let prefixes = || option::of(vec(prefix(), 1..4).prop_map(|prefixes| json!(prefixes)));
+    let lists = option::of(references(3).prop_map(|lists| json!(lists)));
+    let ports = btree_set(1..=65_535u16, 1..6).prop_map(|borders| {
+        let borders: Vec<u16> = borders.into_iter().collect();
+        let range = |pair: &[u16]| match pair {
+            [first, last] => json!(format!("{first}-{last}")),
+            only => json!(only[0]),
+        };
+        borders.chunks(2).map(range).collect::<Value>()
+    });
+    let protocol = option::of(select(vec!["TCP", "UDP"]));
+    (select(vec!["Allow", "Deny"]), prefixes(), lists, prefixes(), protocol, option::of(ports))
+        .prop_map(|(action, sources, lists, destinations, protocol, ports)| {
+            with(
+                json!({ "action": action }),
+                [
+                    ("sources", sources),
+                    ("sourceLists", lists),
+                    ("destinations", destinations),
+                    ("protocol", protocol.map(Value::from)),
+                    ("ports", ports),
                 ],
             )
         })

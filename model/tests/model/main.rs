@@ -3,8 +3,10 @@
 mod canonical;
 mod checking;
 mod example;
+mod filters;
 mod generate;
 mod mistakes_document;
+mod mistakes_filter;
 mod mistakes_http;
 mod mistakes_listener;
 mod mistakes_match;

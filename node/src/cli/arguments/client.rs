@@ -73,7 +73,8 @@ Examples:
   marchproxy get httproute shop -o yaml
   marchproxy get listeners -A")]
 pub struct GetArgs {
-    /// Listener, HTTPRoute, TCPRoute, UDPRoute or Service; letter case and a plural s do not matter
+    /// Listener, HTTPRoute, TCPRoute, UDPRoute, Service, PacketFilter or PrefixList; letter case and
+    /// a plural s do not matter
     pub kind: Kind,
     /// One object of that kind
     pub name: Option<String>,

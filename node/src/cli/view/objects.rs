@@ -1,5 +1,7 @@
 //! Tables of objects: one line each, with what an operator looks for first in its kind.
 
+use std::collections::BTreeSet;
+
 use model::Kind;
 use serde_json::Value;
 
@@ -32,6 +34,8 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::HttpRoute => &["HOSTS", "LISTENERS", "RULES"],
         Kind::TcpRoute | Kind::UdpRoute => &["LISTENERS", "BACKENDS"],
         Kind::Service => &["ENDPOINTS", "BALANCING", "HEALTH CHECK"],
+        Kind::PacketFilter => &["PRIORITY", "RULES", "LISTS"],
+        Kind::PrefixList => &["PREFIXES"],
     }
 }
 
@@ -56,6 +60,16 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
                 check(&spec["healthCheck"]),
             ]
         }
+        Kind::PacketFilter => {
+            let rules = spec["rules"].as_array().into_iter().flatten();
+            let lists: BTreeSet<String> = rules
+                .flat_map(|rule| rule["sourceLists"].as_array().into_iter().flatten())
+                .map(reference)
+                .collect();
+            let lists = lists.into_iter().collect::<Vec<_>>().join(",");
+            vec![text(&spec["priority"]), count(&spec["rules"]), lists]
+        }
+        Kind::PrefixList => vec![count(&spec["prefixes"])],
     }
 }
 
@@ -118,6 +132,19 @@ default    cart    2          LeastRequest  http /healthz every 500ms
 shop       orders  0          Maglev        -
 ";
         assert_eq!(table(Kind::Service, &objects, true), expected);
+    }
+
+    #[test]
+    fn filters_show_their_rules_and_lists() {
+        let filter = json!({"metadata": {"name": "edge"}, "spec": {"priority": 100, "rules": [
+            {"action": "Deny", "sourceLists": [{"name": "b"}, {"name": "a"}]},
+            {"action": "Deny", "sourceLists": [{"name": "b"}]}]}});
+        assert_eq!(
+            table(Kind::PacketFilter, &[filter], false),
+            "NAME  PRIORITY  RULES  LISTS\nedge  100       2      a,b\n"
+        );
+        let list = json!({"metadata": {"name": "a"}, "spec": {"prefixes": ["10.0.0.0/8"]}});
+        assert_eq!(table(Kind::PrefixList, &[list], false), "NAME  PREFIXES\na     1\n");
     }
 
     #[test]

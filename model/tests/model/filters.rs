@@ -1,0 +1,91 @@
+//! What filters mean: the first rule that fits decides.
+
+use std::net::IpAddr;
+
+use model::{
+    Prefix, Prefixes,
+    packet_filter::{FilterAction, FilteredPacket, Transport, decide, ordered_rules},
+};
+use proptest::{collection::vec, prelude::*};
+
+use crate::checking::snapshot;
+
+const FILTERS: &str = "
+kind: PrefixList
+metadata: { name: bad }
+spec: { prefixes: [192.0.2.0/24, '2001:db8:bad::/48'] }
+---
+kind: PacketFilter
+metadata: { name: a-late }
+spec:
+  priority: 500
+  rules: [{ action: Deny, protocol: UDP }]
+---
+kind: PacketFilter
+metadata: { name: edge }
+spec:
+  rules:
+    - { action: Allow, sources: [192.0.2.7], protocol: TCP, ports: [22, 8000-8999] }
+    - { action: Deny, sourceLists: [{ name: bad }], sources: [198.51.100.0/24] }
+    - { action: Deny, destinations: [10.0.0.1], ports: [25] }
+";
+
+#[test]
+fn the_first_rule_that_fits_decides() {
+    let config = snapshot(FILTERS);
+    let rules = ordered_rules(&config);
+    let check = |source: &str, transport, expected: Option<(&str, usize, FilterAction)>| {
+        let source: IpAddr = source.parse().expect("an address");
+        let destination = if source.is_ipv4() { "10.0.0.1" } else { "fd00::1" };
+        let destination = destination.parse().expect("an address");
+        let found = decide(&rules, &config, &FilteredPacket { source, destination, transport });
+        let found = found.map(|((key, index), action)| (key.name.as_str(), index, action));
+        assert_eq!(found, expected, "{source} {transport:?}");
+    };
+    let (tcp, udp) = (Transport::Tcp, Transport::Udp);
+    let (allow, deny) = (FilterAction::Allow, FilterAction::Deny);
+    check("192.0.2.7", Some((tcp, 22)), Some(("edge", 0, allow)));
+    check("192.0.2.7", Some((tcp, 8999)), Some(("edge", 0, allow)));
+    check("192.0.2.7", Some((tcp, 9000)), Some(("edge", 1, deny)));
+    check("192.0.2.7", None, Some(("edge", 1, deny)));
+    check("192.0.2.8", Some((tcp, 22)), Some(("edge", 1, deny)));
+    check("198.51.100.255", Some((udp, 53)), Some(("edge", 1, deny)));
+    check("2001:db8:bad:1::1", Some((udp, 53)), Some(("edge", 1, deny)));
+    check("203.0.113.1", Some((tcp, 25)), Some(("edge", 2, deny)));
+    check("2001:db8::1", Some((tcp, 25)), None);
+    check("203.0.113.1", Some((tcp, 26)), None);
+    check("203.0.113.1", None, None);
+    check("203.0.113.1", Some((udp, 26)), Some(("a-late", 0, deny)));
+}
+
+fn prefix() -> impl Strategy<Value = Prefix> {
+    // Few bits that differ, so that prefixes are within each other.
+    let v4 = (0..8u32, 24..=32u8).prop_map(|(bits, length)| {
+        let cut = (0x0a00_0000 | bits << 5) & (u32::MAX << (32 - u32::from(length)));
+        Prefix::new(IpAddr::from(cut.to_be_bytes()), length).expect("a prefix")
+    });
+    let v6 = (0..8u128, 120..=128u8).prop_map(|(bits, length)| {
+        let cut = (0x2001 << 112 | bits << 3) & (u128::MAX << (128 - u32::from(length)));
+        Prefix::new(IpAddr::from(cut.to_be_bytes()), length).expect("a prefix")
+    });
+    prop_oneof![v4, v6]
+}
+
+proptest! {
+    #[test]
+    fn a_set_of_prefixes_has_the_addresses_of_its_members(
+        all in vec(prefix(), 0..12), low in 0..256u32, v6: bool
+    ) {
+        let address = if v6 {
+            IpAddr::from((0x2001u128 << 112 | u128::from(low)).to_be_bytes())
+        } else {
+            IpAddr::from((0x0a00_0000 | low).to_be_bytes())
+        };
+        let set = Prefixes::new(all.clone());
+        let expected = all.iter().any(|prefix| prefix.contains(address));
+        prop_assert_eq!(set.contains(address), expected);
+        for pair in set.as_slice().windows(2) {
+            prop_assert!(pair[0] < pair[1] && !pair[0].covers(&pair[1]));
+        }
+    }
+}
