@@ -14,6 +14,7 @@ use model::Revision;
 
 use super::{
     addresses::{self, Fixed},
+    filter::{Filter, FilterError},
     generation::{Generations, InstallError, map_records},
     image::{Image, forwarding_of},
     mapping::Mapping,
@@ -59,6 +60,9 @@ pub enum EngineError {
     /// The configuration was not put in force; the one before still is.
     #[error("the configuration was not put in force")]
     Install(#[from] InstallError),
+    /// The packet filter was not put in force; the one before still is.
+    #[error("the packet filter was not put in force")]
+    Filter(#[from] FilterError),
     /// The node's addresses could not be read.
     #[error("the node's addresses could not be read")]
     Addresses(#[source] std::io::Error),
@@ -77,6 +81,7 @@ pub struct Engine {
     program: Program,
     planner: Planner,
     slots: Slots,
+    filter: Filter,
     image: Image,
     /// The endpoints by their numbers.
     endpoints: Mapping,
@@ -118,6 +123,7 @@ impl Engine {
             program,
             planner: Planner::default(),
             slots,
+            filter: Filter::default(),
             image,
             endpoints,
             generations,
@@ -141,6 +147,8 @@ impl Engine {
         self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
         self.behind.extend(touched);
         self.image.set_node(&node);
+        // Before the services, so that none is served unfiltered.
+        self.filter.follow(&desired.config, &mut self.program)?;
         self.draw(Instant::now())?;
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
@@ -290,6 +298,7 @@ impl Engine {
             generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
             words: sum(&cpus),
             listeners,
+            filtered: self.filter.dropped(&self.program)?,
             interfaces: self
                 .attachments
                 .iter()

@@ -68,7 +68,8 @@ pub fn placement(
     }
 }
 
-/// The report: refused where a listener insists on XDP and cannot have it.
+/// The report: refused where a listener insists on XDP and cannot have it, and where packets should
+/// be filtered, which nobody else does.
 #[must_use]
 pub fn report(
     config: &Snapshot,
@@ -89,6 +90,14 @@ pub fn report(
             });
         }
     }
+    for (key, _) in config.packet_filters().filter(|_| !installed) {
+        refusals.push(Refusal {
+            object: Some(key.clone()),
+            field: "spec.rules".to_owned(),
+            resource: String::new(),
+            message: format!("packets are not filtered: {}", placement.summary),
+        });
+    }
     let ack = if !refusals.is_empty() {
         AckState::Refused { refusals }
     } else if installed {
@@ -100,7 +109,7 @@ pub fn report(
     let told = match &ack {
         AckState::Unavailable { reason } => *reason == placement.summary,
         AckState::Refused { refusals } => {
-            refusals.iter().any(|refusal| refusal.message == placement.summary)
+            refusals.iter().any(|refusal| refusal.message.ends_with(&placement.summary))
         }
         AckState::Applied | AckState::Pending => false,
     };
@@ -158,6 +167,24 @@ mod tests {
         let report = report(&config, &placement, &["a note".to_owned()], true);
         assert_eq!(report.ack, AckState::Applied);
         assert_eq!(report.notes, ["v0: native", "a note"]);
+    }
+
+    #[test]
+    fn a_filter_that_is_not_in_force_is_refused() {
+        let mut config = config("auto");
+        let yaml =
+            "kind: PacketFilter\nmetadata: { name: f }\nspec: { rules: [{ action: Deny }] }\n";
+        for object in model::parse::parse_documents(yaml).unwrap() {
+            config.put(Arc::new(object));
+        }
+        let placement = unavailable(&config, NOT_ASKED_FOR);
+        let AckState::Refused { refusals } = report(&config, &placement, &[], false).ack else {
+            panic!("not refused");
+        };
+        assert_eq!(refusals.len(), 1);
+        assert_eq!(refusals[0].object, Some("PacketFilter/default/f".parse().unwrap()));
+        assert!(refusals[0].message.contains(NOT_ASKED_FOR));
+        assert_eq!(report(&config, &placement, &[], true).ack, AckState::Applied);
     }
 
     #[test]

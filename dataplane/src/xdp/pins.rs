@@ -12,8 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ebpf_common::layout::{
-    CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
+use ebpf_common::{
+    filter::{FILTER_HITS_MAP, FILTER_MAP},
+    layout::{CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -21,8 +22,16 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 6] =
-    [CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP];
+pub const MAPS: [&str; 8] = [
+    CONFIG_MAP,
+    CONNECTIONS_MAP,
+    COUNTERS_MAP,
+    ENDPOINTS_MAP,
+    FLOWS_MAP,
+    STATS_MAP,
+    FILTER_MAP,
+    FILTER_HITS_MAP,
+];
 /// The configuration's map while a larger one takes its place.
 pub const CONFIG_NEXT: &str = "mp_config_next";
 /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).

@@ -8,19 +8,20 @@ use std::{
     collections::BTreeMap,
     ffi::CString,
     fmt, fs, io,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
 };
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues},
     programs::{
         ProgramError, Xdp, XdpMode,
         links::{FdLink, PinnedLink},
         xdp::XdpLink,
     },
 };
+use ebpf_common::filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX};
 use ebpf_common::layout::{
     CONFIG_MAP, CONFIG_RECORDS, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP,
     Connection, ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOW_MASK, FLOWS_MAP, Flow, FlowBucket,
@@ -322,6 +323,57 @@ impl Program {
         Mapping::new(map.fd().as_fd(), records).map_err(|error| failed(MapError::IoError(error)))
     }
 
+    /// Returns the packet filter's outer map.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn filter(&mut self) -> Result<ArrayOfMaps<&mut MapData, MapData>, LoadError> {
+        let map = self.ebpf.map_mut(FILTER_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: FILTER_MAP, source })
+    }
+
+    /// Returns the descriptor of the packet filter's outer map.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn filter_fd(&self) -> Result<BorrowedFd<'_>, LoadError> {
+        match self.ebpf.map(FILTER_MAP) {
+            Some(Map::ArrayOfMaps(map)) => Ok(map.fd().as_fd()),
+            _ => Err(LoadError::Map {
+                name: FILTER_MAP,
+                source: MapError::InvalidName { name: FILTER_MAP.to_owned() },
+            }),
+        }
+    }
+
+    /// Returns a function that reads how many packets a rule of the packet filter has dropped.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn filter_hits(&self) -> Result<impl Fn(u8) -> Result<u64, LoadError>, LoadError> {
+        let failed = |source| LoadError::Map { name: FILTER_HITS_MAP, source };
+        let map = self.ebpf.map(FILTER_HITS_MAP).expect("the object has the map");
+        let hits: PerCpuArray<&MapData, u64> = map.try_into().map_err(failed)?;
+        Ok(move |counter: u8| {
+            let cpus = hits.get(&u32::from(counter), 0).map_err(failed)?;
+            Ok(cpus.iter().copied().fold(0, u64::wrapping_add))
+        })
+    }
+
+    /// Sets the counter of a rule of the packet filter to zero.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn clear_filter_hits(&mut self, counter: u8) -> Result<(), LoadError> {
+        let failed = |source| LoadError::Map { name: FILTER_HITS_MAP, source };
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
+        let zero = PerCpuValues::try_from(vec![0u64; cpus])
+            .map_err(|error| failed(MapError::IoError(error)))?;
+        let map = self.ebpf.map_mut(FILTER_HITS_MAP).expect("the object has the map");
+        let mut hits: PerCpuArray<&mut MapData, u64> = map.try_into().map_err(failed)?;
+        hits.set(counter.into(), zero, 0).map_err(failed)
+    }
+
     /// Sets the counters of a service slot to zero.
     ///
     /// # Errors
@@ -449,6 +501,8 @@ fn drop_unlike_maps(pins: &PinFolder, buckets: u32) -> Result<(), LoadError> {
         (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), buckets as usize)),
         (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
+        (FILTER_MAP, sizes(4, 4, FILTER_SLOTS)),
+        (FILTER_HITS_MAP, sizes(4, 8, HITS_MAX)),
     ];
     for (name, shape) in shapes {
         let path = pins.map(name);

@@ -30,6 +30,8 @@ pub struct Statistics {
     pub words: [u64; STATS_WORDS],
     /// The listeners that are carried.
     pub listeners: Vec<ListenerCounters>,
+    /// The rules of packet filters, with the packets that each has dropped.
+    pub filtered: Vec<(String, u64)>,
     /// Interfaces with the mode that they run the program in.
     pub interfaces: Vec<(String, &'static str)>,
 }
@@ -79,6 +81,10 @@ pub fn publish(statistics: &Statistics) {
     counter!("marchproxy_xdp_icmp_errors_forwarded_total")
         .absolute(statistics.words[stat::ERRORS_FORWARDED]);
     counter!("marchproxy_xdp_too_big_told_total").absolute(statistics.words[stat::TOO_BIG_TOLD]);
+    for (rule, dropped) in &statistics.filtered {
+        counter!("marchproxy_xdp_filter_dropped_packets_total", "rule" => rule.clone())
+            .absolute(*dropped);
+    }
     for listener in &statistics.listeners {
         let name = || listener.listener.clone();
         for (direction, packets, bytes) in [
@@ -161,6 +167,11 @@ fn describe() {
             "marchproxy_xdp_listener_connections_total",
             Unit::Count,
             "Connections and UDP flows begun at a listener"
+        );
+        describe_counter!(
+            "marchproxy_xdp_filter_dropped_packets_total",
+            packets,
+            "Packets that a rule of a packet filter dropped"
         );
         describe_gauge!(
             "marchproxy_xdp_generation",

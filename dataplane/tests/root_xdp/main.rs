@@ -8,6 +8,7 @@ mod actor;
 mod direct_network;
 mod direct_single;
 mod doctor;
+mod filter_single;
 mod icmp;
 mod nat_network;
 mod nat_single;

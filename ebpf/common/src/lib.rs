@@ -2,8 +2,8 @@
 //!
 //! Two halves: the layout of the maps they share ([`layout`], [`verdict`]) and the pure decisions
 //! of the packet path ([`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`], [`flows`],
-//! [`tunnel`], [`icmp`]), which are compiled for both BPF and the host, so that host tests drive the
-//! very code that the kernel runs. Nothing here calls a helper, allocates, or keeps state.
+//! [`tunnel`], [`icmp`], [`filter`]), which are compiled for both BPF and the host, so that host tests
+//! drive the very code that the kernel runs. Nothing here calls a helper, allocates, or keeps state.
 
 #![no_std]
 
@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod checksum;
 pub mod drive;
+pub mod filter;
 pub mod flows;
 pub mod generate;
 pub mod hash;

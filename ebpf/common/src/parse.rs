@@ -126,6 +126,33 @@ pub unsafe fn parse(start: usize, end: usize, family: Family) -> Result<Packet, 
     }
 }
 
+/// Returns source and destination of the IP packet in the frame at `start..end`, and whether it is
+/// IPv6; also where [`parse`] has a [`Reason`] to go no further.
+///
+/// # Safety
+/// `start..end` must be readable memory.
+#[inline(always)]
+#[must_use]
+pub unsafe fn addresses(start: usize, end: usize) -> Option<(Address, Address, bool)> {
+    let ip = start + ETHERNET;
+    if ip + IPV4 > end {
+        return None;
+    }
+    // SAFETY: the comparison above.
+    let ethertype = unsafe { read::<u16>(start + 12) };
+    if ethertype == ETHERTYPE_IPV4 {
+        // SAFETY: the comparison above.
+        let (source, destination) = unsafe { (read(ip + 12), read(ip + 16)) };
+        return Some((Address::v4(source), Address::v4(destination), false));
+    }
+    if ethertype != ETHERTYPE_IPV6 || ip + IPV6 > end {
+        return None;
+    }
+    // SAFETY: the comparison above.
+    let (source, destination) = unsafe { (read_words(ip + 8), read_words(ip + 24)) };
+    Some((Address { words: source }, Address { words: destination }, true))
+}
+
 #[inline(always)]
 unsafe fn parse_v4(start: usize, end: usize) -> Result<Packet, Reason> {
     let ip = start + ETHERNET;

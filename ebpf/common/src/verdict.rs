@@ -58,11 +58,13 @@ pub enum Reason {
     NotOnLink = 19,
     /// The frame has no room for an outer header.
     NoHeadroom = 20,
+    /// A rule of the packet filter denies it.
+    Filtered = 21,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -84,6 +86,7 @@ impl Reason {
         Self::BrokenConfiguration,
         Self::NotOnLink,
         Self::NoHeadroom,
+        Self::Filtered,
     ];
 
     /// Returns what happens to the packet.
@@ -111,7 +114,8 @@ impl Reason {
             | Self::TableRefused
             | Self::BrokenConfiguration
             | Self::NotOnLink
-            | Self::NoHeadroom => Action::Drop,
+            | Self::NoHeadroom
+            | Self::Filtered => Action::Drop,
         }
     }
 
@@ -140,6 +144,7 @@ impl Reason {
             Self::BrokenConfiguration => "broken_configuration",
             Self::NotOnLink => "not_on_link",
             Self::NoHeadroom => "no_headroom",
+            Self::Filtered => "filtered",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The XDP program: TCP and UDP load balancing, by full NAT or with direct server return.
 //!
 //! ```text
-//! parse ─┬─ destination port of no service and not in the SNAT range ─▶ the kernel
-//!        ├─ destination port in the SNAT range and connection known ─▶ reply    ─┐
+//! parse ─┬─ destination port in the SNAT range and connection known ─▶ reply    ─┐
+//!        ├─ a rule of the packet filter denies it ─▶ dropped                      │
+//!        ├─ destination port of no service ─▶ the kernel                          │
 //!        ├─ service (address, port, protocol), or any local address ─┬▶ forward  ─┼▶ TX / redirect
 //!        │                                                           └▶ direct   ─┤
 //!        ├─ ICMP error about a flow or connection ─▶ errors ────────────────────────┤
@@ -20,6 +21,7 @@ mod config;
 mod connection;
 mod direct;
 mod errors;
+mod filter;
 mod forward;
 mod maps;
 mod next_hop;
@@ -29,7 +31,7 @@ mod too_big;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use ebpf_common::{
-    layout::{Connection, forwarding, stat},
+    layout::{Connection, SNAT_PORT_FIRST, forwarding, stat},
     parse::{Family, Packet, family, parse},
     verdict::{Action, Reason},
 };
@@ -65,15 +67,27 @@ fn steer(context: &XdpContext, stats: Stats) -> Result<u32, Reason> {
         match family(start, end)? {
             Family::V4 => match parse(start, end, Family::V4) {
                 Ok(packet) => balance::<false>(context, stats, &packet),
-                Err(Reason::NotTransport) => errors::forward::<false>(context, stats),
-                Err(reason) => Err(reason),
+                Err(reason) => other::<false>(context, stats, reason),
             },
             Family::V6 => match parse(start, end, Family::V6) {
                 Ok(packet) => balance::<true>(context, stats, &packet),
-                Err(Reason::NotTransport) => errors::forward::<true>(context, stats),
-                Err(reason) => Err(reason),
+                Err(reason) => other::<true>(context, stats, reason),
             },
         }
+    }
+}
+
+/// Handles what is not a whole TCP or UDP packet.
+#[inline(always)]
+fn other<const V6: bool>(
+    context: &XdpContext,
+    stats: Stats,
+    reason: Reason,
+) -> Result<u32, Reason> {
+    filter::check_other::<V6>(context, reason)?;
+    match reason {
+        Reason::NotTransport => errors::forward::<V6>(context, stats),
+        reason => Err(reason),
     }
 }
 
@@ -85,14 +99,19 @@ fn balance<const V6: bool>(
 ) -> Result<u32, Reason> {
     let generation = Generation::current()?;
     let port = u16::from_be(packet.tuple.destination_port_be);
-    if !generation.knows_port(port) {
-        return Err(Reason::NotService);
-    }
-    let config = Config::of(generation)?;
-    stats.set(stat::GENERATION, config.header.generation);
-    let connection = match known_reply(packet, &config, port) {
-        Some(connection) => reply::connection(context, packet, connection)?,
+    let known = generation.knows_port(port);
+    let connection = match known_reply(packet, known, port) {
+        Some(connection) => {
+            stats.set(stat::GENERATION, Config::of(generation)?.header.generation);
+            reply::connection(context, packet, connection)?
+        }
         None => {
+            filter::check(packet)?;
+            if !known {
+                return Err(Reason::NotService);
+            }
+            let config = Config::of(generation)?;
+            stats.set(stat::GENERATION, config.header.generation);
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
             if service.forwarding != forwarding::NAT {
                 return direct::forward::<V6>(context, stats, packet, &config, service);
@@ -105,8 +124,8 @@ fn balance<const V6: bool>(
 
 /// Finds the connection of a packet to a port that connections to backends leave from.
 #[inline(always)]
-fn known_reply(packet: &Packet, config: &Config, port: u16) -> Option<&'static mut Connection> {
-    if port < config.header.port_first || port > config.header.port_last {
+fn known_reply(packet: &Packet, known: bool, port: u16) -> Option<&'static mut Connection> {
+    if !known || port < SNAT_PORT_FIRST {
         return None;
     }
     connection::find(&packet.tuple)

@@ -1,12 +1,15 @@
 //! The maps, and the counters in them.
 
 use aya_ebpf::{
-    btf_maps::{Array, LruHashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
-use ebpf_common::layout::{
-    CONFIG_RECORDS, CONNECTIONS_MAX, COUNTER_WORDS, Connection, ENDPOINTS_MAX, Endpoint,
-    EndpointHop, FLOW_BUCKETS, FlowBucket, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Tuple,
+use ebpf_common::{
+    filter::{CHUNK_RECORDS, FILTER_FLAGS, FILTER_SLOTS, HITS_MAX},
+    layout::{
+        CONFIG_RECORDS, CONNECTIONS_MAX, COUNTER_WORDS, Connection, ENDPOINTS_MAX, Endpoint,
+        EndpointHop, FLOW_BUCKETS, FlowBucket, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Tuple,
+    },
 };
 
 #[btf_map(name = "mp_config_v3")]
@@ -62,6 +65,30 @@ pub fn told() -> Option<&'static mut Told> {
     // SAFETY: the entry belongs to this CPU, which handles one frame at a time, and is asked for
     // once a frame.
     TOLD.get_ptr_mut(0).map(|pointer| unsafe { &mut *pointer })
+}
+
+/// The front of the packet filter, or a chunk of its arena.
+pub type FilterRecords = Array<Record, CHUNK_RECORDS, FILTER_FLAGS>;
+
+#[btf_map(name = "mp_filter_v1")]
+static FILTER: ArrayOfMaps<FilterRecords, FILTER_SLOTS> = ArrayOfMaps::new();
+
+#[btf_map(name = "mp_fhits_v1")]
+static FILTER_HITS: PerCpuArray<u64, HITS_MAX> = PerCpuArray::new();
+
+/// Returns the packet filter's front (slot 0) or a chunk of its arena.
+#[inline(always)]
+pub fn filter(slot: u32) -> Option<&'static FilterRecords> {
+    FILTER.get(slot)
+}
+
+/// Counts a packet that a rule has dropped.
+#[inline(always)]
+pub fn count_filtered(counter: u8) {
+    if let Some(hits) = FILTER_HITS.get_ptr_mut(u32::from(counter)) {
+        // SAFETY: the entry belongs to this CPU, which handles one frame at a time.
+        unsafe { *hits += 1 };
+    }
 }
 
 /// Returns a record of the configurations.

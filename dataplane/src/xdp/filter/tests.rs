@@ -1,0 +1,309 @@
+//! The tables against the meaning of the rules, through changes.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use ebpf_common::{
+    filter::{CHUNK_RECORDS, Header, Layout, Subject, Tables as _, decide, front},
+    layout::{Address, Record, TCP, UDP},
+};
+use model::{
+    Snapshot,
+    packet_filter::{self, FilterAction, FilteredPacket, Transport, ordered_rules},
+    parse::object_from_value,
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use serde_json::{Value, json};
+
+use super::{
+    arena::{Memory, layout},
+    counters::CounterNumbers,
+    tables::Tables,
+};
+
+/// Chunks in the memory of this process.
+#[derive(Default)]
+struct Chunks(BTreeMap<u32, Vec<Record>>);
+
+impl Memory for Chunks {
+    fn provide(&mut self, chunk: u32) -> io::Result<()> {
+        self.0.entry(chunk).or_insert_with(|| vec![Record::EMPTY; CHUNK_RECORDS]);
+        Ok(())
+    }
+
+    fn write(&mut self, index: u32, record: &Record) {
+        let (slot, within) = ebpf_common::filter::place(index);
+        self.0.get_mut(&(slot - 1)).unwrap()[within as usize] = *record;
+    }
+
+    fn read(&self, index: u32) -> Record {
+        let (slot, within) = ebpf_common::filter::place(index);
+        self.0[&(slot - 1)][within as usize]
+    }
+}
+
+/// What the program would see.
+struct View<'a> {
+    front: &'a [Record],
+    chunks: &'a Chunks,
+}
+
+impl ebpf_common::filter::Tables for View<'_> {
+    fn front<T: Layout>(&self, index: u32) -> Option<&T> {
+        // SAFETY: a layout is as large as a record, and valid for any bytes.
+        self.front.get(index as usize).map(|record| unsafe { &*(&raw const *record).cast::<T>() })
+    }
+
+    fn arena<T: Layout>(&self, index: u32) -> Option<&T> {
+        let (slot, within) = ebpf_common::filter::place(index);
+        let record = self.chunks.0.get(&(slot - 1))?.get(within as usize)?;
+        // SAFETY: as above.
+        Some(unsafe { &*(&raw const *record).cast::<T>() })
+    }
+}
+
+impl View<'_> {
+    /// Returns the place of the rule that decides, as the program finds it.
+    fn rule(&self, packet: &FilteredPacket) -> Option<u32> {
+        let header: &Header = self.front(front::HEADER).unwrap();
+        let subject = Subject {
+            source: Address::from(packet.source),
+            destination: Address::from(packet.destination),
+            v6: packet.source.is_ipv6(),
+            protocol: match packet.transport {
+                Some((Transport::Tcp, _)) => TCP,
+                Some((Transport::Udp, _)) => UDP,
+                None => 0,
+            },
+            port_be: packet.transport.map_or(0, |(_, port)| port.to_be()),
+        };
+        let bit = decide(self, header, &subject).expect("tables that do not contradict themselves");
+        (bit != 0).then(|| bit.trailing_zeros())
+    }
+}
+
+/// Checks the answers to packets.
+fn check(view: &View<'_>, config: &Snapshot, packets: &[FilteredPacket]) {
+    let rules = ordered_rules(config);
+    let header: Header = layout(&view.front[front::HEADER as usize]);
+    for packet in packets {
+        let expected = packet_filter::decide(&rules, config, packet).map(|(rule, action)| {
+            let place = rules.iter().position(|(other, _)| *other == rule).unwrap();
+            (place as u32, action == FilterAction::Deny)
+        });
+        let found = view.rule(packet).map(|place| (place, header.deny >> place & 1 == 1));
+        assert_eq!(found, expected, "{packet:?}");
+    }
+}
+
+fn config(objects: &[Value]) -> Snapshot {
+    let mut config = Snapshot::default();
+    for object in objects {
+        let object = object_from_value(object).unwrap_or_else(|errors| panic!("{errors}"));
+        config.put(Arc::new(object));
+    }
+    config
+}
+
+/// Addresses of which few bits differ, so that prefixes nest and neighbour: at the borders of /16s,
+/// /24s and of the whole space.
+fn v4() -> impl Strategy<Value = IpAddr> {
+    let low = prop_oneof![select(vec![0u32, 1, 127, 128, 254, 255]), 0..256u32];
+    let high = select(vec![0u32, 0x0a00, 0x0a01, 0xc000, 0xffff]);
+    (high, select(vec![0u32, 1, 254, 255]), low).prop_map(|(high, middle, low)| {
+        Ipv4Addr::from_bits(high << 16 | middle << 8 | low).into() //
+    })
+}
+
+fn v6() -> impl Strategy<Value = IpAddr> {
+    let high = select(vec![0u64, 0x2001_0db8_0000_0000, 0x2001_0db8_0000_0001, u64::MAX - 1]);
+    let low = prop_oneof![select(vec![0, 1, u64::MAX - 1, u64::MAX]), 0..32u64];
+    (high, low).prop_map(|(high, low)| {
+        Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into() //
+    })
+}
+
+fn prefix() -> impl Strategy<Value = String> {
+    (prop_oneof![v4(), v6()], 0..=32u32).prop_map(|(address, missing)| match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(missing).unwrap_or(0);
+            format!("{}/{}", Ipv4Addr::from_bits(v4.to_bits() & mask), 32 - missing)
+        }
+        IpAddr::V6(v6) => {
+            let missing = missing * 4;
+            let mask = u128::MAX.checked_shl(missing).unwrap_or(0);
+            format!("{}/{}", Ipv6Addr::from_bits(v6.to_bits() & mask), 128 - missing)
+        }
+    })
+}
+
+fn rule() -> impl Strategy<Value = Value> {
+    let prefixes = || option::weighted(0.4, vec(prefix(), 1..4));
+    let lists = option::weighted(0.6, prop::sample::subsequence(vec!["a", "b", "c"], 1..=3));
+    let ports = select(vec![json!([80]), json!(["1-80", 443]), json!(["80-65535"])]);
+    let protocol = option::weighted(0.3, select(vec!["TCP", "UDP"]));
+    (any::<bool>(), prefixes(), lists, prefixes(), protocol, option::weighted(0.3, ports)).prop_map(
+        |(deny, sources, lists, destinations, protocol, ports)| {
+            let mut rule = json!({ "action": if deny { "Deny" } else { "Allow" } });
+            let mut put = |name: &str, value: Option<Value>| {
+                if let Some(value) = value {
+                    rule[name] = value;
+                }
+            };
+            put("sources", sources.map(|all| json!(all)));
+            let reference = |name| json!({ "name": name });
+            put("sourceLists", lists.map(|all| all.into_iter().map(reference).collect()));
+            put("destinations", destinations.map(|all| json!(all)));
+            put("protocol", protocol.map(Value::from));
+            put("ports", ports);
+            rule
+        },
+    )
+}
+
+fn objects() -> impl Strategy<Value = Vec<Value>> {
+    let lists = [vec(prefix(), 0..12), vec(prefix(), 0..3), vec(prefix(), 0..40)];
+    let filters = vec((0..3u32, vec(rule(), 1..5)), 1..3);
+    (lists, filters).prop_map(|(lists, filters)| {
+        let lists = ["a", "b", "c"].into_iter().zip(lists).map(|(name, prefixes)| {
+            json!({ "kind": "PrefixList", "metadata": { "name": name },
+                "spec": { "prefixes": prefixes } })
+        });
+        let filters = filters.into_iter().enumerate().map(|(number, (priority, rules))| {
+            json!({ "kind": "PacketFilter", "metadata": { "name": format!("f{number}") },
+                "spec": { "priority": priority, "rules": rules } })
+        });
+        lists.chain(filters).collect()
+    })
+}
+
+fn packet() -> impl Strategy<Value = FilteredPacket> {
+    let transport = option::of((
+        select(vec![Transport::Tcp, Transport::Udp]),
+        select(vec![0u16, 1, 79, 80, 81, 443, 65_535]),
+    ));
+    let pair = prop_oneof![(v4(), v4()), (v6(), v6())];
+    (pair, transport).prop_map(|((source, destination), transport)| FilteredPacket {
+        source,
+        destination,
+        transport,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_change_gives_the_answers_of_the_rules(
+        configs in vec(objects(), 1..4), packets in vec(packet(), 200)
+    ) {
+        let mut chunks = Chunks::default();
+        let mut tables = Tables::new(0);
+        let mut before: Option<(Vec<Record>, Snapshot)> = None;
+        for objects in configs {
+            let config = config(&objects);
+            tables.update(&config, &mut chunks).unwrap();
+            // The front before it is still in force, and answers as it did.
+            if let Some((front, config)) = &before {
+                check(&View { front, chunks: &chunks }, config, &packets);
+            }
+            let front = tables.front(&CounterNumbers::default());
+            tables.settle();
+            check(&View { front: &front, chunks: &chunks }, &config, &packets);
+            before = Some((front, config));
+        }
+    }
+}
+
+/// A list with prefixes of one length, spread over the whole space.
+fn spread(name: &str, count: u32, length: u32) -> Value {
+    let prefix = |n: u32| {
+        let bits = n.wrapping_mul(0x9e37_79b1) & (u32::MAX << (32 - length));
+        format!("{}/{length}", Ipv4Addr::from_bits(bits))
+    };
+    let prefixes: Vec<String> = (0..count).map(prefix).collect();
+    json!({ "kind": "PrefixList", "metadata": { "name": name }, "spec": { "prefixes": prefixes } })
+}
+
+fn deny(lists: &[&str]) -> Value {
+    let lists: Vec<Value> = lists.iter().map(|name| json!({ "name": name })).collect();
+    json!({ "kind": "PacketFilter", "metadata": { "name": "f" },
+        "spec": { "rules": [{ "action": "Deny", "sourceLists": lists }] } })
+}
+
+#[test]
+fn what_no_front_refers_to_is_used_again() {
+    let full = config(&[spread("a", 5_000, 28), spread("b", 5_000, 24), deny(&["a", "b"])]);
+    let less = config(&[spread("a", 100, 28), deny(&["a"])]);
+    let mut chunks = Chunks::default();
+    let mut tables = Tables::new(0);
+    tables.update(&full, &mut chunks).unwrap();
+    tables.settle();
+    tables.update(&less, &mut chunks).unwrap();
+    tables.settle();
+    let taken = chunks.0.len();
+    for _ in 0..20 {
+        for config in [&full, &less] {
+            tables.update(config, &mut chunks).unwrap();
+            tables.settle();
+        }
+    }
+    // Both stand beside each other during a change, no more.
+    assert!(chunks.0.len() <= 2 * taken, "{taken} chunks became {}", chunks.0.len());
+}
+
+#[test]
+fn an_ipv6_tree_of_the_greatest_size_is_searched_to_its_leaves() {
+    let lists: Vec<Value> = (0..2u128)
+        .map(|list| {
+            let prefix = |n: u128| {
+                let network = 0x2001_0db8 << 96 | (list << 16 | n) << 65;
+                format!("{}/64", Ipv6Addr::from_bits(network))
+            };
+            let prefixes: Vec<String> = (0..65_536).map(prefix).collect();
+            json!({ "kind": "PrefixList", "metadata": { "name": format!("l{list}") },
+                "spec": { "prefixes": prefixes } })
+        })
+        .collect();
+    let config = config(&[lists[0].clone(), lists[1].clone(), deny(&["l0", "l1"])]);
+    let mut chunks = Chunks::default();
+    let mut tables = Tables::new(1);
+    tables.update(&config, &mut chunks).unwrap();
+    let front = tables.front(&CounterNumbers::default());
+    let view = View { front: &front, chunks: &chunks };
+    let tree: ebpf_common::filter::Tree = layout(&front[front::TREE as usize]);
+    assert_eq!(tree.depth, 8);
+    let packets: Vec<FilteredPacket> = (0..262_146u128)
+        .step_by(7)
+        .flat_map(|n| [n << 64, (n << 64) + u128::from(u64::MAX)])
+        .map(|low| FilteredPacket {
+            source: Ipv6Addr::from_bits((0x2001_0db8 << 96) + low).into(),
+            destination: Ipv6Addr::LOCALHOST.into(),
+            transport: None,
+        })
+        .collect();
+    check(&view, &config, &packets);
+}
+
+#[test]
+fn lists_that_overlap_in_too_many_ways_are_refused() {
+    let list = |name: String, prefixes: Vec<String>| json!({ "kind": "PrefixList", "metadata": { "name": name }, "spec": { "prefixes": prefixes } });
+    let names: Vec<String> = (0..15).map(|n| format!("l{n}")).collect();
+    // Address n is in the lists of the bits of n.
+    let mut all: Vec<Value> = (0..15u32)
+        .map(|bit| {
+            let members = (0..1u32 << 15).filter(|n| n >> bit & 1 == 1);
+            list(
+                names[bit as usize].clone(),
+                members.map(|n| Ipv4Addr::from_bits(n).to_string()).collect(),
+            )
+        })
+        .collect();
+    all.push(deny(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+    let outcome = Tables::new(0).update(&config(&all), &mut Chunks::default());
+    assert!(outcome.unwrap_err().to_string().contains("merge lists"));
+}
