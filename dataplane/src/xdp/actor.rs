@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    engine::{Engine, Settings},
+    engine::{Engine, Settings, chain},
     judge, pins,
     placement::L4Placement,
     statistics,
@@ -125,7 +125,13 @@ impl XdpState {
             tokio::task::spawn_blocking(move || follow(&settings, &engine, &for_kernel)).await?;
         self.decided = true;
         let placement = Arc::new(outcome.placement);
-        let report = judge::report(&desired.config, &placement, &outcome.notes, outcome.installed);
+        let report = judge::report(
+            &desired.config,
+            &placement,
+            &outcome.notes,
+            outcome.installed,
+            outcome.unfiltered.as_deref(),
+        );
         self.arguments.placement.send_if_modified(|current| {
             let changed = **current != *placement;
             *current = placement;
@@ -163,6 +169,8 @@ struct Outcome {
     placement: L4Placement,
     notes: Vec<String>,
     installed: bool,
+    /// Why the packet filter that is desired is not in force.
+    unfiltered: Option<String>,
 }
 
 fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired) -> Outcome {
@@ -170,6 +178,7 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
         placement: judge::unavailable(&desired.config, &chain(reason)),
         notes: Vec::new(),
         installed: false,
+        unfiltered: Some(chain(reason)),
     };
     if settings.interfaces.is_empty() {
         // What a process with interfaces left behind would forward by its last configuration for
@@ -183,6 +192,7 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
             placement: judge::unavailable(&desired.config, judge::NOT_ASKED_FOR),
             notes: Vec::new(),
             installed: false,
+            unfiltered: Some(judge::NOT_ASKED_FOR.to_owned()),
         };
     }
     let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,7 +208,9 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
             let placement = judge::placement(&desired.config, &plan, engine.attachments());
             let installed = engine.attachments().values().all(Result::is_ok);
             let notes = plan.notes.values().flatten().cloned().collect();
-            Outcome { placement, notes, installed }
+            let missing = (!installed).then(|| placement.summary.clone());
+            let unfiltered = engine.unfiltered().map(str::to_owned).or(missing);
+            Outcome { placement, notes, installed, unfiltered }
         }
         Err(error) => failed(&error),
     }
@@ -217,18 +229,6 @@ fn look(engine: &Mutex<Option<Engine>>) -> bool {
         Err(error) => tracing::warn!(error = %chain(&error), "XDP counters were not read"),
     }
     stale
-}
-
-/// Writes an error with its sources.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 async fn wake_on_change(mut desired: DesiredReceiver, actor: ActorRef<XdpMessage>) {

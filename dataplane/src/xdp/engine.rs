@@ -14,7 +14,7 @@ use model::Revision;
 
 use super::{
     addresses::{self, Fixed},
-    filter::{Filter, FilterError},
+    filter::Filter,
     generation::{Generations, InstallError, map_records},
     image::{Image, forwarding_of},
     mapping::Mapping,
@@ -60,9 +60,6 @@ pub enum EngineError {
     /// The configuration was not put in force; the one before still is.
     #[error("the configuration was not put in force")]
     Install(#[from] InstallError),
-    /// The packet filter was not put in force; the one before still is.
-    #[error("the packet filter was not put in force")]
-    Filter(#[from] FilterError),
     /// The node's addresses could not be read.
     #[error("the node's addresses could not be read")]
     Addresses(#[source] std::io::Error),
@@ -82,6 +79,8 @@ pub struct Engine {
     planner: Planner,
     slots: Slots,
     filter: Filter,
+    /// Why the filter that is desired is not in force.
+    unfiltered: Option<String>,
     image: Image,
     /// The endpoints by their numbers.
     endpoints: Mapping,
@@ -124,6 +123,7 @@ impl Engine {
             planner: Planner::default(),
             slots,
             filter: Filter::default(),
+            unfiltered: None,
             image,
             endpoints,
             generations,
@@ -148,7 +148,8 @@ impl Engine {
         self.behind.extend(touched);
         self.image.set_node(&node);
         // Before the services, so that none is served unfiltered.
-        self.filter.follow(&desired.config, &mut self.program)?;
+        let filtered = self.filter.follow(&desired.config, &mut self.program);
+        self.unfiltered = filtered.err().map(|error| chain(&error));
         self.draw(Instant::now())?;
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
@@ -244,6 +245,12 @@ impl Engine {
         &self.attachments
     }
 
+    /// Returns why the packet filter that is desired is not in force; the one before still is.
+    #[must_use]
+    pub fn unfiltered(&self) -> Option<&str> {
+        self.unfiltered.as_deref()
+    }
+
     /// Returns the generation in force.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -323,4 +330,16 @@ impl Engine {
             .map(|backend| backend.address.ip())
             .collect()
     }
+}
+
+/// Writes an error with its sources.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }

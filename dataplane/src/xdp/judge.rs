@@ -76,6 +76,7 @@ pub fn report(
     placement: &L4Placement,
     notes: &[String],
     installed: bool,
+    unfiltered: Option<&str>,
 ) -> EngineReport {
     let mut refusals = Vec::new();
     for (key, listener) in config.listeners() {
@@ -90,12 +91,12 @@ pub fn report(
             });
         }
     }
-    for (key, _) in config.packet_filters().filter(|_| !installed) {
+    for ((key, _), reason) in config.packet_filters().zip(unfiltered.into_iter().cycle()) {
         refusals.push(Refusal {
             object: Some(key.clone()),
             field: "spec.rules".to_owned(),
             resource: String::new(),
-            message: format!("packets are not filtered: {}", placement.summary),
+            message: format!("packets are not filtered by it: {reason}"),
         });
     }
     let ack = if !refusals.is_empty() {
@@ -150,7 +151,7 @@ mod tests {
         for engine in ["auto", "xdp"] {
             let config = config(engine);
             let placement = unavailable(&config, NOT_ASKED_FOR);
-            let report = report(&config, &placement, &[], false);
+            let report = report(&config, &placement, &[], false, Some(NOT_ASKED_FOR));
             let told = format!("{report:?}").matches(NOT_ASKED_FOR).count();
             assert_eq!(told, 1, "{report:?}");
         }
@@ -164,7 +165,7 @@ mod tests {
         let plan = L4Plan { revision: Revision(3), ..L4Plan::default() };
         let placement = placement(&config, &plan, &attachments);
         assert!(placement.deciding, "listeners to come are for it to decide");
-        let report = report(&config, &placement, &["a note".to_owned()], true);
+        let report = report(&config, &placement, &["a note".to_owned()], true, None);
         assert_eq!(report.ack, AckState::Applied);
         assert_eq!(report.notes, ["v0: native", "a note"]);
     }
@@ -178,13 +179,15 @@ mod tests {
             config.put(Arc::new(object));
         }
         let placement = unavailable(&config, NOT_ASKED_FOR);
-        let AckState::Refused { refusals } = report(&config, &placement, &[], false).ack else {
+        let AckState::Refused { refusals } =
+            report(&config, &placement, &[], false, Some(NOT_ASKED_FOR)).ack
+        else {
             panic!("not refused");
         };
         assert_eq!(refusals.len(), 1);
         assert_eq!(refusals[0].object, Some("PacketFilter/default/f".parse().unwrap()));
         assert!(refusals[0].message.contains(NOT_ASKED_FOR));
-        assert_eq!(report(&config, &placement, &[], true).ack, AckState::Applied);
+        assert_eq!(report(&config, &placement, &[], true, None).ack, AckState::Applied);
     }
 
     #[test]
