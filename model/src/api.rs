@@ -6,7 +6,7 @@ use crate::{
     ack::NodeReport,
     cluster::{NodeAddresses, NodeId},
     endpoint::EndpointHealth,
-    error::ConfigErrors,
+    error::{ConfigError, ConfigErrors},
     key::ObjectKey,
     revision::Revision,
 };
@@ -44,6 +44,9 @@ pub struct ApplyResponse {
     pub dry_run: bool,
     /// Each object of the request.
     pub objects: Vec<ObjectOutcome>,
+    /// What the guard against lock-outs found, and was overruled in by force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<ConfigError>,
 }
 
 /// One revision of the history.

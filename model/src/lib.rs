@@ -16,6 +16,7 @@ pub mod field_change;
 pub mod key;
 pub mod limits;
 pub mod listener;
+pub mod lockout;
 mod match_identity;
 pub mod object;
 pub mod packet_filter;

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -36,6 +37,10 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// Set on a connection once a caller on it has shown a valid token.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trusted(Arc<AtomicBool>);
+
+/// Where a connection comes from and which of the node's addresses it is to, when that is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) Option<(IpAddr, SocketAddr)>);
 
 impl Trusted {
     pub(super) fn set(&self) {
@@ -105,6 +110,12 @@ fn transient(error: &io::Error) -> bool {
         )
 }
 
+/// Returns both ends; IPv4 ones as such, also those of a socket for both families.
+fn ends(stream: &TcpStream) -> io::Result<(IpAddr, SocketAddr)> {
+    let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    Ok((peer.ip().to_canonical(), SocketAddr::new(local.ip().to_canonical(), local.port())))
+}
+
 async fn serve(
     stream: TcpStream,
     acceptor: TlsAcceptor,
@@ -112,12 +123,14 @@ async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
+    let peer = Peer(ends(&stream).ok());
     let tls = timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await??;
     let trusted = Trusted::default();
     let service = {
         let trusted = trusted.clone();
         router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(trusted.clone());
+            request.extensions_mut().insert(peer);
             request.map(axum::body::Body::new)
         })
     };

@@ -29,5 +29,10 @@ pub(super) async fn earlier(
         batches.iter().find(|batch| batch.request.0.wrapping_sub(request.0) < ATTEMPTS_MAX);
     let Some(revision) = earlier.map(|batch| Revision(batch.revision.0)) else { return Ok(None) };
     let entry = control.history(usize::MAX).await.into_iter().find(|e| e.revision == revision);
-    Ok(entry.map(|entry| ApplyResponse { revision, dry_run: false, objects: entry.objects }))
+    Ok(entry.map(|entry| ApplyResponse {
+        revision,
+        dry_run: false,
+        objects: entry.objects,
+        forced: Vec::new(),
+    }))
 }

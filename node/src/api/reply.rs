@@ -125,6 +125,11 @@ impl From<ApplyError> for ApiError {
         let message = error.to_string();
         match error {
             ApplyError::Invalid(errors) => errors.into(),
+            ApplyError::LockOut(errors) => {
+                let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "lock_out", message);
+                error.errors = Some(errors);
+                error
+            }
             ApplyError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", message),
             ApplyError::NotFound { .. } => Self::not_found(message),
             ApplyError::NotKept { .. } => Self::new(StatusCode::NOT_FOUND, "not_kept", message),

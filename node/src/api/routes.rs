@@ -77,6 +77,11 @@ const WRITE: &[Parameter] = &[
         "Flag",
         "Answer when every engine of every node has answered, or after `timeout`",
     ),
+    query(
+        "force",
+        "Flag",
+        "Write also a packet filter that would cut off the cluster's own ports or the caller",
+    ),
     query("timeout", "Time", "How long to wait; 30s by default, at most 55s"),
     query(
         "expectRevision",

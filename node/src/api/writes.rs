@@ -12,7 +12,9 @@ use model::{
 use serde::Deserialize;
 
 use super::{
-    ACK_WAIT_MAX, Shared, acks, fields,
+    ACK_WAIT_MAX, Shared, acks,
+    connection::Peer,
+    fields,
     objects::Address,
     repeated,
     reply::{ApiError, json_at},
@@ -35,13 +37,20 @@ pub(super) struct WriteQuery {
     #[serde(default)]
     wait: bool,
     timeout: Option<String>,
+    #[serde(default)]
+    force: bool,
     expect_revision: Option<u64>,
     #[serde(default)]
     message: String,
 }
 
 impl WriteQuery {
-    fn options(&self, caller: &Caller, headers: &HeaderMap) -> Result<ApplyOptions, ApiError> {
+    fn options(
+        &self,
+        caller: &Caller,
+        peer: Peer,
+        headers: &HeaderMap,
+    ) -> Result<ApplyOptions, ApiError> {
         if self.message.len() > MESSAGE_BYTES_MAX {
             return Err(ApiError::bad_request(format!(
                 "the message has {} bytes; {MESSAGE_BYTES_MAX} are allowed",
@@ -52,6 +61,8 @@ impl WriteQuery {
             actor: caller.name.clone(),
             message: self.message.clone(),
             request: request_id(headers, &caller.name)?,
+            force: self.force,
+            caller: peer.0,
             dry_run: self.dry_run,
             expect_revision: self.expect_revision.map(Revision),
         })
@@ -70,13 +81,14 @@ impl WriteQuery {
 pub(super) async fn apply(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
+    Extension(peer): Extension<Peer>,
     query: Result<Params<WriteQuery>, ApiError>,
     headers: HeaderMap,
     content: Content,
 ) -> Result<Response, ApiError> {
     // After the body: an answer before its end would break the connection under the caller.
     let Params(query) = query?;
-    let options = query.options(&caller, &headers)?;
+    let options = query.options(&caller, peer, &headers)?;
     let waiting = query.waiting()?;
     let objects = documents(content).await?;
     let written = match repeated::earlier(&shared.control, &options).await? {
@@ -89,13 +101,14 @@ pub(super) async fn apply(
 pub(super) async fn rollback(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
+    Extension(peer): Extension<Peer>,
     query: Result<Params<WriteQuery>, ApiError>,
     headers: HeaderMap,
     content: Content,
 ) -> Result<Response, ApiError> {
     // After the body: an answer before its end would break the connection under the caller.
     let Params(query) = query?;
-    let options = query.options(&caller, &headers)?;
+    let options = query.options(&caller, peer, &headers)?;
     let waiting = query.waiting()?;
     let RollbackRequest { revision } = content.json()?;
     let written = match repeated::earlier(&shared.control, &options).await? {
@@ -108,11 +121,12 @@ pub(super) async fn rollback(
 pub(super) async fn remove(
     State(shared): State<Shared>,
     Extension(caller): Extension<Caller>,
+    Extension(peer): Extension<Peer>,
     Segments(address): Segments<Address>,
     Params(query): Params<WriteQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let options = query.options(&caller, &headers)?;
+    let options = query.options(&caller, peer, &headers)?;
     let waiting = query.waiting()?;
     let keys = vec![address.key()?];
     let written = match repeated::earlier(&shared.control, &options).await? {
@@ -131,7 +145,9 @@ pub(super) async fn diff(
     let objects = documents(content).await?;
     let new: BTreeMap<ObjectKey, serde_json::Value> =
         objects.iter().map(|object| (object.key(), object.to_value())).collect();
-    let options = ApplyOptions { actor: caller.name, dry_run: true, ..ApplyOptions::default() };
+    // A look; the apply is what the guard against lock-outs may refuse.
+    let options =
+        ApplyOptions { actor: caller.name, dry_run: true, force: true, ..ApplyOptions::default() };
     let planned = shared.control.apply(objects, options).await?;
     let present = shared
         .control

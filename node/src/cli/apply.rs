@@ -73,6 +73,9 @@ async fn write(
     if !writing.message.is_empty() {
         request = request.query("message", &writing.message);
     }
+    if writing.force {
+        request = request.query("force", true);
+    }
     if let Some(revision) = writing.expect_revision {
         request = request.query("expectRevision", revision);
     }

@@ -8,6 +8,9 @@ pub enum ApplyError {
     /// The configuration that would result is not valid; nothing was written.
     #[error("the configuration is not valid")]
     Invalid(#[from] ConfigErrors),
+    /// A packet filter would cut off the cluster or the caller; nothing was written. Force does.
+    #[error("a packet filter would cut off the cluster or the caller")]
+    LockOut(ConfigErrors),
     /// The configuration is at another revision than expected; nothing was written. Read again.
     #[error("the configuration is at revision {found}, expected {expected}")]
     Conflict {

@@ -4,6 +4,7 @@
 //! it is committed and applied on this node; whether the data planes run it is the ledger's answer
 //! ([`crate::ledger::Ledger::wait_for`]).
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,11 @@ pub struct ApplyOptions {
     pub message: String,
     /// The id under which a retry of the same write applies once; a fresh one when absent.
     pub request: Option<RequestId>,
+    /// Whether to write what would cut off the cluster or the caller.
+    pub force: bool,
+    /// Where the caller's connection comes from and which of the node's addresses it is to, when
+    /// it comes by the network.
+    pub caller: Option<(IpAddr, SocketAddr)>,
     /// Whether to stop before anything is written.
     pub dry_run: bool,
     /// The revision that the configuration must still have; any when absent.

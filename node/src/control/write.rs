@@ -4,12 +4,14 @@
 //! A write is decided on the linearizable state and committed only if that is still the state, so
 //! two writers can never undo each other's checks (a service deleted while a route to it is made).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use consensus::{Committed, Consensus, Consistency, ProposeError, RequestId, Transaction};
 use model::{
-    Object, ObjectKey, Plan, Revision, Snapshot, api::ApplyResponse, plan_apply, plan_delete,
-    plan_replace,
+    ConfigError, ConfigErrors, Kind, Object, ObjectKey, Plan, Revision, Snapshot,
+    api::ApplyResponse,
+    lockout::{Protected, cut_off},
+    plan_apply, plan_delete, plan_replace,
 };
 use tokio::{sync::Mutex, time::Instant};
 
@@ -20,6 +22,7 @@ use super::{
     objects::operations,
     store::{configuration_unchanged, touch_configuration},
 };
+use crate::membership::members;
 
 /// Times that a write begins again because another came first. Writers on one node queue, so only
 /// as many as there are other nodes compete.
@@ -30,6 +33,9 @@ const OUTCOME_WITHIN: Duration = Duration::from_secs(10);
 
 /// Between two questions for an outcome: a leader is elected in a few of these.
 const OUTCOME_RETRY: Duration = Duration::from_millis(200);
+
+/// What the history says of a write that the guard against lock-outs would have refused.
+const FORCED: &str = "[forced: cuts off the cluster or the caller]";
 
 /// What a caller wants to do to the configuration.
 pub(super) enum Edit {
@@ -62,18 +68,20 @@ impl Writer {
             let present = self.configuration.read(Consistency::Linearizable).await?;
             check_expected(&options, present.revision())?;
             let plan = self.plan(&edit, &present)?;
+            let forced = self.guard(&plan, &present, &options)?;
             let mut operations = operations(&plan);
             let respond = |revision| ApplyResponse {
                 revision,
                 dry_run: options.dry_run,
                 objects: plan.outcomes.clone(),
+                forced: forced.clone(),
             };
             if options.dry_run || plan.is_empty() {
                 return Ok(respond(present.revision()));
             }
             operations.push(touch_configuration());
             let mut transaction =
-                Transaction::new(options.actor.as_str(), options.message.as_str(), operations);
+                Transaction::new(options.actor.as_str(), message(&options, &forced), operations);
             if let Some(request) = options.request {
                 // A refused attempt is remembered under its id, so each attempt has its own; a
                 // caller's retry goes through the same ones.
@@ -90,6 +98,30 @@ impl Writer {
         }
         let (expected, found) = last.expect("every attempt but a conflicting one returned");
         Err(ApplyError::Conflict { expected, found })
+    }
+
+    /// Refuses what would cut off the cluster or the caller; returns what force overrules.
+    fn guard(
+        &self,
+        plan: &Plan,
+        present: &Snapshot,
+        options: &ApplyOptions,
+    ) -> Result<Vec<ConfigError>, ApplyError> {
+        let concerned = |kind| matches!(kind, Kind::PacketFilter | Kind::PrefixList);
+        let puts = plan.puts.iter().map(|object| object.spec.kind());
+        if !puts.chain(plan.deletes.iter().map(|key| key.kind)).any(concerned) {
+            return Ok(Vec::new());
+        }
+        let nodes = members(&self.consensus.status().borrow(), &BTreeSet::new());
+        let protected = Protected {
+            members: nodes.into_iter().map(|node| node.addresses).collect(),
+            caller: options.caller,
+        };
+        let found = cut_off(present, &plan.next, &protected);
+        if found.is_empty() || options.force {
+            return Ok(found);
+        }
+        Err(ApplyError::LockOut(ConfigErrors(found)))
     }
 
     fn plan(&self, edit: &Edit, present: &Snapshot) -> Result<Plan, ApplyError> {
@@ -116,6 +148,15 @@ impl Writer {
                 outcome => return outcome,
             }
         }
+    }
+}
+
+/// The message for the history, which tells of force.
+fn message(options: &ApplyOptions, forced: &[ConfigError]) -> String {
+    match (forced, options.message.as_str()) {
+        ([], message) => message.to_owned(),
+        (_, "") => FORCED.to_owned(),
+        (_, message) => format!("{message} {FORCED}"),
     }
 }
 

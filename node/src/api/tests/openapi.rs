@@ -11,6 +11,25 @@ use super::{
 };
 use crate::api::{access::Access, openapi::document, routes::operations};
 
+/// A filter and a list with every field.
+const FILTERS: &str = "\
+kind: PrefixList
+metadata: { name: bad }
+spec: { prefixes: [203.0.113.0/24, '2001:db8:bad::/48'] }
+---
+kind: PacketFilter
+metadata: { name: edge }
+spec:
+  priority: 7
+  rules:
+    - action: Deny
+      sources: [198.51.100.0/24]
+      sourceLists: [{ name: bad }]
+      destinations: [192.0.2.10]
+      protocol: UDP
+      ports: [53, 8000-8999]
+";
+
 #[test]
 fn the_document_names_exactly_the_routes_and_every_reference_leads_somewhere() {
     let document = document();
@@ -111,6 +130,9 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
             SHOP.to_owned(),
             200,
         ),
+        ("POST", "/v1/apply", "/v1/apply?force=true", FILTERS.to_owned(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/packetfilters", String::new(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/prefixlists", String::new(), 200),
         ("POST", "/v1/apply", "/v1/apply", bad, 422),
         ("POST", "/v1/apply", "/v1/apply?expectRevision=1", SHOP.to_owned(), 409),
         ("POST", "/v1/apply", "/v1/apply?unknown=1", SHOP.to_owned(), 400),

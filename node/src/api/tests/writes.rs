@@ -7,7 +7,10 @@ use model::api::{ApplyResponse, HistoryResponse, ObjectList};
 use serde_json::Value;
 
 use super::harness::{Node, SHOP};
-use crate::client::{Client, ClientError, Context, Request};
+use crate::{
+    client::{Client, ClientError, Context, Request},
+    control::{ApplyError, ApplyOptions},
+};
 
 #[tokio::test]
 async fn an_apply_a_diff_a_deletion_and_a_rollback() {
@@ -51,6 +54,51 @@ async fn an_apply_a_diff_a_deletion_and_a_rollback() {
     client.send(&Request::delete("/v1/objects/udproute/default/ticks")).await.unwrap();
     let left: ObjectList = client.call(Request::get("/v1/objects/udproutes")).await.unwrap();
     assert!(left.objects.is_empty());
+    node.stop().await;
+}
+
+const DENY_ALL: &str =
+    "kind: PacketFilter\nmetadata: { name: edge }\nspec: { rules: [{ action: Deny }] }\n";
+
+#[tokio::test]
+async fn a_filter_that_would_cut_off_its_writer_needs_force_and_the_history_tells() {
+    let node = Node::start().await;
+    let control = &node.running.control;
+    let filter = || model::parse::parse_documents(DENY_ALL).unwrap();
+    let caller = ("192.0.2.9".parse().unwrap(), "10.0.0.1:7800".parse().unwrap());
+    let options = ApplyOptions {
+        actor: "admin".to_owned(),
+        message: "close it".to_owned(),
+        caller: Some(caller),
+        ..ApplyOptions::default()
+    };
+    let refused = control.apply(filter(), options.clone()).await.unwrap_err();
+    let ApplyError::LockOut(errors) = &refused else { panic!("{refused}") };
+    assert_eq!(errors.0.len(), 1);
+    assert_eq!(errors.0[0].path, "spec.rules[0]");
+    assert!(errors.0[0].message.contains("192.0.2.9"), "{errors}");
+    assert!(node.get("/v1/history").await.json()["entries"].as_array().unwrap().is_empty());
+
+    let forced = ApplyOptions { force: true, ..options.clone() };
+    let response = control.apply(filter(), forced).await.unwrap();
+    assert_eq!(response.forced, errors.0);
+    let entry = node.get("/v1/history").await.json()["entries"][0].clone();
+    assert_eq!(entry["message"], "close it [forced: cuts off the cluster or the caller]");
+    // What is there already needs no force again, nor does its removal.
+    let more = DENY_ALL.replace("[{ action: Deny }]", "[{ action: Deny }, { action: Deny }]");
+    let more = model::parse::parse_documents(&more).unwrap();
+    assert!(control.apply(more, options.clone()).await.unwrap().forced.is_empty());
+    let key = "PacketFilter/default/edge".parse().unwrap();
+    assert!(control.delete(vec![key], options).await.unwrap().forced.is_empty());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_on_the_node_itself_is_not_cut_off() {
+    let node = Node::start().await;
+    let answer = node.post("/v1/apply?force=true", DENY_ALL).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.json().get("forced").is_none(), "{:?}", answer.json());
     node.stop().await;
 }
 

@@ -36,6 +36,9 @@ pub struct Writing {
     /// Write only if the configuration is still at this revision; exit status 4 otherwise
     #[arg(long, value_name = "REVISION")]
     pub expect_revision: Option<u64>,
+    /// Write also a packet filter that would cut off the cluster's own ports or the caller
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Arguments of `apply`.

@@ -21,6 +21,9 @@ pub fn applied(response: &ApplyResponse) -> String {
     for ObjectOutcome { object, action } in &response.objects {
         writeln!(out, "{object} {}", word(*action)).expect("a String takes everything");
     }
+    for error in &response.forced {
+        writeln!(out, "forced: {error}").expect("a String takes everything");
+    }
     let changed = response.objects.iter().any(|outcome| outcome.action != Action::Unchanged);
     let line = match (response.dry_run, changed) {
         (true, true) => {
@@ -153,6 +156,7 @@ mod tests {
                 outcome("Service/default/cart", Action::Updated),
                 outcome("Listener/default/web", Action::Unchanged),
             ],
+            forced: Vec::new(),
         };
         let lines = "Service/default/cart updated\nListener/default/web unchanged\n";
         assert_eq!(applied(&response), format!("{lines}revision 42\n"));
