@@ -8,7 +8,7 @@
 //! to two words: one as a source, one as a destination.
 //!
 //! ```text
-//! IPv4   first 16 bits ─▶ class, or block of 256 ─▶ class, or node of a /24 ─▶ class
+//! IPv4   first 16 bits ─▶ class, or node of a /16 ─▶ class, or entry ─▶ class, or node of a /24 ─▶ …
 //! IPv6   a tree of the borders between classes, four to a record, at most eight records deep
 //! ```
 //! Everything lies in 64-byte records: those of the *front*, which is replaced as a whole and so
@@ -31,8 +31,8 @@ pub const HITS_MAX: usize = 2 * RULES_MAX;
 /// lets the kernel inline their lookup.
 pub const CHUNK_RECORDS: usize = 1 << CHUNK_BITS;
 const CHUNK_BITS: u32 = 16;
-/// Chunks that IPv4 may take: 256 MiB. A million prefixes that lie as badly as they can need 14
-/// for blocks and 16 for nodes, or 36 for half a million nodes of more than two classes; while a
+/// Chunks that IPv4 may take: 256 MiB. A million prefixes that lie as badly as they can need 15
+/// for the /16s and 16 for the /24s, or 69 for half a million /24s of more than two classes each; while a
 /// change of all of them is made, the old and the new stand beside each other.
 pub const CHUNKS_V4: u32 = 64;
 /// Chunks of one IPv6 tree of 262,144 borders: 81,926 records of borders and 8,193 of classes.
@@ -164,19 +164,36 @@ pub struct Entries {
     pub entries: [u32; 16],
 }
 
-/// The addresses of an IPv4 /24 that are not all in the same class.
+/// The 256 parts of an IPv4 /16 or /24 that are not all in the same class.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Node {
-    /// Which of the two classes each address is in.
+    /// Which of the parts are not in the class that most are in.
     pub bits: [u64; 4],
-    /// Two classes.
+    /// The class of most, and the class of all others when there is no table.
     pub classes: [u32; 2],
-    /// Record at which eight [`Halves`] with the class of each address begin; 0 when there are no
-    /// more than two classes.
-    pub dense: u32,
+    /// Record at which the parts' table begins, 0 when there is none: of a /16, 16 [`Entries`]; of
+    /// a /24, eight [`Halves`].
+    pub table: u32,
     /// Zero.
     pub padding: [u32; 5],
+}
+
+impl Node {
+    /// Returns the bit of a part.
+    #[inline(always)]
+    fn bit(&self, part: u32) -> u32 {
+        // SAFETY: the mask keeps the place within the array.
+        let bits = unsafe { *self.bits.as_ptr().add((part >> 6 & 3) as usize) };
+        (bits >> (part & 63) & 1) as u32
+    }
+
+    /// Returns the class of parts with this bit.
+    #[inline(always)]
+    fn class(&self, bit: u32) -> u32 {
+        // SAFETY: the mask keeps the place within the array.
+        unsafe { *self.classes.as_ptr().add((bit & 1) as usize) }
+    }
 }
 
 /// The rules that the addresses of a class fit.
@@ -311,19 +328,21 @@ fn class_v4<T: Tables>(tables: &T, ip: u32) -> Option<u32> {
     if first & REFERENCE == 0 {
         return Some(first);
     }
-    let second = entry(tables.arena((first & !REFERENCE) + (ip >> 12 & 15))?, ip >> 8);
+    let node: &Node = tables.arena(first & !REFERENCE)?;
+    let bit = node.bit(ip >> 8);
+    if bit == 0 || node.table == 0 {
+        return Some(node.class(bit));
+    }
+    let second = entry(tables.arena(node.table + (ip >> 12 & 15))?, ip >> 8);
     if second & REFERENCE == 0 {
         return Some(second);
     }
     let node: &Node = tables.arena(second & !REFERENCE)?;
-    if node.dense != 0 {
-        return Some(half(tables.arena(node.dense + (ip >> 5 & 7))?, ip));
+    let bit = node.bit(ip);
+    if bit == 0 || node.table == 0 {
+        return Some(node.class(bit));
     }
-    // SAFETY: the masks keep the places within the arrays.
-    unsafe {
-        let bits = *node.bits.as_ptr().add((ip >> 6 & 3) as usize);
-        Some(*node.classes.as_ptr().add((bits >> (ip & 63) & 1) as usize))
-    }
+    Some(half(tables.arena(node.table + (ip >> 5 & 7))?, ip))
 }
 
 #[inline(always)]

@@ -46,7 +46,7 @@ impl TableV4 {
     ) -> Result<(), ArenaError> {
         let entry = match stretches {
             [(_, class)] => *class,
-            stretches => block(high, stretches, arena, memory)?,
+            stretches => wide(high, stretches, arena, memory)? | REFERENCE,
         };
         let old = std::mem::replace(&mut self.first[usize::from(high)], entry);
         leave(old, arena, memory);
@@ -54,7 +54,8 @@ impl TableV4 {
     }
 }
 
-fn block(
+/// Writes the node of a /16.
+fn wide(
     high: u16,
     stretches: &[Border],
     arena: &mut Arena,
@@ -70,49 +71,82 @@ fn block(
         let within = 1 + rest[1..].partition_point(|(begin, _)| *begin <= start + 255);
         *entry = match &rest[..within] {
             [(_, class)] => *class,
-            stretches => node(start, stretches, arena, memory)? | REFERENCE,
+            stretches => narrow(start, stretches, arena, memory)? | REFERENCE,
         };
     }
-    let index = arena.take(BLOCK, memory)?;
-    for (at, part) in (index..).zip(entries.chunks(16)) {
-        let entries = Entries { entries: part.try_into().expect("chunks of 16") };
-        memory.write(at, &record(&entries));
-    }
-    Ok(index | REFERENCE)
+    node(&entries, arena, memory, |arena, memory| {
+        let index = arena.take(BLOCK, memory)?;
+        for (at, part) in (index..).zip(entries.chunks(16)) {
+            let entries = Entries { entries: part.try_into().expect("chunks of 16") };
+            memory.write(at, &record(&entries));
+        }
+        Ok(index)
+    })
 }
 
 /// Writes the node of a /24.
-fn node(
+fn narrow(
     start: u128,
     stretches: &[Border],
     arena: &mut Arena,
     memory: &mut impl Memory,
 ) -> Result<u32, ArenaError> {
-    let mut all = [0u32; 256];
+    let mut classes = [0u32; 256];
     for (place, (begin, class)) in stretches.iter().enumerate() {
         let from = begin.saturating_sub(start) as usize;
-        let to = stretches.get(place + 1).map_or(256, |(next, _)| (next - start) as usize);
-        all[from..to].fill(*class);
+        let to = stretches.get(place + 1).map_or(256, |(next, _)| 256.min(next - start) as usize);
+        classes[from..to].fill(*class);
     }
-    let one = all[0];
-    let other = all.iter().copied().find(|class| *class != one).unwrap_or(one);
-    let mut node = Node { classes: [one, other], ..Node::default() };
-    for (address, class) in all.iter().enumerate() {
-        node.bits[address / 64] |= u64::from(*class != one) << (address % 64);
-    }
-    if all.iter().any(|class| *class != one && *class != other) {
-        node.dense = arena.take(DENSE, memory)?;
-        for (at, part) in (node.dense..).zip(all.chunks(32)) {
+    node(&classes, arena, memory, |arena, memory| {
+        let index = arena.take(DENSE, memory)?;
+        for (at, part) in (index..).zip(classes.chunks(32)) {
             let mut halves = Halves::default();
             for (half, class) in halves.halves.iter_mut().zip(part) {
                 *half = *class as u16;
             }
             memory.write(at, &record(&halves));
         }
+        Ok(index)
+    })
+}
+
+/// Writes a node of 256 parts, and their table by `write` when two classes do not say all.
+fn node<M: Memory>(
+    parts: &[u32; 256],
+    arena: &mut Arena,
+    memory: &mut M,
+    write: impl FnOnce(&mut Arena, &mut M) -> Result<u32, ArenaError>,
+) -> Result<u32, ArenaError> {
+    let most = most_common(parts);
+    let mut node = Node { classes: [most, 0], ..Node::default() };
+    let mut others = parts.iter().enumerate().filter(|(_, part)| **part != most).peekable();
+    let other = others.peek().map_or(most, |(_, part)| **part);
+    let mut alike = other & REFERENCE == 0;
+    for (place, part) in others {
+        node.bits[place / 64] |= 1 << (place % 64);
+        alike &= *part == other;
+    }
+    if alike {
+        node.classes[1] = other;
+    } else {
+        node.table = write(arena, memory)?;
     }
     let index = arena.take(1, memory)?;
     memory.write(index, &record(&node));
     Ok(index)
+}
+
+/// Returns the class that most parts are in; 0 when none is in one as a whole.
+fn most_common(parts: &[u32; 256]) -> u32 {
+    // Mostly one class has more than half of them, and the first.
+    let first = parts[0];
+    if first & REFERENCE == 0 && parts.iter().filter(|part| **part == first).count() > 128 {
+        return first;
+    }
+    let mut sorted = *parts;
+    sorted.sort_unstable();
+    let runs = sorted.chunk_by(|a, b| a == b).filter(|run| run[0] & REFERENCE == 0);
+    runs.max_by_key(|run| run.len()).map_or(0, |run| run[0])
 }
 
 /// Gives back what an entry of the first level refers to.
@@ -120,17 +154,22 @@ fn leave(entry: u32, arena: &mut Arena, memory: &impl Memory) {
     if entry & REFERENCE == 0 {
         return;
     }
-    let block = entry & !REFERENCE;
-    for at in block..block + BLOCK {
+    let index = entry & !REFERENCE;
+    let wide: Node = layout(&memory.read(index));
+    arena.leave(index, 1);
+    if wide.table == 0 {
+        return;
+    }
+    arena.leave(wide.table, BLOCK);
+    for at in wide.table..wide.table + BLOCK {
         let Entries { entries } = layout(&memory.read(at));
         for entry in entries.into_iter().filter(|entry| entry & REFERENCE != 0) {
             let index = entry & !REFERENCE;
-            let node: Node = layout(&memory.read(index));
-            if node.dense != 0 {
-                arena.leave(node.dense, DENSE);
-            }
+            let narrow: Node = layout(&memory.read(index));
             arena.leave(index, 1);
+            if narrow.table != 0 {
+                arena.leave(narrow.table, DENSE);
+            }
         }
     }
-    arena.leave(block, BLOCK);
 }

@@ -1,0 +1,247 @@
+//! What the packet filter costs: a packet in the XDP program, under `BPF_PROG_TEST_RUN`, with and
+//! without a million denied prefixes; loading them; changing a thousand of them. Needs root.
+//!
+//! `cargo bench -p dataplane --bench filter`. Frames are for no service and end as `XDP_PASS`, so
+//! that there is little else to hide the filter's loads behind; those of "all flows" come from
+//! sources in no order over 16 of the 256 /8s of IPv4, each of them seldom twice.
+
+#![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends by panicking")]
+
+#[path = "../tests/root_xdp/support"]
+#[expect(dead_code, reason = "the tests use what this does not")]
+mod support {
+    pub(crate) mod bench;
+    pub(crate) mod namespaces;
+    pub(crate) mod objects;
+    pub(crate) mod packets;
+}
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    process::ExitCode,
+    sync::Arc,
+    time::Instant,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData, ProgramArray},
+    programs::{TestRun as _, TestRunOptions, Xdp},
+};
+use ebpf_common::{
+    drive::{BEFORE_WORDS, DRIVER, FLOOR, NEXT_MAP, RESTORED_V4, RESTORED_V6, STATE_MAP, State},
+    verdict::Reason,
+};
+use model::{Object, Revision, Snapshot, parse::object_from_value, plan_apply};
+use serde_json::{Value, json};
+use support::{
+    bench::Bench,
+    objects,
+    packets::{Frame, UDP},
+};
+
+static DRIVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-drive"));
+
+const RUNS: usize = 7;
+const FRAMES: u32 = 1 << 20;
+const LISTS: u32 = 24;
+const LIST: u32 = 43_690;
+
+fn main() -> ExitCode {
+    // Cargo runs the targets of benches as tests too.
+    if std::env::args().any(|argument| argument == "--test") {
+        return ExitCode::SUCCESS;
+    }
+    let mut drive = Drive::new();
+    let floor = drive.median(FLOOR, false, 1);
+    drive.rows("no filter", floor);
+    drive.apply(&[filter(json!({ "action": "Deny", "protocol": "UDP", "ports": [9] }))]);
+    drive.rows("one rule for a port", floor);
+    let names: Vec<String> = (0..LISTS).map(|n| format!("v4-{n}")).collect();
+    let deny = |names: &[String]| {
+        let lists: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
+        filter(json!({ "action": "Deny", "sourceLists": lists }))
+    };
+    for (what, length) in [("/24", 24), ("/32", 32), ("/24 and /32", 0)] {
+        drive.apply(&[]);
+        let mut all: Vec<Value> = (0..LISTS).map(|n| list_v4(n, length, 0)).collect();
+        all.push(deny(&names));
+        let load = drive.apply(&all);
+        println!("\n{} IPv4 {what} prefixes: loaded in {load:.0} ms", LISTS * LIST);
+        for round in 1..=3 {
+            let changed = drive.apply(&[list_v4(7, length, round * 1_000)]);
+            println!("1,000 of them changed in {changed:.1} ms");
+        }
+        drive.rows(what, floor);
+    }
+    drive.apply(&[]);
+    let lists: Vec<Value> = (0..4).map(list_v6).collect();
+    let names: Vec<String> = (0..4).map(|n| format!("v6-{n}")).collect();
+    let load = drive.apply(&[lists, vec![deny(&names)]].concat());
+    println!("\n100,000 IPv6 prefixes: loaded in {load:.0} ms");
+    drive.rows("100k IPv6 prefixes", floor);
+    ExitCode::SUCCESS
+}
+
+fn filter(rule: Value) -> Value {
+    json!({ "kind": "PacketFilter", "metadata": { "name": "f" }, "spec": { "rules": [rule] } })
+}
+
+/// A list with prefixes in no order over the whole space, of a length or (0) of two in turn; the
+/// first `replaced` of them are others.
+fn list_v4(number: u32, length: u32, replaced: u32) -> Value {
+    let prefix = |n: u32| {
+        let n = if n < replaced { n + 2 * LISTS * LIST + replaced } else { n };
+        let length = if length == 0 { 24 + 8 * (n & 1) } else { length };
+        let bits = (number * LIST + n).wrapping_mul(0x9e37_79b1) & u32::MAX << (32 - length);
+        format!("{}/{length}", Ipv4Addr::from_bits(bits))
+    };
+    let prefixes: Vec<String> = (0..LIST).map(prefix).collect();
+    json!({ "kind": "PrefixList", "metadata": { "name": format!("v4-{number}") },
+        "spec": { "prefixes": prefixes } })
+}
+
+/// A list with addresses among those that frames come from, and with prefixes elsewhere.
+fn list_v6(number: u32) -> Value {
+    let prefix = |n: u32| {
+        let n = number * 25_000 + n;
+        let random = u128::from(n.wrapping_mul(0x9e37_79b1));
+        if n & 1 == 0 {
+            let low = 0x0b00_0000 + (random & 0x0fff_ffff);
+            format!("{}/128", Ipv6Addr::from_bits(0x2001_0db8_0001 << 80 | low))
+        } else {
+            format!("{}/64", Ipv6Addr::from_bits(0x2a00 << 112 | random << 64))
+        }
+    };
+    let prefixes: Vec<String> = (0..25_000).map(prefix).collect();
+    json!({ "kind": "PrefixList", "metadata": { "name": format!("v6-{number}") },
+        "spec": { "prefixes": prefixes } })
+}
+
+struct Drive {
+    bench: Bench,
+    driver: Ebpf,
+    config: Snapshot,
+}
+
+impl Drive {
+    fn new() -> Self {
+        let bench = Bench::new(&[]);
+        let mut driver = EbpfLoader::new().load(DRIVE).expect("the driver");
+        for name in [DRIVER, FLOOR] {
+            xdp(&mut driver, name).load().expect("the kernel takes the driver");
+        }
+        Self { bench, driver, config: Snapshot::default() }
+    }
+
+    /// Adds objects to the configuration, or empties it, and puts it in force; returns how long the
+    /// engine took, in milliseconds.
+    fn apply(&mut self, objects: &[Value]) -> f64 {
+        let objects: Vec<Object> = objects
+            .iter()
+            .map(|object| object_from_value(object).unwrap_or_else(|e| panic!("{e}")))
+            .collect();
+        let revision = Revision(self.bench.engine.generation() + 1);
+        if objects.is_empty() {
+            self.config = Snapshot::default();
+        } else {
+            // As a data plane does for each change: one that is not valid is not run.
+            self.config = plan_apply(&self.config, objects).unwrap_or_else(|e| panic!("{e}")).next;
+        }
+        self.config.set_revision(revision);
+        let mut desired = objects::desired(revision.0, &[]);
+        for (_, object) in self.config.objects() {
+            desired.config.put(Arc::clone(object));
+        }
+        let start = Instant::now();
+        self.bench.engine.reconcile(&desired).unwrap();
+        start.elapsed().as_secs_f64() * 1e3
+    }
+
+    /// Prints what packets cost.
+    fn rows(&mut self, what: &str, floor: f64) {
+        for v6 in [false, true] {
+            for flows in [1, 1 << 32] {
+                let before = self.bench.engine.statistics().unwrap().count(Reason::Filtered);
+                let cost = self.median(DRIVER, v6, flows);
+                let after = self.bench.engine.statistics().unwrap().count(Reason::Filtered);
+                let frames = f64::from(FRAMES) * (RUNS + 1) as f64;
+                let dropped = (after - before) as f64 / frames * 100.0;
+                let family = if v6 { "IPv6" } else { "IPv4" };
+                let count = if flows == 1 { "one flow" } else { "all flows" };
+                let net = cost - floor;
+                println!(
+                    "{what:<22} {family} {count:<10} {net:>7.1} ns net, {dropped:.1} % denied"
+                );
+            }
+        }
+    }
+
+    /// Returns the median cost of a frame in nanoseconds.
+    fn median(&mut self, program: &str, v6: bool, flows: u64) -> f64 {
+        let fd = if program == FLOOR {
+            xdp(&mut self.driver, FLOOR).fd().unwrap().try_clone()
+        } else {
+            self.bench.engine.program().xdp().fd().unwrap().try_clone()
+        };
+        let map = self.driver.map_mut(NEXT_MAP).expect("the object has the map");
+        let mut next: ProgramArray<&mut MapData> = map.try_into().expect("a program array");
+        next.set(0, &fd.unwrap(), 0).expect("the kernel takes the program");
+        self.run(v6, flows);
+        let mut costs: Vec<f64> = (0..RUNS).map(|_| self.run(v6, flows)).collect();
+        costs.sort_by(f64::total_cmp);
+        costs[RUNS / 2]
+    }
+
+    /// Runs frames; returns the mean cost.
+    fn run(&mut self, v6: bool, flows: u64) -> f64 {
+        let frame = if v6 {
+            Frame::new(UDP, "[2001:db8:1::1]:1024", "[fd00::1]:9999")
+        } else {
+            Frame::new(UDP, "11.0.0.0:1024", "10.0.0.1:9999")
+        };
+        let mut bytes = Frame { payload: Vec::new(), ..frame }.bytes();
+        bytes.resize(if v6 { RESTORED_V6 } else { 64 }, 0);
+        let mut words = [0; (RESTORED_V6 - BEFORE_WORDS) / 8];
+        let restored = if v6 { RESTORED_V6 } else { RESTORED_V4 };
+        for (word, chunk) in words.iter_mut().zip(bytes[BEFORE_WORDS..restored].chunks(8)) {
+            *word = u64::from_ne_bytes(chunk.try_into().unwrap());
+        }
+        let length = bytes.len() as u32;
+        let state = State {
+            counter: 0,
+            flows_mask: flows - 1,
+            length,
+            v6: v6.into(),
+            words,
+            first: u32::from_ne_bytes(bytes[..4].try_into().unwrap()),
+            second: u16::from_ne_bytes(bytes[4..6].try_into().unwrap()),
+            padding: 0,
+        };
+        let map = self.driver.map_mut(STATE_MAP).expect("the object has the map");
+        let mut states: Array<&mut MapData, [u8; size_of::<State>()]> =
+            map.try_into().expect("an array of states");
+        // SAFETY: the state is integers without padding.
+        let value = unsafe { std::mem::transmute::<State, [u8; size_of::<State>()]>(state) };
+        states.set(0, value, 0).expect("the kernel takes the state");
+        let context: Vec<u8> = [0, length, 0, self.bench.ifindex, 0, 0]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        let mut out = vec![0; bytes.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(&bytes),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            repeat: FRAMES,
+            ..TestRunOptions::default()
+        };
+        let result = xdp(&mut self.driver, DRIVER).test_run(options).expect("a test run");
+        result.duration.as_nanos() as f64
+    }
+}
+
+fn xdp<'a>(object: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
+    let program = object.program_mut(name).expect("the object has the program");
+    program.try_into().expect("an XDP program")
+}
