@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         let load = drive.apply(&all);
         println!("\n{} IPv4 {what} prefixes: loaded in {load:.0} ms", LISTS * LIST);
         for round in 1..=3 {
-            let changed = drive.apply(&[list_v4(7, length, round * 1_000)]);
+            let changed = drive.apply(&[list_v4(7, length, round)]);
             println!("1,000 of them changed in {changed:.1} ms");
         }
         drive.rows(what, floor);
@@ -88,10 +88,10 @@ fn filter(rule: Value) -> Value {
 }
 
 /// A list with prefixes in no order over the whole space, of a length or (0) of two in turn; the
-/// first `replaced` of them are others.
-fn list_v4(number: u32, length: u32, replaced: u32) -> Value {
+/// first thousand of them are others each round.
+fn list_v4(number: u32, length: u32, round: u32) -> Value {
     let prefix = |n: u32| {
-        let n = if n < replaced { n + 2 * LISTS * LIST + replaced } else { n };
+        let n = if n < 1_000 { n + round * (2 * LISTS * LIST) } else { n };
         let length = if length == 0 { 24 + 8 * (n & 1) } else { length };
         let bits = (number * LIST + n).wrapping_mul(0x9e37_79b1) & u32::MAX << (32 - length);
         format!("{}/{length}", Ipv4Addr::from_bits(bits))

@@ -1,6 +1,7 @@
 //! L4 by XDP: TCP and UDP listeners carried by full NAT in the kernel.
 //!
 //! ```text
+//! Desired ─▶ filter ─▶ kernel                                       (before what is served)
 //! Desired ─▶ planner ─▶ slots ─▶ image ─▶ generation ─▶ kernel      (pure up to image)
 //!    actor ────────────── engine ─────────── program
 //!

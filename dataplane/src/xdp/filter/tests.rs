@@ -128,7 +128,9 @@ fn v6() -> impl Strategy<Value = IpAddr> {
 }
 
 fn prefix() -> impl Strategy<Value = String> {
-    (prop_oneof![v4(), v6()], 0..=32u32).prop_map(|(address, missing)| match address {
+    // Few that are short: each makes thousands of /16s anew.
+    let missing = prop_oneof![12 => 0..=16u32, 1 => 17..=32u32];
+    (prop_oneof![v4(), v6()], missing).prop_map(|(address, missing)| match address {
         IpAddr::V4(v4) => {
             let mask = u32::MAX.checked_shl(missing).unwrap_or(0);
             format!("{}/{}", Ipv4Addr::from_bits(v4.to_bits() & mask), 32 - missing)
@@ -195,7 +197,7 @@ fn packet() -> impl Strategy<Value = FilteredPacket> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn every_change_gives_the_answers_of_the_rules(
@@ -237,7 +239,7 @@ fn deny(lists: &[&str]) -> Value {
 
 #[test]
 fn what_no_front_refers_to_is_used_again() {
-    let full = config(&[spread("a", 2_000, 28), spread("b", 2_000, 24), deny(&["a", "b"])]);
+    let full = config(&[spread("a", 500, 28), spread("b", 500, 24), deny(&["a", "b"])]);
     let less = config(&[spread("a", 100, 28), deny(&["a"])]);
     let mut chunks = Chunks::default();
     let mut tables = Tables::new(0);

@@ -1,5 +1,7 @@
 //! The table of IPv4 addresses: a /16 at a time is made anew (pure).
 
+use std::ops::Range;
+
 use ebpf_common::filter::{Entries, Halves, Node, REFERENCE};
 
 use super::{
@@ -91,12 +93,17 @@ fn narrow(
     arena: &mut Arena,
     memory: &mut impl Memory,
 ) -> Result<u32, ArenaError> {
-    let mut classes = [0u32; 256];
-    for (place, (begin, class)) in stretches.iter().enumerate() {
-        let from = begin.saturating_sub(start) as usize;
-        let to = stretches.get(place + 1).map_or(256, |(next, _)| 256.min(next - start) as usize);
-        classes[from..to].fill(*class);
+    let parts = stretches.iter().enumerate().map(|(place, (begin, class))| {
+        let next = stretches.get(place + 1).map_or(256, |(next, _)| next - start);
+        (begin.saturating_sub(start) as usize..next as usize, *class)
+    });
+    if let Some(node) = of_two_classes(parts.clone()) {
+        let index = arena.take(1, memory)?;
+        memory.write(index, &record(&node));
+        return Ok(index);
     }
+    let mut classes = [0u32; 256];
+    parts.for_each(|(addresses, class)| classes[addresses].fill(class));
     node(&classes, arena, memory, |arena, memory| {
         let index = arena.take(DENSE, memory)?;
         for (at, part) in (index..).zip(classes.chunks(32)) {
@@ -108,6 +115,26 @@ fn narrow(
         }
         Ok(index)
     })
+}
+
+/// Returns the node of a /24 that consists of two classes, as nearly all do.
+fn of_two_classes(parts: impl Iterator<Item = (Range<usize>, u32)> + Clone) -> Option<Node> {
+    let (_, one) = parts.clone().next()?;
+    let (_, other) = parts.clone().find(|(_, class)| *class != one)?;
+    let mut ones = 0;
+    for (addresses, class) in parts.clone() {
+        match class {
+            class if class == one => ones += addresses.len(),
+            class if class == other => {}
+            _ => return None,
+        }
+    }
+    let (most, rest) = if ones >= 128 { (one, other) } else { (other, one) };
+    let mut node = Node { classes: [most, rest], ..Node::default() };
+    for address in parts.filter(|(_, class)| *class == rest).flat_map(|(addresses, _)| addresses) {
+        node.bits[address / 64] |= 1 << (address % 64);
+    }
+    Some(node)
 }
 
 /// Writes a node of 256 parts, and their table by `write` when two classes do not say all.
