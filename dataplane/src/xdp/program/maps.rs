@@ -1,0 +1,167 @@
+//! The maps of the loaded program, and what pinned maps must look like to be taken over.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use aya::maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use ebpf_common::{
+    filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX},
+    layout::{
+        CONFIG_MAP, CONFIG_RECORDS, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP,
+        Connection, ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record,
+        SERVICES_MAX, STATS_MAP, STATS_WORDS, Tuple,
+    },
+};
+
+use super::{LoadError, Program, remove_pin};
+use crate::xdp::{
+    generation::{CONFIG_RECORDS_MAX, Generations},
+    mapping::Mapping,
+    pins::PinFolder,
+};
+
+impl Program {
+    /// Returns the copies of the configuration.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn generations(&self) -> Result<Generations, LoadError> {
+        let failed = |error| LoadError::Map { name: CONFIG_MAP, source: MapError::IoError(error) };
+        Generations::new(self.mapping(CONFIG_MAP)?).map_err(failed)
+    }
+
+    /// Returns the counters of the services.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn counters(
+        &mut self,
+    ) -> Result<PerCpuArray<&mut MapData, [u64; COUNTER_WORDS]>, LoadError> {
+        let map = self.ebpf.map_mut(COUNTERS_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: COUNTERS_MAP, source })
+    }
+
+    /// Returns the endpoints by their numbers.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn endpoints(&self) -> Result<Mapping, LoadError> {
+        self.mapping(ENDPOINTS_MAP)
+    }
+
+    fn mapping(&self, name: &'static str) -> Result<Mapping, LoadError> {
+        let Some(Map::Array(map)) = self.ebpf.map(name) else {
+            panic!("the object has the map, and it is an array");
+        };
+        let failed = |source| LoadError::Map { name, source };
+        let records = map.info().map_err(failed)?.max_entries() as usize;
+        Mapping::new(map.fd().as_fd(), records).map_err(|error| failed(MapError::IoError(error)))
+    }
+
+    /// Returns the packet filter's outer map.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn filter(&mut self) -> Result<ArrayOfMaps<&mut MapData, MapData>, LoadError> {
+        let map = self.ebpf.map_mut(FILTER_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: FILTER_MAP, source })
+    }
+
+    /// Returns the descriptor of the packet filter's outer map.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn filter_fd(&self) -> Result<BorrowedFd<'_>, LoadError> {
+        match self.ebpf.map(FILTER_MAP) {
+            Some(Map::ArrayOfMaps(map)) => Ok(map.fd().as_fd()),
+            _ => Err(LoadError::Map {
+                name: FILTER_MAP,
+                source: MapError::InvalidName { name: FILTER_MAP.to_owned() },
+            }),
+        }
+    }
+
+    /// Returns a function that reads how many packets a rule of the packet filter has dropped.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn filter_hits(&self) -> Result<impl Fn(u8) -> Result<u64, LoadError>, LoadError> {
+        let failed = |source| LoadError::Map { name: FILTER_HITS_MAP, source };
+        let map = self.ebpf.map(FILTER_HITS_MAP).expect("the object has the map");
+        let hits: PerCpuArray<&MapData, u64> = map.try_into().map_err(failed)?;
+        Ok(move |counter: u8| {
+            let cpus = hits.get(&u32::from(counter), 0).map_err(failed)?;
+            Ok(cpus.iter().copied().fold(0, u64::wrapping_add))
+        })
+    }
+
+    /// Sets the counter of a rule of the packet filter to zero.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn clear_filter_hits(&mut self, counter: u8) -> Result<(), LoadError> {
+        let failed = |source| LoadError::Map { name: FILTER_HITS_MAP, source };
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
+        let zero = PerCpuValues::try_from(vec![0u64; cpus])
+            .map_err(|error| failed(MapError::IoError(error)))?;
+        let map = self.ebpf.map_mut(FILTER_HITS_MAP).expect("the object has the map");
+        let mut hits: PerCpuArray<&mut MapData, u64> = map.try_into().map_err(failed)?;
+        hits.set(counter.into(), zero, 0).map_err(failed)
+    }
+
+    /// Sets the counters of a service slot to zero.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn clear_counters(&mut self, slot: u32) -> Result<(), LoadError> {
+        let failed = |source| LoadError::Map { name: COUNTERS_MAP, source };
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
+        let zero = PerCpuValues::try_from(vec![[0u64; COUNTER_WORDS]; cpus])
+            .map_err(|error| failed(MapError::IoError(error)))?;
+        self.counters()?.set(slot, zero, 0).map_err(failed)
+    }
+
+    /// Returns the statistics.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn statistics(&self) -> Result<PerCpuArray<&MapData, [u64; STATS_WORDS]>, LoadError> {
+        let map = self.ebpf.map(STATS_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: STATS_MAP, source })
+    }
+}
+
+/// Unpins maps whose shape is not what their name promises: a name is meant to stand for one
+/// layout, and a mistake in that must cost connections, not correctness. A table of flows of
+/// another length is one that the operator resized.
+pub(super) fn drop_unlike_maps(pins: &PinFolder, buckets: u32) -> Result<(), LoadError> {
+    let sizes = |key: usize, value: usize, entries: usize| {
+        (key as u32, value as u32, entries as u32..=entries as u32)
+    };
+    let configs = CONFIG_RECORDS as u32..=CONFIG_RECORDS_MAX;
+    let shapes = [
+        (CONFIG_MAP, (4, size_of::<Record>() as u32, configs)),
+        (CONNECTIONS_MAP, sizes(size_of::<Tuple>(), size_of::<Connection>(), CONNECTIONS_MAX)),
+        (COUNTERS_MAP, sizes(4, 8 * COUNTER_WORDS, SERVICES_MAX)),
+        (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), buckets as usize)),
+        (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
+        (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
+        (FILTER_MAP, sizes(4, 4, FILTER_SLOTS)),
+        (FILTER_HITS_MAP, sizes(4, 8, HITS_MAX)),
+    ];
+    for (name, shape) in shapes {
+        let path = pins.map(name);
+        if !path.exists() {
+            continue;
+        }
+        let info = MapData::from_pin(&path).and_then(|map| map.info());
+        let found = info.as_ref().ok().map(|i| (i.key_size(), i.value_size(), i.max_entries()));
+        let fits = |(key, value, entries): (u32, u32, u32)| {
+            (key, value) == (shape.0, shape.1) && shape.2.contains(&entries)
+        };
+        if !found.is_some_and(fits) {
+            tracing::warn!(map = name, ?found, wanted = ?shape, "pinned map of another shape removed");
+            remove_pin(path)?;
+        }
+    }
+    Ok(())
+}
