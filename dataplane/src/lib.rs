@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod config;
 pub mod desired;
+pub mod detach;
 pub mod doctor;
 pub mod envoy;
 pub mod l7;
@@ -23,4 +24,5 @@ pub mod xds;
 
 pub use config::Config;
 pub use desired::{Changed, Desired, DesiredReceiver};
+pub use detach::{DetachError, detach};
 pub use root::{DataPlane, RunError, run};

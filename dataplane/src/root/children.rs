@@ -20,11 +20,12 @@ use crate::{
     admin::{AdminActor, AdminArguments, Pages},
     config::Config,
     desired::{Desired, DesiredReceiver},
+    detach::pins_of,
     envoy::{self, EnvoyActor, EnvoyArguments},
     l7,
     lkg::{RecorderActor, RecorderArguments, RecorderStatus, RefusalStore, Store},
     subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
-    xdp::{self, L4Placement, PinFolder, XdpActor, XdpArguments, pins::BPFFS},
+    xdp::{self, L4Placement, XdpActor, XdpArguments},
     xds::{Ledger, Standing, Transferred, XdsActor, XdsArguments},
 };
 
@@ -71,10 +72,9 @@ pub(super) fn specs(parts: Parts) -> Result<Vec<ChildSpec>, RunError> {
 fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
     let config = &parts.config;
     let identity = parts.identity.live().identity();
-    let instance = format!("{}-{}", identity.cluster(), identity.node());
     let settings = xdp::Settings {
         interfaces: config.interfaces.clone(),
-        pins: PinFolder::new(BPFFS, &instance)?,
+        pins: pins_of(&identity)?,
         addresses: xdp::addresses::Fixed {
             source_v4: config.source_v4.map(Into::into),
             source_v6: config.source_v6.map(Into::into),

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod actor;
+mod detach;
 mod direct_network;
 mod direct_single;
 mod doctor;

@@ -11,7 +11,9 @@ pub use client::{
     ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EventsArgs, GetArgs, HistoryArgs,
     NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting, Writing,
 };
-pub use node::{DataplaneArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat, UpArgs};
+pub use node::{
+    DataplaneArgs, DataplaneCommand, DetachArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat, UpArgs,
+};
 
 use crate::client::ServerAddress;
 
@@ -78,8 +80,7 @@ pub enum Command {
     Up(UpArgs),
     /// Run a node that enters a cluster by a join line
     Join(JoinArgs),
-    /// Run the data plane (started by `up` and `join`)
-    #[command(hide = true)]
+    /// Run the data plane (`up` and `join` do), or take XDP off this host
     Dataplane(DataplaneArgs),
     /// Create and replace objects, all or none, as one revision
     Apply(ApplyArgs),

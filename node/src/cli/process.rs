@@ -3,14 +3,17 @@
 use runtime::telemetry::{self, Metrics};
 
 use super::{
-    arguments::{Connection, DataplaneArgs, JoinArgs, LogArgs, LogFormat, UpArgs},
+    arguments::{
+        Connection, DataplaneArgs, DataplaneCommand, DetachArgs, JoinArgs, LogArgs, LogFormat,
+        UpArgs,
+    },
     exit::Failure,
     welcome,
 };
 use crate::{
     api,
     control::{self, Running, Start},
-    settings::{Flags, Settings},
+    settings::{Flags, RUN_DIR, Settings},
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -57,8 +60,23 @@ fn control(
 /// Runs a data plane. What is not given is taken from the settings that the control process kept
 /// beside it, so that a data plane can be started with no control process alive.
 pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
-    let DataplaneArgs { data_dir, run_dir, push, envoy, xdp, xdp_flows, listen_address, log } =
-        arguments;
+    let DataplaneArgs {
+        command,
+        data_dir,
+        run_dir,
+        push,
+        envoy,
+        xdp,
+        xdp_flows,
+        listen_address,
+        log,
+    } = arguments;
+    if let Some(DataplaneCommand::Detach(arguments)) = command {
+        return detach(arguments);
+    }
+    let (Some(data_dir), Some(run_dir)) = (data_dir, run_dir) else {
+        unreachable!("both are required where there is no subcommand");
+    };
     let metrics = telemetry("dataplane", &log)?;
     let kept = match data_dir.parent().map(Settings::load) {
         Some(Ok(kept)) => kept,
@@ -86,6 +104,29 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::process("the data plane ended", error))
     })
+}
+
+/// Takes the XDP of this host's node off its interfaces.
+fn detach(arguments: DetachArgs) -> Result<(), Failure> {
+    let DetachArgs { data_dir, run_dir } = arguments;
+    let failed = |error| Failure::process("XDP was not taken off", error);
+    let run_dir = match run_dir {
+        Some(run_dir) => run_dir,
+        None => Settings::load(&data_dir)
+            .map_err(|error| Failure::process("the node's settings are not readable", error))?
+            .map_or_else(|| RUN_DIR.into(), |kept| kept.run_dir),
+    };
+    let state_dir = data_dir.join("dataplane");
+    let identity_dir = state_dir.join("identity");
+    let config = dataplane::Config::new(Vec::new(), identity_dir, state_dir, run_dir);
+    let removed = dataplane::detach(&config).map_err(failed)?;
+    if removed.is_empty() {
+        println!("there was nothing of XDP to remove");
+    }
+    for name in removed {
+        println!("removed {name}");
+    }
+    Ok(())
 }
 
 fn telemetry(process: &'static str, log: &LogArgs) -> Result<Metrics, Failure> {

@@ -5,10 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::Output;
-use crate::settings::{Flags, xdp_flows};
+use crate::settings::{DATA_DIR, Flags, xdp_flows};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -80,15 +80,40 @@ pub struct JoinArgs {
     pub log: LogArgs,
 }
 
+/// What is done with a data plane besides running it.
+#[derive(Subcommand, Clone, Debug)]
+pub enum DataplaneCommand {
+    /// Take XDP off this host after its data plane was stopped; established L4 connections end
+    Detach(DetachArgs),
+}
+
+/// Arguments of `dataplane detach`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+XDP programs, their links and maps outlive the data plane, so that traffic goes on. This removes
+those of the node in the data directory, and nothing of another node on the host.")]
+pub struct DetachArgs {
+    /// The node's directory
+    #[arg(long, value_name = "DIR", env = "MARCHPROXY_DATA_DIR", default_value = DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// Where sockets and locks are [default: the node's, or /run/marchproxy]
+    #[arg(long, value_name = "DIR", env = "MARCHPROXY_RUN_DIR")]
+    pub run_dir: Option<PathBuf>,
+}
+
 /// Arguments of `dataplane`, as the control process gives them.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct DataplaneArgs {
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<DataplaneCommand>,
     /// The data plane's directory
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    pub data_dir: Option<PathBuf>,
     /// Where sockets and locks are
-    #[arg(long, value_name = "DIR")]
-    pub run_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    pub run_dir: Option<PathBuf>,
     /// Where the control process pushes; without it, the data plane runs what it has on disk
     #[arg(long, value_name = "ADDRESS")]
     pub push: Option<SocketAddr>,
