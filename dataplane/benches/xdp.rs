@@ -27,8 +27,9 @@ use aya::{
     maps::{Array, MapData, ProgramArray},
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
 };
-use ebpf_common::drive::{
-    BEFORE_WORDS, DRIVER, FLOOR, NEXT_MAP, RESTORED_V4, RESTORED_V6, STATE_MAP, State,
+use ebpf_common::{
+    drive::{BEFORE_WORDS, DRIVER, FLOOR, NEXT_MAP, RESTORED_V4, RESTORED_V6, STATE_MAP, State},
+    layout::CONFIG_RECORDS,
 };
 use model::listener::{Forwarding, Protocol};
 use serde_json::json;
@@ -254,7 +255,7 @@ fn xdp<'a>(object: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
 
 /// Makes a node that knows its neighbours.
 fn node() -> Bench {
-    let bench = Bench::with_flows(&[], TABLE);
+    let bench = Bench::with_tables(&[], TABLE, CONFIG_RECORDS as u32);
     for n in 0..ENDPOINTS {
         for ip in endpoint(n) {
             namespaces::run(&format!(

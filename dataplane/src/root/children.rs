@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ebpf_common::layout::CONFIG_RECORDS;
 use model::EngineReport;
 use runtime::{
     push::PlaneInfo,
@@ -81,6 +82,7 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
             listen: config.listen_address,
         },
         flows: config.flows,
+        records: CONFIG_RECORDS as u32,
     };
     let arguments = XdpArguments {
         settings,

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{FLOWS, STATS_WORDS, stat};
+use ebpf_common::layout::{CONFIG_RECORDS, FLOWS, STATS_WORDS, stat};
 use model::Revision;
 
 use super::{
@@ -41,13 +41,16 @@ pub struct Settings {
     pub addresses: Fixed,
     /// Flows that the table of flows has room for; rounded up to a power of two.
     pub flows: u32,
+    /// Records that the configuration's map has at first; it grows with the configuration.
+    pub records: u32,
 }
 
 impl Settings {
     /// Settings with nothing but what has no default.
     #[must_use]
     pub fn new(interfaces: Vec<String>, pins: PinFolder) -> Self {
-        Self { interfaces, pins, addresses: Fixed::default(), flows: FLOWS }
+        let (flows, records) = (FLOWS, CONFIG_RECORDS as u32);
+        Self { interfaces, pins, addresses: Fixed::default(), flows, records }
     }
 }
 
@@ -101,7 +104,7 @@ impl Engine {
     /// # Errors
     /// Returns what the host or the kernel refused.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
-        let program = Program::load(settings.pins.clone(), settings.flows)?;
+        let program = Program::load(settings.pins.clone(), settings.flows, settings.records)?;
         let generations = program.generations()?;
         let records = generations.records();
         let generation = records.first().map_or(0, |record| record::to_header(record).generation);
@@ -153,6 +156,8 @@ impl Engine {
         self.draw(Instant::now())?;
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
+        } else if self.is_tight() {
+            self.enlarge()?;
         }
         self.running = Some(self.planner.plan().revision);
         self.attach();
@@ -192,24 +197,45 @@ impl Engine {
         Ok(())
     }
 
+    /// Tells whether the map should be made larger while nothing waits for it.
+    fn is_tight(&self) -> bool {
+        self.generations.is_tight(self.image.length())
+    }
+
+    /// Puts the image in force.
     fn swap(&mut self) -> Result<(), EngineError> {
-        let (generation, revision) = (self.generation + 1, self.planner.plan().revision);
-        self.image.stamp(generation, revision.0);
-        let length = self.image.sheet().records().len();
-        if length > self.generations.capacity() {
-            self.program.enlarge(map_records(length)?)?;
-            self.generations = self.program.generations()?;
-            self.image.sheet().forget_copies();
-            self.generations.install(self.image.sheet())?;
-            self.program.replace_in_links();
-            self.program.keep_enlarged()?;
-            tracing::info!(records = self.generations.capacity(), "XDP maps made larger");
-        } else {
-            self.generations.install(self.image.sheet())?;
+        if self.image.length() > self.generations.capacity() {
+            return self.enlarge();
         }
-        self.generation = generation;
-        tracing::debug!(generation, %revision, "XDP maps swapped");
+        let generation = self.stamp();
+        self.generations.install(self.image.sheet())?;
+        self.settle(generation);
         Ok(())
+    }
+
+    /// Puts the image in force in a larger map, which takes some tenths of a second.
+    fn enlarge(&mut self) -> Result<(), EngineError> {
+        let generation = self.stamp();
+        self.program.enlarge(map_records(self.image.length())?)?;
+        self.generations = self.program.generations()?;
+        self.image.sheet().forget_copies();
+        self.generations.install(self.image.sheet())?;
+        self.program.replace_in_links();
+        self.program.keep_enlarged()?;
+        self.settle(generation);
+        tracing::info!(records = self.generations.capacity(), "XDP maps made larger");
+        Ok(())
+    }
+
+    fn stamp(&mut self) -> u64 {
+        let generation = self.generation + 1;
+        self.image.stamp(generation, self.planner.plan().revision.0);
+        generation
+    }
+
+    fn settle(&mut self, generation: u64) {
+        self.generation = generation;
+        tracing::debug!(generation, revision = %self.planner.plan().revision, "XDP maps swapped");
     }
 
     /// Attaches the program where it is not attached, once a configuration is in force.
@@ -265,11 +291,12 @@ impl Engine {
     }
 
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an
-    /// address of the node, an interface, or a drain time that has ended.
+    /// address of the node, an interface, a drain time that has ended, or a map with little room.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         let addresses = addresses::read(&self.settings.interfaces, self.settings.addresses);
         addresses.is_ok_and(|node| node != *self.planner.node())
+            || self.is_tight()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
             || [self.slots.next_release(), self.image.next_forgetting()]
                 .into_iter()

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use ebpf_common::layout::{CONFIG_RECORDS, Record};
+use ebpf_common::layout::Record;
 
 use super::{
     grace::Grace,
@@ -14,6 +14,8 @@ use super::{
     sheet::{COPIES, Lacking, Sheet},
 };
 
+/// Records of the least map: two copies of a page each.
+pub const CONFIG_RECORDS_MIN: u32 = 1 + COPIES as u32 * (1 << 6);
 /// Records of the greatest map: two copies of 128 MiB.
 pub const CONFIG_RECORDS_MAX: u32 = 1 + COPIES as u32 * (1 << 21);
 
@@ -60,6 +62,13 @@ impl Generations {
     #[must_use]
     pub fn capacity(&self) -> usize {
         (self.mapping.len() - 1) / COPIES
+    }
+
+    /// Tells whether the next growth of records of this length could find no room.
+    #[must_use]
+    pub fn is_tight(&self, length: usize) -> bool {
+        let next = length + length / 4;
+        next > self.capacity() && map_records(next).is_ok()
     }
 
     /// Returns the records in force and what lies behind them; nothing when none are.
@@ -119,9 +128,8 @@ pub fn map_records(length: usize) -> Result<u32, InstallError> {
     if length > max as usize {
         return Err(InstallError::TooLarge { records: length, max });
     }
-    let least = (CONFIG_RECORDS - 1) / COPIES;
     // Each growth loads the program again, so they should be few.
-    let room = (length * 2).next_power_of_two().clamp(least, max as usize);
+    let room = (length * 2).next_power_of_two().min(max as usize);
     Ok(1 + (COPIES * room) as u32)
 }
 
@@ -131,7 +139,6 @@ mod tests {
 
     #[test]
     fn a_map_has_room_to_grow_up_to_the_greatest() {
-        assert_eq!(map_records(1).unwrap() as usize, CONFIG_RECORDS);
         assert_eq!(map_records(1 << 14).unwrap(), 1 + 2 * (1 << 15));
         assert_eq!(map_records((1 << 14) + 1).unwrap(), 1 + 2 * (1 << 16));
         assert_eq!(map_records(1 << 21).unwrap(), CONFIG_RECORDS_MAX);

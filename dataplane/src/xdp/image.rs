@@ -90,6 +90,12 @@ impl Image {
         &mut self.arena.sheet
     }
 
+    /// Returns how many records there are.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.arena.sheet.records().len()
+    }
+
     /// Tells whether something differs from what was last put in force.
     #[must_use]
     pub fn is_changed(&self) -> bool {

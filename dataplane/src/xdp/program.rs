@@ -19,9 +19,7 @@ use aya::{
     maps::MapError,
     programs::{ProgramError, Xdp, links::PinnedLink},
 };
-use ebpf_common::layout::{
-    CONFIG_MAP, CONFIG_RECORDS, FLOW_MASK, FLOWS_MAP, Flow, FlowBucket, PROGRAM,
-};
+use ebpf_common::layout::{CONFIG_MAP, FLOW_MASK, FLOWS_MAP, Flow, FlowBucket, PROGRAM};
 
 pub use self::links::{AttachError, Mode};
 use super::pins::{CONFIG_NEXT, MAPS, PinFolder, PinsError};
@@ -75,16 +73,17 @@ pub struct Program {
 }
 
 impl Program {
-    /// Loads the program, with the maps that an earlier process pinned or with new ones.
+    /// Loads the program, with the maps that an earlier process pinned or with new ones: a table for
+    /// that many flows, and a map of that many records for the configuration.
     ///
     /// # Errors
     /// Returns what the host or the kernel refused.
-    pub fn load(pins: PinFolder, flows: u32) -> Result<Self, LoadError> {
+    pub fn load(pins: PinFolder, flows: u32, records: u32) -> Result<Self, LoadError> {
         pins.prepare()?;
         host::prepare()?;
         let buckets = flows.div_ceil(FLOWS_PER_BUCKET).max(1).next_power_of_two();
         maps::drop_unlike_maps(&pins, buckets)?;
-        let ebpf = load_object(&pins, buckets, &pins.map(CONFIG_MAP), CONFIG_RECORDS as u32)?;
+        let ebpf = load_object(&pins, buckets, &pins.map(CONFIG_MAP), records)?;
         Ok(Self { ebpf, pins, buckets, links: BTreeMap::new() })
     }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use ebpf_common::{
-    layout::{CONFIG_MAP, CONFIG_RECORDS, stat},
+    layout::{CONFIG_MAP, FLOWS, stat},
     verdict::Reason,
 };
 use model::listener::{Forwarding, Protocol};
@@ -309,6 +309,7 @@ fn root_a_new_connection_is_led_by_no_entry_of_one_that_ended() {
 
 #[test]
 fn root_a_configuration_that_outgrows_its_map_moves_into_a_larger_one_and_no_flow_moves() {
+    const RECORDS: usize = 1 + 2 * (1 << 14);
     const SERVICES: u8 = 30;
     const ENDPOINTS: u8 = 100;
     let many: Vec<Balanced> = (0..SERVICES)
@@ -324,7 +325,8 @@ fn root_a_configuration_that_outgrows_its_map_moves_into_a_larger_one_and_no_flo
             }
         })
         .collect();
-    let mut bench = Bench::new(&services(Forwarding::Ipip, &[21, 22, 23]));
+    let mut bench =
+        Bench::with_tables(&services(Forwarding::Ipip, &[21, 22, 23]), FLOWS, RECORDS as u32);
     let flows: Vec<Frame> = (0..300).map(|n| flow(TCP, n % 2 == 0, 20_000 + n)).collect();
     let placed: Vec<u8> = flows
         .iter()
@@ -337,12 +339,13 @@ fn root_a_configuration_that_outgrows_its_map_moves_into_a_larger_one_and_no_flo
         let map = aya::maps::MapData::from_pin(bench.pins.map(CONFIG_MAP)).unwrap();
         map.info().unwrap().max_entries() as usize
     };
-    assert_eq!(records(&bench), CONFIG_RECORDS);
+    assert_eq!(records(&bench), RECORDS);
+    assert!(!bench.engine.is_stale());
     let mut all = many;
     all.extend(services(Forwarding::Ipip, &[22, 23, 24]));
     bench.apply(2, &all);
     let grown = records(&bench);
-    assert!(grown > CONFIG_RECORDS, "{grown}");
+    assert!(grown > RECORDS, "{grown}");
     for round in 0..2 {
         for (frame, to) in flows.iter().zip(&placed) {
             let (verdict, bytes) = bench.run(&segment(frame));
@@ -355,4 +358,36 @@ fn root_a_configuration_that_outgrows_its_map_moves_into_a_larger_one_and_no_flo
     let statistics = bench.engine.statistics().unwrap();
     assert_eq!(statistics.forwarded(), 1_200, "counters go on");
     assert_eq!(statistics.interfaces, [("v0".to_owned(), "native")]);
+}
+
+#[test]
+fn root_a_map_with_little_room_grows_while_nothing_waits_for_it() {
+    let mut all = services(Forwarding::Ipip, &[21]);
+    // Room for what is there, and not for much more.
+    let mut bench = Bench::with_tables(&all, FLOWS, 1 + 2 * 1_024);
+    let frame = flow(TCP, false, 40_000);
+    let mut number = 0;
+    let generation = loop {
+        let before = bench.engine.generation();
+        number += 1;
+        assert!(number < 100, "it never gets tight");
+        all.push(Balanced {
+            name: Box::leak(format!("more{number}").into_boxed_str()),
+            protocol: Protocol::Tcp,
+            address: Some("192.0.2.12"),
+            port: 1_000 + number,
+            forwarding: Forwarding::Ipip,
+            endpoints: addresses(&[&format!("10.1.0.{number}:{}", 1_000 + number)]),
+        });
+        bench.apply(1 + u64::from(number), &all);
+        assert_eq!(bench.engine.generation(), before + 1);
+        if bench.engine.is_stale() {
+            break before + 1;
+        }
+    };
+    // The same again, as the actor does when the engine is stale.
+    bench.apply(1 + u64::from(number), &all);
+    assert_eq!(bench.engine.generation(), generation + 1);
+    assert!(!bench.engine.is_stale());
+    assert_eq!(bench.run(&frame.bytes()).0, TX);
 }

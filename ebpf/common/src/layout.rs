@@ -47,8 +47,9 @@ pub const GUE_PORT: u16 = 6080;
 /// Service slots: half for listeners that XDP carries, half for those that it drains.
 pub const SERVICES_MAX: usize = 1 << 15;
 /// Records of [`CONFIG_MAP`] when the program is loaded first: the selector and two copies of
-/// 1 MiB. User space loads the program again with more when a configuration needs them.
-pub const CONFIG_RECORDS: usize = 1 + 2 * (1 << 14);
+/// 8 MiB, which hold some 10,000 services of a few endpoints. User space loads the program again
+/// with more when a configuration needs them.
+pub const CONFIG_RECORDS: usize = 1 + 2 * (1 << 17);
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space writes a map through one mapping.
 pub const MMAPABLE: usize = 1 << 10;
 

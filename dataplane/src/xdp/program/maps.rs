@@ -6,15 +6,15 @@ use aya::maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX},
     layout::{
-        CONFIG_MAP, CONFIG_RECORDS, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP,
-        Connection, ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record,
-        SERVICES_MAX, STATS_MAP, STATS_WORDS, Tuple,
+        CONFIG_MAP, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP, Connection,
+        ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record, SERVICES_MAX,
+        STATS_MAP, STATS_WORDS, Tuple,
     },
 };
 
 use super::{LoadError, Program, remove_pin};
 use crate::xdp::{
-    generation::{CONFIG_RECORDS_MAX, Generations},
+    generation::{CONFIG_RECORDS_MAX, CONFIG_RECORDS_MIN, Generations},
     mapping::Mapping,
     pins::PinFolder,
 };
@@ -137,7 +137,7 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, buckets: u32) -> Result<(), Loa
     let sizes = |key: usize, value: usize, entries: usize| {
         (key as u32, value as u32, entries as u32..=entries as u32)
     };
-    let configs = CONFIG_RECORDS as u32..=CONFIG_RECORDS_MAX;
+    let configs = CONFIG_RECORDS_MIN..=CONFIG_RECORDS_MAX;
     let shapes = [
         (CONFIG_MAP, (4, size_of::<Record>() as u32, configs)),
         (CONNECTIONS_MAP, sizes(size_of::<Tuple>(), size_of::<Connection>(), CONNECTIONS_MAX)),

@@ -10,7 +10,7 @@ use std::{
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use dataplane::xdp::{Engine, PinFolder, Settings, detach};
-use ebpf_common::layout::FLOWS;
+use ebpf_common::layout::{CONFIG_RECORDS, FLOWS};
 
 use crate::support::{
     namespaces::Namespace,
@@ -32,10 +32,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(all: &[Balanced]) -> Self {
-        Self::with_flows(all, FLOWS)
+        Self::with_tables(all, FLOWS, CONFIG_RECORDS as u32)
     }
 
-    pub(crate) fn with_flows(all: &[Balanced], flows: u32) -> Self {
+    /// A node with tables for that many flows and records.
+    pub(crate) fn with_tables(all: &[Balanced], flows: u32, records: u32) -> Self {
         let namespace = Namespace::new("p");
         namespace.enter();
         let setup = [
@@ -59,7 +60,8 @@ impl Bench {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("test-{}-{number}", std::process::id());
         let pins = PinFolder::new("/sys/fs/bpf", &instance).unwrap();
-        let settings = Settings { flows, ..Settings::new(vec!["v0".to_owned()], pins.clone()) };
+        let settings =
+            Settings { flows, records, ..Settings::new(vec!["v0".to_owned()], pins.clone()) };
         let mut engine = Engine::open(settings.clone())
             .unwrap_or_else(|error| panic!("{error:?} (root? see `cargo xtask setup`)"));
         engine.reconcile(&desired(1, all)).unwrap();
