@@ -39,6 +39,15 @@ pub(crate) fn counts(report: &str) -> Result<Counts> {
 
 /// Lists the tests that failed: `binary test`.
 pub(crate) fn failed(report: &str) -> Vec<String> {
+    with_element(report, &["<failure", "<error"])
+}
+
+/// Lists the tests that passed after a retry: `binary test`.
+pub(crate) fn flaky(report: &str) -> Vec<String> {
+    with_element(report, &["<flakyFailure", "<flakyError"])
+}
+
+fn with_element(report: &str, elements: &[&str]) -> Vec<String> {
     let attribute = |case: &str, name: &str| {
         let (_, rest) = case.split_once(&format!("{name}=\""))?;
         rest.split_once('"').map(|(value, _)| value.to_owned())
@@ -46,7 +55,7 @@ pub(crate) fn failed(report: &str) -> Vec<String> {
     report
         .split("<testcase ")
         .skip(1)
-        .filter(|case| case.contains("<failure") || case.contains("<error"))
+        .filter(|case| elements.iter().any(|element| case.contains(element)))
         .map(|case| {
             // Behind the split, `name` comes first and `classname` is no match for it.
             let name = attribute(case, "name");
@@ -68,14 +77,16 @@ mod tests {
     }
 
     #[test]
-    fn failed_tests_are_named() {
+    fn failed_and_flaky_tests_are_named() {
         let report = r#"<testsuites tests="3" failures="1" errors="1">
 <testsuite name="a">
   <testcase name="fine" classname="a::b"><system-out>&lt;failure</system-out></testcase>
   <testcase name="m::wrong" classname="a::b" time="1"><failure type="x">no</failure></testcase>
   <testcase name="m::gone" classname="a"><error type="y"/></testcase>
+  <testcase name="m::late" classname="a"><flakyFailure type="z">once</flakyFailure></testcase>
 </testsuite></testsuites>"#;
         assert_eq!(failed(report), ["a::b m::wrong", "a m::gone"]);
+        assert_eq!(flaky(report), ["a m::late"]);
     }
 
     #[test]

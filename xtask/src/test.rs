@@ -76,7 +76,7 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
         .collect();
     let mut table: BTreeMap<Kind, Counts> = BTreeMap::new();
     let mut left_out = Vec::new();
-    let mut failed = Vec::new();
+    let mut unsteady = Vec::new();
     for kind in kinds {
         if kind == Kind::Root && !nix::unistd::geteuid().is_root() {
             let count = step(format!("counting the {kind:?} tests, which builds them"), |_| {
@@ -89,7 +89,7 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
         let counts = match kind {
             Kind::Doc => doc()?,
             Kind::Wasm => wasm()?,
-            _ => nextest(kind, &binary, &mut failed)?,
+            _ => nextest(kind, &binary, &mut unsteady)?,
         };
         table.insert(kind, counts);
     }
@@ -104,8 +104,8 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
         );
         total += counts;
     }
-    for test in &failed {
-        eprintln!("failed: {test}");
+    for line in &unsteady {
+        eprintln!("{line}");
     }
     for what in &left_out {
         eprintln!("left out: {what}");
@@ -158,8 +158,8 @@ fn count_listed(kind: Kind) -> Result<usize> {
     Ok(listed(kind)?.lines().filter(|line| !line.trim().is_empty()).count())
 }
 
-/// Runs the tests of a kind; adds those that fail to `failed`.
-fn nextest(kind: Kind, binary: &Path, failed: &mut Vec<String>) -> Result<Counts> {
+/// Runs the tests of a kind; notes in `unsteady` those that fail, and those that failed at first.
+fn nextest(kind: Kind, binary: &Path, unsteady: &mut Vec<String>) -> Result<Counts> {
     let filter = kind.filter().context("not a kind that nextest runs")?;
     let report = target().join("nextest").join("default").join("junit.xml");
     if report.exists() {
@@ -181,7 +181,9 @@ fn nextest(kind: Kind, binary: &Path, failed: &mut Vec<String>) -> Result<Counts
     let text =
         fs::read_to_string(&report).with_context(|| format!("reading {}", report.display()))?;
     let counts = junit::counts(&text)?;
-    failed.extend(junit::failed(&text));
+    unsteady.extend(junit::failed(&text).iter().map(|test| format!("failed: {test}")));
+    let flaky = junit::flaky(&text);
+    unsteady.extend(flaky.iter().map(|test| format!("passed at the second try only: {test}")));
     anyhow::ensure!(
         status.success() || counts.failed > 0,
         "nextest failed, but its report names no failed test"
