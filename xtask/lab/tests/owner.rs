@@ -22,7 +22,9 @@ fn nothing_outlives_an_owner_that_is_told_to_stop_or_is_killed() {
     }
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGKILL] {
         let (mut owner, name) = start_owner();
-        assert_eq!(instance::processes(&name).len(), 1);
+        // It is known by its environment, which it has once it runs its program.
+        let started = || instance::processes(&name).len() == 1;
+        wait_for(format!("the process of {name}"), LIMIT, started).unwrap();
         kill(Pid::from_raw(i32::try_from(owner.id()).unwrap()), signal).unwrap();
         owner.wait().unwrap();
         if signal == Signal::SIGKILL {
