@@ -15,6 +15,7 @@
 pub mod actor;
 pub mod addresses;
 pub mod arena;
+pub mod bpf;
 pub mod engine;
 pub mod filter;
 pub mod generation;

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
 use aya::maps::{ArrayOfMaps, MapData, MapError};
@@ -17,12 +17,7 @@ use ebpf_common::{
 };
 
 use super::arena::{Memory, layout};
-use crate::xdp::mapping::Mapping;
-
-/// `BPF_MAP_CREATE`, `BPF_MAP_DELETE_ELEM` and `BPF_MAP_TYPE_ARRAY` (include/uapi/linux/bpf.h).
-const BPF_MAP_CREATE: libc::c_int = 0;
-const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
-const BPF_MAP_TYPE_ARRAY: u32 = 2;
+use crate::xdp::{bpf, mapping::Mapping};
 
 /// The outer map.
 pub type Outer<'a> = ArrayOfMaps<&'a mut MapData, MapData>;
@@ -39,7 +34,8 @@ struct Chunk {
 
 impl Chunk {
     fn new() -> io::Result<Self> {
-        let fd = create()?;
+        let record = size_of::<Record>();
+        let fd = bpf::array("mp_filter_part", record, CHUNK_RECORDS, FILTER_FLAGS)?;
         let mapping = Mapping::new(fd.as_fd(), CHUNK_RECORDS)?;
         let map = MapData::from_fd(fd).map_err(io::Error::other)?;
         Ok(Self { map, mapping })
@@ -108,7 +104,7 @@ impl Kernel<'_> {
 /// # Errors
 /// The kernel did not do it.
 pub fn remove(outer: BorrowedFd<'_>) -> io::Result<()> {
-    delete(outer, 0)
+    bpf::empty_slot(outer, 0)
 }
 
 /// Gives back the chunks that `stay` does not tell to keep, also those of an earlier process.
@@ -122,83 +118,11 @@ pub fn release(
 ) -> io::Result<()> {
     chunks.0.retain(|chunk, _| stay(*chunk));
     (0..FILTER_SLOTS as u32 - 1).filter(|chunk| !stay(*chunk)).try_for_each(|chunk| {
-        delete(outer, 1 + chunk) //
+        bpf::empty_slot(outer, 1 + chunk) //
     })
 }
 
 fn place(index: u32) -> (u32, usize) {
     let (slot, within) = ebpf_common::filter::place(index);
     (slot - 1, within as usize)
-}
-
-/// The head of `union bpf_attr` for `BPF_MAP_CREATE`.
-#[repr(C)]
-struct CreateAttributes {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    inner_map_fd: u32,
-    numa_node: u32,
-    map_name: [u8; 16],
-}
-
-fn create() -> io::Result<OwnedFd> {
-    let attributes = CreateAttributes {
-        map_type: BPF_MAP_TYPE_ARRAY,
-        key_size: size_of::<u32>() as u32,
-        value_size: size_of::<Record>() as u32,
-        max_entries: CHUNK_RECORDS as u32,
-        map_flags: FILTER_FLAGS as u32,
-        inner_map_fd: 0,
-        numa_node: 0,
-        map_name: *b"mp_filter_part\0\0",
-    };
-    // SAFETY: the attributes live through the call and their size is given.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_CREATE,
-            &raw const attributes,
-            size_of::<CreateAttributes>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just returned this descriptor, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
-
-/// `union bpf_attr` for `BPF_MAP_DELETE_ELEM`.
-#[repr(C)]
-struct DeleteAttributes {
-    map_fd: u32,
-    padding: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
-
-fn delete(outer: BorrowedFd<'_>, slot: u32) -> io::Result<()> {
-    let attributes = DeleteAttributes {
-        map_fd: outer.as_raw_fd() as u32,
-        padding: 0,
-        key: (&raw const slot) as u64,
-        value: 0,
-        flags: 0,
-    };
-    // SAFETY: the attributes and the key live through the call, and their sizes are right.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_MAP_DELETE_ELEM,
-            &raw const attributes,
-            size_of::<DeleteAttributes>(),
-        )
-    };
-    let error = io::Error::last_os_error();
-    // An empty slot is as it should be.
-    if done < 0 && error.raw_os_error() != Some(libc::ENOENT) { Err(error) } else { Ok(()) }
 }
