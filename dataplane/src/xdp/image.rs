@@ -229,10 +229,8 @@ impl Image {
             source_v4: source(self.node.source_v4).words[3],
             source_v6: source(self.node.source_v6),
             seed: self.lookup.seed,
-            port_first: SNAT_PORT_FIRST,
-            port_last: SNAT_PORT_LAST,
             any_address: self.any_address,
-            padding: 0,
+            padding: [0; 2],
         }
     }
 

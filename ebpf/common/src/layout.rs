@@ -288,14 +288,10 @@ pub struct Header {
     pub source_v6: Address,
     /// Seed of the lookup table's hash.
     pub seed: u32,
-    /// First source port.
-    pub port_first: u16,
-    /// Last source port.
-    pub port_last: u16,
     /// Services of any local address.
     pub any_address: u32,
     /// Zero.
-    pub padding: u32,
+    pub padding: [u32; 2],
 }
 
 /// Which of [`PORTS_PER_RECORD`] ports are some service's or connections to backends leave from.

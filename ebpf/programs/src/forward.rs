@@ -6,7 +6,9 @@
 use aya_ebpf::programs::XdpContext;
 use ebpf_common::{
     hash,
-    layout::{Address, Connection, Entry, TCP, Tuple, UDP, counter, stat},
+    layout::{
+        Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP, counter, stat,
+    },
     parse::Packet,
     rewrite::{delta_for_port, reversed, set_source_port, translation},
     state::{closed, expired, flags_of, opens},
@@ -19,6 +21,8 @@ use crate::{
     maps, next_hop,
 };
 
+/// Source ports.
+const PORTS: u32 = (SNAT_PORT_LAST - SNAT_PORT_FIRST) as u32 + 1;
 /// Source ports tried for a new connection. Each is free with the share of ports not in use, so
 /// at nine tenths in use 16 fail for one connection in five, and at half for one in 65,000.
 const PORT_TRIES: u32 = 16;
@@ -130,8 +134,7 @@ fn begin(
     reply.peer = flags_of(packet.tcp_flags);
     reply.reply = 1;
 
-    let span = u32::from(header.port_last - header.port_first) + 1;
-    claim_port(&mut key, reply, header.port_first, span, (flow as u32) % span, now)?;
+    claim_port(&mut key, reply, (flow as u32) % PORTS, now)?;
     set_source_port(forward, key.destination_port_be);
     match connection::insert(&packet.tuple, forward) {
         Ok(()) => {
@@ -153,17 +156,10 @@ fn begin(
 
 /// Inserts the entry of the reply under the first port of the search that nobody holds.
 #[inline(always)]
-fn claim_port(
-    key: &mut Tuple,
-    reply: &mut Connection,
-    first: u16,
-    span: u32,
-    start: u32,
-    now: u32,
-) -> Result<(), Reason> {
+fn claim_port(key: &mut Tuple, reply: &mut Connection, start: u32, now: u32) -> Result<(), Reason> {
     let open = reply.transport_delta;
     for attempt in 0..PORT_TRIES {
-        let port = first + ((start + attempt * PORT_STRIDE) % span) as u16;
+        let port = SNAT_PORT_FIRST + ((start + attempt * PORT_STRIDE) % PORTS) as u16;
         key.destination_port_be = port.to_be();
         reply.transport_delta = delta_for_port(open, key.destination_port_be);
         match connection::insert(key, reply) {
