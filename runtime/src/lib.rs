@@ -1,8 +1,10 @@
 //! What both processes of a node need: supervision and restart budgets, child processes, node
-//! identity and TLS, the push protocol's messages and framing, durable files, telemetry set-up.
+//! identity and TLS, the push protocol's messages and framing, durable files, errors in one line,
+//! telemetry set-up.
 //!
 //! Knows nothing of consensus, of engines or of the API. Imports `model` only.
 
+pub mod chain;
 pub mod durable;
 pub mod identity;
 pub mod process;

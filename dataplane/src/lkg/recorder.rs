@@ -6,10 +6,11 @@
 //! again what was refused. A full disk is no failure: it is told, shown in the status, and tried
 //! again.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use model::{Revision, Snapshot};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use runtime::chain::chain;
 use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 
@@ -168,11 +169,4 @@ async fn save(
 /// Saves a configuration, once one is known; tells whether anything was written.
 fn save_config(store: &mut Store, config: &Snapshot) -> Result<bool, StoreError> {
     if config.revision() == Revision::ZERO { Ok(false) } else { store.save(config) }
-}
-
-fn chain(error: &dyn Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }

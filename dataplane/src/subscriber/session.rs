@@ -8,6 +8,7 @@ use std::{
 
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use runtime::{
+    chain::chain,
     push::{
         self, Command, ConnectError, EndpointError, Follower, FrameError, FrameReader, FrameWriter,
         FromPlane, ProtocolError, ToPlane,
@@ -276,12 +277,5 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
     }
 }

@@ -12,13 +12,14 @@ use std::{
 
 use model::{EngineReport, Revision};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use runtime::chain::chain;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
 use super::{
-    engine::{Engine, Settings, chain},
+    engine::{Engine, Settings},
     judge, pins,
     placement::L4Placement,
     statistics,

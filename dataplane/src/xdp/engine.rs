@@ -11,6 +11,7 @@ use std::{
 
 use ebpf_common::layout::{CONFIG_RECORDS, FLOWS, STATS_WORDS, stat};
 use model::Revision;
+use runtime::chain::chain;
 
 use super::{
     addresses::{self, Fixed},
@@ -216,13 +217,13 @@ impl Engine {
     /// Puts the image in force in a larger map, which takes some tenths of a second.
     fn enlarge(&mut self) -> Result<(), EngineError> {
         let generation = self.stamp();
-        self.program.enlarge(map_records(self.image.length())?)?;
-        self.generations = self.program.generations()?;
+        let larger = self.program.larger(map_records(self.image.length())?)?;
+        let mut generations = larger.generations()?;
         self.image.sheet().forget_copies();
-        self.generations.install(self.image.sheet())?;
-        self.program.replace_in_links();
-        self.program.keep_enlarged()?;
+        generations.install(self.image.sheet())?;
+        self.generations = generations;
         self.settle(generation);
+        self.program.replace(larger)?;
         tracing::info!(records = self.generations.capacity(), "XDP maps made larger");
         Ok(())
     }
@@ -357,16 +358,4 @@ impl Engine {
             .map(|backend| backend.address.ip())
             .collect()
     }
-}
-
-/// Writes an error with its sources.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -22,7 +22,10 @@ use aya::{
 use ebpf_common::layout::{CONFIG_MAP, FLOW_MASK, FLOWS_MAP, Flow, FlowBucket, PROGRAM};
 
 pub use self::links::{AttachError, Mode};
-use super::pins::{CONFIG_NEXT, MAPS, PinFolder, PinsError};
+use super::{
+    generation::Generations,
+    pins::{CONFIG_NEXT, MAPS, PinFolder, PinsError},
+};
 
 /// The object, built by `build.rs`.
 pub(super) static OBJECT: &[u8] =
@@ -87,24 +90,25 @@ impl Program {
         Ok(Self { ebpf, pins, buckets, links: BTreeMap::new() })
     }
 
-    /// Loads the program again, with a configuration map of that many records in which nothing is
-    /// in force. Interfaces go on with the program before until [`Self::replace_in_links`].
+    /// Loads the program once more, with a map of that many records for the configuration. It is in
+    /// no interface before [`Self::replace`].
     ///
     /// # Errors
-    /// Returns what the host or the kernel refused; the program before stays.
-    pub fn enlarge(&mut self, records: u32) -> Result<(), LoadError> {
+    /// Returns what the host or the kernel refused.
+    pub fn larger(&self, records: u32) -> Result<Larger, LoadError> {
         let path = self.pins.map(CONFIG_NEXT);
         remove_pin(path.clone())?;
-        self.ebpf = load_object(&self.pins, self.buckets, &path, records)?;
-        Ok(())
+        Ok(Larger { ebpf: load_object(&self.pins, self.buckets, &path, records)? })
     }
 
-    /// Pins the enlarged configuration map under its name; an earlier end of the process finds the
-    /// map before, with what was in force there.
+    /// Puts the larger program into the links of all interfaces, and pins its map in place of the one
+    /// before. A process that ends in between leaves that one, with what was in force there.
     ///
     /// # Errors
-    /// Returns what the host refused.
-    pub fn keep_enlarged(&self) -> Result<(), PinsError> {
+    /// Returns that the map was not pinned; the larger program runs.
+    pub fn replace(&mut self, larger: Larger) -> Result<(), PinsError> {
+        self.ebpf = larger.ebpf;
+        self.replace_in_links();
         let path = self.pins.map(CONFIG_NEXT);
         fs::rename(&path, self.pins.map(CONFIG_MAP))
             .map_err(|source| PinsError::File { path, source })
@@ -113,6 +117,22 @@ impl Program {
     /// Returns the loaded program, for test runs.
     pub fn xdp(&mut self) -> &mut Xdp {
         xdp(&mut self.ebpf)
+    }
+}
+
+/// The program with a larger map, before it takes the place of the one that runs.
+#[derive(Debug)]
+pub struct Larger {
+    ebpf: Ebpf,
+}
+
+impl Larger {
+    /// Returns the copies of the configuration, of which none is in force.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn generations(&self) -> Result<Generations, LoadError> {
+        maps::generations(&self.ebpf)
     }
 }
 

@@ -4,6 +4,8 @@
 use aya::{EbpfLoader, programs::Xdp};
 use ebpf_common::layout::{CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, PROGRAM};
 
+use runtime::chain::chain;
+
 use super::program::{LoadError, OBJECT};
 
 /// Entries of each large map on trial: the verifier does not look at how many there are, and the
@@ -35,13 +37,7 @@ pub fn load() -> Result<(), LoadError> {
 #[must_use]
 pub fn words(error: &LoadError) -> String {
     const LINES: usize = 3;
-    let mut parts = vec![error.to_string()];
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        parts.push(error.to_string());
-        source = error.source();
-    }
-    let text = parts.join(": ");
+    let text = chain(error);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let kept = lines.len().saturating_sub(LINES);
     match lines.first() {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use runtime::chain::chain;
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
@@ -122,16 +123,4 @@ fn interrupted(server: &ServerAddress, reason: String) -> ClientError {
 
 fn late(server: &ServerAddress, within: Duration) -> ClientError {
     interrupted(server, format!("no answer within {within:?}"))
-}
-
-/// Joins an error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -14,6 +14,8 @@ use ractor::{
 };
 use tokio::sync::watch;
 
+use crate::chain::chain;
+
 use super::{
     BudgetExhausted, ChildSpec, ChildState, ChildStatus, Policy, RestartHistory, child::StartError,
 };
@@ -357,14 +359,7 @@ fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     if let Some(SpawnErr::StartupFailed(inner)) = error.downcast_ref() {
         return error_chain(inner.as_ref());
     }
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
+    chain(error)
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ impl Program {
     }
 
     /// Puts the program into the links of all interfaces.
-    pub fn replace_in_links(&mut self) {
+    pub(super) fn replace_in_links(&mut self) {
         for (interface, (index, _)) in std::mem::take(&mut self.links) {
             for mode in [Mode::Native, Mode::Generic(None)] {
                 // One that is left out is attached again by the next reconciliation.

@@ -2,7 +2,10 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use aya::maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::{
+    Ebpf,
+    maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+};
 use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX},
     layout::{
@@ -25,8 +28,7 @@ impl Program {
     /// # Errors
     /// Returns what the kernel refused.
     pub fn generations(&self) -> Result<Generations, LoadError> {
-        let failed = |error| LoadError::Map { name: CONFIG_MAP, source: MapError::IoError(error) };
-        Generations::new(self.mapping(CONFIG_MAP)?).map_err(failed)
+        generations(&self.ebpf)
     }
 
     /// Returns the counters of the services.
@@ -45,16 +47,7 @@ impl Program {
     /// # Errors
     /// Returns what the kernel refused.
     pub fn endpoints(&self) -> Result<Mapping, LoadError> {
-        self.mapping(ENDPOINTS_MAP)
-    }
-
-    fn mapping(&self, name: &'static str) -> Result<Mapping, LoadError> {
-        let Some(Map::Array(map)) = self.ebpf.map(name) else {
-            panic!("the object has the map, and it is an array");
-        };
-        let failed = |source| LoadError::Map { name, source };
-        let records = map.info().map_err(failed)?.max_entries() as usize;
-        Mapping::new(map.fd().as_fd(), records).map_err(|error| failed(MapError::IoError(error)))
+        mapping(&self.ebpf, ENDPOINTS_MAP)
     }
 
     /// Returns the packet filter's outer map.
@@ -128,6 +121,24 @@ impl Program {
         let map = self.ebpf.map(STATS_MAP).expect("the object has the map");
         map.try_into().map_err(|source| LoadError::Map { name: STATS_MAP, source })
     }
+}
+
+/// Returns the copies of the configuration in an object's map.
+///
+/// # Errors
+/// Returns what the kernel refused.
+pub(super) fn generations(ebpf: &Ebpf) -> Result<Generations, LoadError> {
+    let failed = |error| LoadError::Map { name: CONFIG_MAP, source: MapError::IoError(error) };
+    Generations::new(mapping(ebpf, CONFIG_MAP)?).map_err(failed)
+}
+
+fn mapping(ebpf: &Ebpf, name: &'static str) -> Result<Mapping, LoadError> {
+    let Some(Map::Array(map)) = ebpf.map(name) else {
+        panic!("the object has the map, and it is an array");
+    };
+    let failed = |source| LoadError::Map { name, source };
+    let records = map.info().map_err(failed)?.max_entries() as usize;
+    Mapping::new(map.fd().as_fd(), records).map_err(|error| failed(MapError::IoError(error)))
 }
 
 /// Unpins maps whose shape is not what their name promises: a name is meant to stand for one
