@@ -12,6 +12,7 @@ mod contexts;
 mod doctor;
 pub mod exit;
 mod input;
+mod plane;
 mod print;
 mod process;
 mod session;

@@ -20,6 +20,8 @@ use crate::{certificates::Lifetime, tokens::fingerprint};
 
 /// Default of `--data-dir`.
 pub const DATA_DIR: &str = "/var/lib/marchproxy";
+/// Folder of the data plane in the data directory of its node.
+pub const DATAPLANE_FOLDER: &str = "dataplane";
 /// Default of `--run-dir`.
 pub const RUN_DIR: &str = "/run/marchproxy";
 /// Default of `--api-port`.
@@ -294,7 +296,7 @@ impl Settings {
     /// Where the data plane keeps its own state.
     #[must_use]
     pub fn dataplane_dir(&self) -> PathBuf {
-        self.data_dir.join("dataplane")
+        self.data_dir.join(DATAPLANE_FOLDER)
     }
 
     /// Where the data plane's key and certificate are.

@@ -1,14 +1,11 @@
 //! `doctor`: looks at this host and says what helps and what hinders its data plane. It asks no
 //! cluster.
 
-use dataplane::{
-    Config,
-    doctor::{self, Finding, Level, Wishes, facts::Gap},
-};
+use dataplane::doctor::{self, Finding, Level, Wishes, facts::Gap};
 use serde::Serialize;
 
-use super::{arguments::DoctorArgs, exit::Failure, print, view};
-use crate::settings::{DATA_DIR, RUN_DIR, Settings, SettingsError};
+use super::{arguments::DoctorArgs, exit::Failure, plane, print, view};
+use crate::settings::{DATA_DIR, Settings, SettingsError};
 
 /// The answer in JSON; documented in `docs/cli.md`.
 #[derive(Debug, Serialize)]
@@ -41,15 +38,7 @@ fn wishes(arguments: DoctorArgs) -> Wishes {
         Err(SettingsError::Read { source, .. }) => (None, Err(Gap::of(&source))),
         Err(error) => (None, Err(Gap::Failed(error.to_string()))),
     };
-    let state_dir = data_dir.join("dataplane");
-    let run_dir = run_dir
-        .or_else(|| kept.as_ref().map(|kept| kept.run_dir.clone()))
-        .unwrap_or_else(|| RUN_DIR.into());
-    let mut config = Config::new(Vec::new(), state_dir.join("identity"), state_dir, run_dir);
-    config.envoy = envoy.or_else(|| kept.as_ref().and_then(|kept| kept.envoy.clone()));
-    if let Some(kept) = kept {
-        config.interfaces = kept.xdp;
-        config.listen_address = kept.listen_address;
-    }
+    let mut config = plane::of_node(&data_dir, run_dir, kept.as_ref());
+    config.envoy = envoy.or(config.envoy);
     Wishes { interfaces: interface, to, node, config }
 }

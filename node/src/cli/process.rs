@@ -8,12 +8,12 @@ use super::{
         UpArgs,
     },
     exit::Failure,
-    welcome,
+    plane, welcome,
 };
 use crate::{
     api,
     control::{self, Running, Start},
-    settings::{Flags, RUN_DIR, Settings},
+    settings::{Flags, Settings},
 };
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -86,19 +86,14 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
         }
         None => None,
     };
-    let push = push.or(kept.as_ref().map(|kept| kept.addresses().push));
-    let identity_dir = data_dir.join("identity");
-    let mut config =
-        dataplane::Config::new(push.into_iter().collect(), identity_dir, data_dir, run_dir);
-    config.envoy = envoy.or(kept.as_ref().and_then(|kept| kept.envoy.clone()));
-    config.listen_address = listen_address.or(kept.as_ref().and_then(|kept| kept.listen_address));
-    if let Some(flows) = xdp_flows.or(kept.as_ref().and_then(|kept| kept.xdp_flows)) {
-        config.flows = flows;
+    let mut config = plane::in_folder(data_dir, run_dir, kept.as_ref());
+    config.control = push.map_or(config.control, |push| vec![push]);
+    config.envoy = envoy.or(config.envoy);
+    config.listen_address = listen_address.or(config.listen_address);
+    config.flows = xdp_flows.unwrap_or(config.flows);
+    if !xdp.is_empty() {
+        config.interfaces = xdp;
     }
-    config.interfaces = match kept {
-        Some(kept) if xdp.is_empty() => kept.xdp,
-        _ => xdp,
-    };
     block_on(async {
         Box::pin(dataplane::run(config, metrics))
             .await
@@ -110,15 +105,13 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
 fn detach(arguments: DetachArgs) -> Result<(), Failure> {
     let DetachArgs { data_dir, run_dir } = arguments;
     let failed = |error| Failure::process("XDP was not taken off", error);
-    let run_dir = match run_dir {
-        Some(run_dir) => run_dir,
+    // Where the run directory is told, nothing that the node keeps is needed.
+    let kept = match run_dir {
+        Some(_) => None,
         None => Settings::load(&data_dir)
-            .map_err(|error| Failure::process("the node's settings are not readable", error))?
-            .map_or_else(|| RUN_DIR.into(), |kept| kept.run_dir),
+            .map_err(|error| Failure::process("the node's settings are not readable", error))?,
     };
-    let state_dir = data_dir.join("dataplane");
-    let identity_dir = state_dir.join("identity");
-    let config = dataplane::Config::new(Vec::new(), identity_dir, state_dir, run_dir);
+    let config = plane::of_node(&data_dir, run_dir, kept.as_ref());
     let removed = dataplane::detach(&config).map_err(failed)?;
     if removed.is_empty() {
         println!("there was nothing of XDP to remove");

@@ -1,0 +1,32 @@
+//! Where the data plane of a node of this host is, and with what settings.
+
+use std::path::{Path, PathBuf};
+
+use dataplane::Config;
+
+use crate::settings::{DATAPLANE_FOLDER, RUN_DIR, Settings};
+
+/// Returns the settings of the data plane in the folder of a node, with what the node keeps.
+pub(super) fn of_node(
+    data_dir: &Path,
+    run_dir: Option<PathBuf>,
+    kept: Option<&Settings>,
+) -> Config {
+    let run_dir =
+        run_dir.or_else(|| kept.map(|kept| kept.run_dir.clone())).unwrap_or_else(|| RUN_DIR.into());
+    in_folder(data_dir.join(DATAPLANE_FOLDER), run_dir, kept)
+}
+
+/// Returns the settings of the data plane in a folder of its own, with what a node keeps.
+pub(super) fn in_folder(folder: PathBuf, run_dir: PathBuf, kept: Option<&Settings>) -> Config {
+    let control = kept.map(|kept| kept.addresses().push);
+    let identity = folder.join("identity");
+    let mut config = Config::new(control.into_iter().collect(), identity, folder, run_dir);
+    if let Some(kept) = kept {
+        config.envoy.clone_from(&kept.envoy);
+        config.listen_address = kept.listen_address;
+        config.interfaces.clone_from(&kept.xdp);
+        config.flows = kept.xdp_flows.unwrap_or(config.flows);
+    }
+    config
+}
