@@ -61,6 +61,15 @@ fn segment(flow: &Frame) -> Vec<u8> {
     Frame { tcp_flags: ACK, ..flow.clone() }.bytes()
 }
 
+/// Opens connections; returns where each is.
+fn establish(bench: &mut Bench, flows: &[Frame]) -> Vec<u8> {
+    let open = |frame: &Frame| {
+        bench.run(&frame.bytes());
+        sent_to(&bench.run(&segment(frame)).1)
+    };
+    flows.iter().map(open).collect()
+}
+
 #[test]
 fn root_a_packet_arrives_as_it_was_by_every_mode() {
     for forwarding in MODES {
@@ -240,13 +249,7 @@ fn root_a_direct_udp_flow_leaves_an_endpoint_that_left_and_no_other() {
 fn root_a_restart_takes_over_direct_flows() {
     let mut bench = Bench::new(&services(Forwarding::Ipip, &[21, 22, 23]));
     let flows: Vec<Frame> = (0..300).map(|n| flow(TCP, n % 2 == 0, 20_000 + n)).collect();
-    let placed: Vec<u8> = flows
-        .iter()
-        .map(|frame| {
-            bench.run(&frame.bytes());
-            sent_to(&bench.run(&segment(frame)).1)
-        })
-        .collect();
+    let placed = establish(&mut bench, &flows);
     bench.restart();
     // 24 comes before the others in the new process, and must not get their numbers.
     bench.apply(2, &services(Forwarding::Ipip, &[24]));
@@ -328,13 +331,7 @@ fn root_a_configuration_that_outgrows_its_map_moves_into_a_larger_one_and_no_flo
     let mut bench =
         Bench::with_tables(&services(Forwarding::Ipip, &[21, 22, 23]), FLOWS, RECORDS as u32);
     let flows: Vec<Frame> = (0..300).map(|n| flow(TCP, n % 2 == 0, 20_000 + n)).collect();
-    let placed: Vec<u8> = flows
-        .iter()
-        .map(|frame| {
-            bench.run(&frame.bytes());
-            sent_to(&bench.run(&segment(frame)).1)
-        })
-        .collect();
+    let placed = establish(&mut bench, &flows);
     let records = |bench: &Bench| {
         let map = aya::maps::MapData::from_pin(bench.pins.map(CONFIG_MAP)).unwrap();
         map.info().unwrap().max_entries() as usize

@@ -1,15 +1,11 @@
 //! The packet filter in the program, run on single packets by the kernel (`BPF_PROG_TEST_RUN`), its
 //! verdicts checked against the meaning of the rules. Needs root.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use dataplane::Desired;
 use ebpf_common::verdict::Reason;
 use model::{
-    Revision,
     listener::{Forwarding, Protocol},
     packet_filter::{FilterAction, FilteredPacket, Transport, decide, ordered_rules},
 };
@@ -31,15 +27,7 @@ fn services() -> Vec<Balanced> {
 }
 
 fn desired(revision: u64, filters: &str) -> Desired {
-    let mut desired = objects::desired(revision, &services());
-    if !filters.is_empty() {
-        let objects = model::parse::parse_documents(filters);
-        for object in objects.unwrap_or_else(|errors| panic!("{errors}")) {
-            desired.config.put(Arc::new(object));
-        }
-    }
-    desired.config.set_revision(Revision(revision));
-    desired
+    objects::desired_with(revision, &services(), filters)
 }
 
 fn filtered(filters: &str) -> Bench {

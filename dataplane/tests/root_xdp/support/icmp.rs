@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::support::packets::{checksum, pseudo};
+use crate::support::packets::{self, checksum, pseudo};
 
 const ICMP: u8 = 1;
 const ICMP_V6: u8 = 58;
@@ -27,36 +27,17 @@ impl Error {
         let mut message = vec![self.kind, self.code, 0, 0];
         message.extend(self.detail.to_be_bytes());
         message.extend(&self.quoted);
-        let mut frame = self.ethernet_destination.to_vec();
-        frame.extend(self.ethernet_source);
-        match (self.source, self.destination) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let sum = checksum(&[&message]);
-                message[2..4].copy_from_slice(&sum.to_be_bytes());
-                frame.extend([0x08, 0x00]);
-                let mut ip = vec![0x45, 0];
-                ip.extend((20 + message.len() as u16).to_be_bytes());
-                ip.extend([0, 0, 0, 0, 64, ICMP, 0, 0]);
-                ip.extend(source.octets());
-                ip.extend(destination.octets());
-                let sum = checksum(&[&ip]);
-                ip[10..12].copy_from_slice(&sum.to_be_bytes());
-                frame.extend(ip);
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let pseudo = pseudo(self.source, self.destination, ICMP_V6, message.len());
-                let sum = checksum(&[&pseudo, &message]);
-                message[2..4].copy_from_slice(&sum.to_be_bytes());
-                frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-                frame.extend((message.len() as u16).to_be_bytes());
-                frame.extend([ICMP_V6, 64]);
-                frame.extend(source.octets());
-                frame.extend(destination.octets());
-            }
-            _ => panic!("two families in one frame"),
-        }
-        frame.extend(message);
-        frame
+        let v6 = self.source.is_ipv6();
+        let pseudo = if v6 {
+            pseudo(self.source, self.destination, ICMP_V6, message.len())
+        } else {
+            Vec::new()
+        };
+        let sum = checksum(&[&pseudo, &message]);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let ethernet = (self.ethernet_destination, self.ethernet_source);
+        let protocol = if v6 { ICMP_V6 } else { ICMP };
+        packets::frame(ethernet, (self.source, self.destination), protocol, 64, &message)
     }
 
     /// Reads a frame that holds nothing but an ICMP error, and verifies lengths and checksums.

@@ -41,6 +41,19 @@ pub(crate) fn desired(revision: u64, all: &[Balanced]) -> Desired {
     Desired::of(config, Changed::Snapshot)
 }
 
+/// Adds the objects of some documents, such as packet filters.
+pub(crate) fn desired_with(revision: u64, all: &[Balanced], documents: &str) -> Desired {
+    let mut desired = desired(revision, all);
+    if !documents.is_empty() {
+        let objects = model::parse::parse_documents(documents);
+        for object in objects.unwrap_or_else(|errors| panic!("{errors}")) {
+            desired.config.put(Arc::new(object));
+        }
+    }
+    desired.config.set_revision(Revision(revision));
+    desired
+}
+
 fn specs(balanced: &Balanced) -> [Spec; 3] {
     let reference =
         || Reference { namespace: "default".to_owned(), name: balanced.name.to_owned() };

@@ -65,31 +65,9 @@ impl Frame {
             }
             transport[at..at + 2].copy_from_slice(&sum.to_be_bytes());
         }
-        let mut frame = self.ethernet_destination.to_vec();
-        frame.extend(self.ethernet_source);
-        match (self.source.ip(), self.destination.ip()) {
-            (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                frame.extend([0x08, 0x00]);
-                let mut ip = vec![0x45, 0];
-                ip.extend((20 + transport.len() as u16).to_be_bytes());
-                ip.extend([0x12, 0x34, 0x40, 0, self.hop_limit, self.protocol, 0, 0]);
-                ip.extend(source.octets());
-                ip.extend(destination.octets());
-                let sum = checksum(&[&ip]);
-                ip[10..12].copy_from_slice(&sum.to_be_bytes());
-                frame.extend(ip);
-            }
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-                frame.extend((transport.len() as u16).to_be_bytes());
-                frame.extend([self.protocol, self.hop_limit]);
-                frame.extend(source.octets());
-                frame.extend(destination.octets());
-            }
-            _ => panic!("two families in one frame"),
-        }
-        frame.extend(transport);
-        frame
+        let ends = (self.source.ip(), self.destination.ip());
+        let ethernet = (self.ethernet_destination, self.ethernet_source);
+        frame(ethernet, ends, self.protocol, self.hop_limit, &transport)
     }
 
     /// Reads a frame and verifies every checksum in full.
@@ -145,6 +123,41 @@ impl Frame {
             ..self.clone()
         }
     }
+}
+
+/// Puts Ethernet and IP headers before a payload.
+pub(crate) fn frame(
+    (ethernet_destination, ethernet_source): ([u8; 6], [u8; 6]),
+    ends: (IpAddr, IpAddr),
+    protocol: u8,
+    hop_limit: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut frame = ethernet_destination.to_vec();
+    frame.extend(ethernet_source);
+    match ends {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            frame.extend([0x08, 0x00]);
+            let mut ip = vec![0x45, 0];
+            ip.extend((20 + payload.len() as u16).to_be_bytes());
+            ip.extend([0x12, 0x34, 0x40, 0, hop_limit, protocol, 0, 0]);
+            ip.extend(source.octets());
+            ip.extend(destination.octets());
+            let sum = checksum(&[&ip]);
+            ip[10..12].copy_from_slice(&sum.to_be_bytes());
+            frame.extend(ip);
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend((payload.len() as u16).to_be_bytes());
+            frame.extend([protocol, hop_limit]);
+            frame.extend(source.octets());
+            frame.extend(destination.octets());
+        }
+        _ => panic!("two families in one frame"),
+    }
+    frame.extend(payload);
+    frame
 }
 
 pub(crate) fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> Vec<u8> {
