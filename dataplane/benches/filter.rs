@@ -1,7 +1,7 @@
 //! What the packet filter costs: a packet in the XDP program, under `BPF_PROG_TEST_RUN`, with and
 //! without a million denied prefixes; loading them; changing a thousand of them. Needs root.
 //!
-//! `cargo bench -p dataplane --bench filter`. Frames are for no service and end as `XDP_PASS`, so
+//! `cargo xtask bench filter` runs it. Frames are for no service and end as `XDP_PASS`, so
 //! that there is little else to hide the filter's loads behind; those of "all flows" come from
 //! sources in no order over 16 of the 256 /8s of IPv4, each of them seldom twice.
 
@@ -16,6 +16,9 @@ mod support {
     pub(crate) mod packets;
 }
 
+#[path = "support/driver.rs"]
+mod driver;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     process::ExitCode,
@@ -23,15 +26,9 @@ use std::{
     time::Instant,
 };
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, MapData, ProgramArray},
-    programs::{TestRun as _, TestRunOptions, Xdp},
-};
-use ebpf_common::{
-    drive::{BEFORE_WORDS, DRIVER, FLOOR, NEXT_MAP, RESTORED_V4, RESTORED_V6, STATE_MAP, State},
-    verdict::Reason,
-};
+use aya::programs::ProgramFd;
+use driver::{Driver, handle};
+use ebpf_common::verdict::Reason;
 use model::{Object, Revision, Snapshot, parse::object_from_value, plan_apply};
 use serde_json::{Value, json};
 use support::{
@@ -39,8 +36,6 @@ use support::{
     objects,
     packets::{Frame, UDP},
 };
-
-static DRIVE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-drive"));
 
 const RUNS: usize = 7;
 const FRAMES: u32 = 1 << 20;
@@ -53,7 +48,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut drive = Drive::new();
-    let floor = drive.median(FLOOR, false, 1);
+    let program = drive.driver.floor();
+    let floor = drive.median(&program, false, 1);
     drive.rows("no filter", floor);
     drive.apply(&[filter(json!({ "action": "Deny", "protocol": "UDP", "ports": [9] }))]);
     drive.rows("one rule for a port", floor);
@@ -68,9 +64,11 @@ fn main() -> ExitCode {
         all.push(deny(&names));
         let load = drive.apply(&all);
         println!("\n{} IPv4 {what} prefixes: loaded in {load:.0} ms", LISTS * LIST);
+        drive.found.push(json!({ "filter": what, "loaded_ms": load }));
         for round in 1..=3 {
             let changed = drive.apply(&[list_v4(7, length, round)]);
             println!("1,000 of them changed in {changed:.1} ms");
+            drive.found.push(json!({ "filter": what, "changed_1000_ms": changed }));
         }
         drive.rows(what, floor);
     }
@@ -79,7 +77,13 @@ fn main() -> ExitCode {
     let names: Vec<String> = (0..4).map(|n| format!("v6-{n}")).collect();
     let load = drive.apply(&[lists, vec![deny(&names)]].concat());
     println!("\n100,000 IPv6 prefixes: loaded in {load:.0} ms");
+    drive.found.push(json!({ "filter": "100k IPv6 prefixes", "loaded_ms": load }));
     drive.rows("100k IPv6 prefixes", floor);
+    if let Some(path) = std::env::var_os("MARCHPROXY_BENCH_JSON") {
+        let found = json!({ "runs": RUNS, "frames": FRAMES, "found": drive.found });
+        let text = serde_json::to_vec_pretty(&found).expect("numbers and names");
+        std::fs::write(path, text).expect("the file to write");
+    }
     ExitCode::SUCCESS
 }
 
@@ -120,18 +124,16 @@ fn list_v6(number: u32) -> Value {
 
 struct Drive {
     bench: Bench,
-    driver: Ebpf,
+    driver: Driver,
     config: Snapshot,
+    /// What was measured, for the file.
+    found: Vec<Value>,
 }
 
 impl Drive {
     fn new() -> Self {
-        let bench = Bench::new(&[]);
-        let mut driver = EbpfLoader::new().load(DRIVE).expect("the driver");
-        for name in [DRIVER, FLOOR] {
-            xdp(&mut driver, name).load().expect("the kernel takes the driver");
-        }
-        Self { bench, driver, config: Snapshot::default() }
+        let (bench, driver) = (Bench::new(&[]), Driver::new());
+        Self { bench, driver, config: Snapshot::default(), found: Vec::new() }
     }
 
     /// Adds objects to the configuration, or empties it, and puts it in force; returns how long the
@@ -163,7 +165,8 @@ impl Drive {
         for v6 in [false, true] {
             for flows in [1, 1 << 32] {
                 let before = self.bench.engine.statistics().unwrap().count(Reason::Filtered);
-                let cost = self.median(DRIVER, v6, flows);
+                let program = handle(self.bench.engine.program().xdp());
+                let cost = self.median(&program, v6, flows);
                 let after = self.bench.engine.statistics().unwrap().count(Reason::Filtered);
                 let frames = f64::from(FRAMES) * (RUNS + 1) as f64;
                 let dropped = (after - before) as f64 / frames * 100.0;
@@ -173,75 +176,25 @@ impl Drive {
                 println!(
                     "{what:<22} {family} {count:<10} {net:>7.1} ns net, {dropped:.1} % denied"
                 );
+                self.found.push(json!({ "filter": what, "family": family, "sources": count,
+                    "net_ns": net, "denied_percent": dropped }));
             }
         }
     }
 
     /// Returns the median cost of a frame in nanoseconds.
-    fn median(&mut self, program: &str, v6: bool, flows: u64) -> f64 {
-        let fd = if program == FLOOR {
-            xdp(&mut self.driver, FLOOR).fd().unwrap().try_clone()
-        } else {
-            self.bench.engine.program().xdp().fd().unwrap().try_clone()
-        };
-        let map = self.driver.map_mut(NEXT_MAP).expect("the object has the map");
-        let mut next: ProgramArray<&mut MapData> = map.try_into().expect("a program array");
-        next.set(0, &fd.unwrap(), 0).expect("the kernel takes the program");
-        self.run(v6, flows);
-        let mut costs: Vec<f64> = (0..RUNS).map(|_| self.run(v6, flows)).collect();
-        costs.sort_by(f64::total_cmp);
-        costs[RUNS / 2]
-    }
-
-    /// Runs frames; returns the mean cost.
-    fn run(&mut self, v6: bool, flows: u64) -> f64 {
+    fn median(&mut self, program: &ProgramFd, v6: bool, flows: u64) -> f64 {
         let frame = if v6 {
             Frame::new(UDP, "[2001:db8:1::1]:1024", "[fd00::1]:9999")
         } else {
             Frame::new(UDP, "11.0.0.0:1024", "10.0.0.1:9999")
         };
-        let mut bytes = Frame { payload: Vec::new(), ..frame }.bytes();
-        bytes.resize(if v6 { RESTORED_V6 } else { 64 }, 0);
-        let mut words = [0; (RESTORED_V6 - BEFORE_WORDS) / 8];
-        let restored = if v6 { RESTORED_V6 } else { RESTORED_V4 };
-        for (word, chunk) in words.iter_mut().zip(bytes[BEFORE_WORDS..restored].chunks(8)) {
-            *word = u64::from_ne_bytes(chunk.try_into().unwrap());
-        }
-        let length = bytes.len() as u32;
-        let state = State {
-            counter: 0,
-            flows_mask: flows - 1,
-            length,
-            v6: v6.into(),
-            words,
-            first: u32::from_ne_bytes(bytes[..4].try_into().unwrap()),
-            second: u16::from_ne_bytes(bytes[4..6].try_into().unwrap()),
-            padding: 0,
-        };
-        let map = self.driver.map_mut(STATE_MAP).expect("the object has the map");
-        let mut states: Array<&mut MapData, [u8; size_of::<State>()]> =
-            map.try_into().expect("an array of states");
-        // SAFETY: the state is integers without padding.
-        let value = unsafe { std::mem::transmute::<State, [u8; size_of::<State>()]>(state) };
-        states.set(0, value, 0).expect("the kernel takes the state");
-        let context: Vec<u8> = [0, length, 0, self.bench.ifindex, 0, 0]
-            .into_iter()
-            .flat_map(u32::to_ne_bytes)
-            .collect();
-        let mut out = vec![0; bytes.len() + 256];
-        let options = TestRunOptions {
-            data_in: Some(&bytes),
-            data_out: Some(&mut out),
-            ctx_in: Some(&context),
-            repeat: FRAMES,
-            ..TestRunOptions::default()
-        };
-        let result = xdp(&mut self.driver, DRIVER).test_run(options).expect("a test run");
-        result.duration.as_nanos() as f64
+        let frame = Frame { payload: Vec::new(), ..frame };
+        self.driver.call(program);
+        let mut run = || self.driver.run(&frame, flows, FRAMES, self.bench.ifindex).1;
+        run();
+        let mut costs: Vec<f64> = (0..RUNS).map(|_| run()).collect();
+        costs.sort_by(f64::total_cmp);
+        costs[RUNS / 2]
     }
-}
-
-fn xdp<'a>(object: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
-    let program = object.program_mut(name).expect("the object has the program");
-    program.try_into().expect("an XDP program")
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements that anyone can repeat.
 
+mod filter;
 mod l4;
 mod propagation;
 mod watch_http;
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     Propagation(propagation::Arguments),
     /// What a packet costs in the XDP program, by way of forwarding and number of flows
     Xdp(xdp::Arguments),
+    /// What the packet filter costs with a million prefixes: packets, loading, changes
+    Filter,
     /// Packets a second end to end on veth, beside floors, the generator's ceiling and netfilter
     L4(l4::Arguments),
 }
@@ -31,6 +34,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Propagation(arguments) => propagation::run(arguments),
         Command::Xdp(arguments) => xdp::run(arguments),
+        Command::Filter => filter::run(),
         Command::L4(arguments) => l4::run(arguments),
     }
 }

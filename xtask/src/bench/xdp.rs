@@ -44,20 +44,34 @@ enum Forwarding {
 /// # Errors
 /// When the measurement cannot be made.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    ensure!(
-        nix::unistd::geteuid().is_root(),
-        "test runs of XDP programs need root: run `sudo -E cargo xtask bench xdp`"
-    );
-    setup::install(&setup::Arguments::without_tests());
     if let Some(folder) = &arguments.pin {
+        prepare("xdp")?;
         return pin(folder, arguments.forwarding);
     }
+    measure("xdp")
+}
+
+fn prepare(bench: &str) -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "test runs of XDP programs need root: run `sudo -E cargo xtask bench {bench}`"
+    );
+    setup::install(&setup::Arguments::without_tests());
+    Ok(())
+}
+
+/// Builds and runs a measuring program of the data plane.
+///
+/// # Errors
+/// When the measurement cannot be made.
+pub(super) fn measure(bench: &str) -> Result<ExitCode> {
+    prepare(bench)?;
     let folder = target().join("bench");
     fs::create_dir_all(&folder)?;
-    let path = folder.join("xdp.json");
+    let path = folder.join(format!("{bench}.json"));
     let mut command = cargo();
     command
-        .args(["bench", "--package", "dataplane", "--bench", "xdp"])
+        .args(["bench", "--package", "dataplane", "--bench", bench])
         .env("MARCHPROXY_BENCH_JSON", &path);
     workspace::run(&mut command)?;
     println!("\nwritten to {}", path.display());
