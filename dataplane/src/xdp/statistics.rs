@@ -186,7 +186,7 @@ fn describe() {
         describe_gauge!(
             "marchproxy_xdp_generation_seen",
             Unit::Count,
-            "Generation that a CPU's last packet saw; 0 before its first"
+            "Generation that a CPU's last packet to a port of some listener saw; 0 before its first"
         );
         describe_gauge!(
             "marchproxy_xdp_mode",
