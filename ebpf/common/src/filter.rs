@@ -15,7 +15,7 @@
 //! puts a filter in force, and those of the *arena*, which a front refers to by number and which do
 //! not change while one does.
 
-use crate::layout::{Address, TCP, UDP};
+use crate::layout::{Address, Layout, TCP, UDP, layouts};
 
 /// Array of maps: the front in slot 0, the arena in chunks behind it. Each is an array of
 /// [`CHUNK_RECORDS`] records; slots of the arena are filled as they are needed.
@@ -91,21 +91,6 @@ pub mod flag {
     pub const PORTS: u32 = 4;
 }
 
-/// A layout of a record: `repr(C)` integers of its size, valid for any bytes.
-///
-/// # Safety
-/// What is implemented must be that.
-pub unsafe trait Layout: Copy {}
-
-macro_rules! layouts {
-    ($($layout:ty),*) => {
-        $(
-            // SAFETY: checked here, and `repr(C)` integers all of them.
-            unsafe impl Layout for $layout {}
-            const _: () = assert!(size_of::<$layout>() == 64 && align_of::<$layout>() <= 8);
-        )*
-    };
-}
 layouts!(Header, Tree, Counters, Entries, Node, Classes, Halves, Masks, Keys);
 
 /// The first record of a front.

@@ -211,6 +211,16 @@ pub struct EndpointHop {
     pub checked: u32,
 }
 
+/// How many senders a CPU has told that their packets are too big.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// When the count began, in [`crate::flows::hop_time`].
+    pub since: u32,
+    /// Messages since then.
+    pub messages: u32,
+}
+
 /// One direction of a connection: what its packets become.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -257,6 +267,24 @@ impl Record {
     /// A record of zeros: an empty place of the lookup table.
     pub const EMPTY: Self = Self { bytes: [0; 64] };
 }
+
+/// A layout of a [`Record`]: `repr(C)` integers of its size, valid for any bytes.
+///
+/// # Safety
+/// What is implemented must be that.
+pub unsafe trait Layout: Copy {}
+
+macro_rules! layouts {
+    ($($layout:ty),*) => {
+        $(
+            // SAFETY: checked here, and `repr(C)` integers all of them.
+            unsafe impl Layout for $layout {}
+            const _: () = assert!(size_of::<$layout>() == 64 && align_of::<$layout>() <= 8);
+        )*
+    };
+}
+pub(crate) use layouts;
+layouts!(Selector, Header, PortsRecord, Entry, Backend, MaglevRecord);
 
 /// Record 0 of [`CONFIG_MAP`].
 #[repr(C)]
@@ -445,10 +473,7 @@ pub mod stat {
 }
 
 const _: () = {
-    assert!(size_of::<Record>() == 64 && size_of::<Header>() == 64);
-    assert!(size_of::<Entry>() == 64 && size_of::<Backend>() == 64);
-    assert!(size_of::<MaglevRecord>() == 64 && align_of::<Record>() == 8);
-    assert!(size_of::<Selector>() == 64 && size_of::<PortsRecord>() == 64);
+    assert!(size_of::<Record>() == 64 && align_of::<Record>() == 8);
     assert!(size_of::<Tuple>() == 40 && size_of::<Connection>() == 76);
     assert!(size_of::<Hop>() == 20 && size_of::<EntryKey>() == 24);
     assert!(size_of::<Endpoint>() == 64 && size_of::<FlowBucket>() == 64);

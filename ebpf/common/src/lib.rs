@@ -1,9 +1,10 @@
 //! What the XDP program and the data plane agree on.
 //!
 //! Two halves: the layout of the maps they share ([`layout`], [`verdict`]) and the pure decisions
-//! of the packet path ([`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`], [`flows`],
-//! [`tunnel`], [`icmp`], [`filter`]), which are compiled for both BPF and the host, so that host tests
-//! drive the very code that the kernel runs. Nothing here calls a helper, allocates, or keeps state.
+//! of the packet path ([`path`], made of [`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`],
+//! [`flows`], [`tunnel`], [`icmp`] and [`filter`]), which are compiled for both BPF and the host, so
+//! that host tests drive the very code that the kernel runs. Nothing here calls a helper, allocates,
+//! or keeps state.
 
 #![no_std]
 
@@ -19,6 +20,7 @@ pub mod hash;
 pub mod icmp;
 pub mod layout;
 pub mod parse;
+pub mod path;
 pub mod rewrite;
 pub mod state;
 pub mod tunnel;

@@ -4,8 +4,8 @@
 use std::io;
 
 use ebpf_common::{
-    filter::{BANK_CHUNKS, CHUNK_RECORDS, CHUNKS_V4, CHUNKS_V6, Layout},
-    layout::Record,
+    filter::{BANK_CHUNKS, CHUNK_RECORDS, CHUNKS_V4, CHUNKS_V6},
+    layout::{Layout, Record},
 };
 
 /// The memory of records, by their numbers.

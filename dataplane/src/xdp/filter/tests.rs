@@ -8,8 +8,8 @@ use std::{
 };
 
 use ebpf_common::{
-    filter::{CHUNK_RECORDS, Header, Layout, Subject, Tables as _, decide, front},
-    layout::{Address, Record, TCP, UDP},
+    filter::{CHUNK_RECORDS, Header, Subject, Tables as _, decide, front},
+    layout::{Address, Layout, Record, TCP, UDP},
 };
 use model::{
     Snapshot,

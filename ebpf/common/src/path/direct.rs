@@ -5,11 +5,13 @@
 //! after it go to the same endpoint without, so a flood of them displaces no flow; after a change of
 //! the endpoints, segments without an entry go where the endpoints before lead.
 
-use aya_ebpf::{
-    helpers::generated::{bpf_jiffies64, bpf_xdp_adjust_head},
-    programs::XdpContext,
+use super::{
+    config::Config,
+    kernel::Kernel,
+    send::{self, Sent},
+    too_big,
 };
-use ebpf_common::{
+use crate::{
     flows, hash,
     layout::{
         Address, Endpoint, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP, counter,
@@ -21,34 +23,26 @@ use ebpf_common::{
     verdict::Reason,
 };
 
-use crate::{
-    config::Config,
-    maps::{self, Stats},
-    next_hop, send, too_big,
-};
-
 /// Forwards a packet for a service that is not NAT.
 ///
 /// # Errors
 /// Returns why the packet cannot go on.
 #[inline(always)]
-pub fn forward<const V6: bool>(
-    context: &XdpContext,
-    stats: Stats,
+pub(super) fn forward<const V6: bool, K: Kernel>(
+    kernel: &K,
     packet: &Packet,
-    config: &Config,
+    config: &Config<'_, K>,
     service: &Entry,
-) -> Result<u32, Reason> {
-    // SAFETY: the helper has no precondition.
-    let ticks = unsafe { bpf_jiffies64() };
+) -> Result<Sent, Reason> {
+    let ticks = kernel.ticks();
     let flow = hash::flow(&packet.tuple);
-    let bucket = maps::flows(flow).ok_or(Reason::TableRefused)?;
-    let number = choose(packet, config, service, bucket, flow, flows::seen_time(ticks))?;
-    let way = Way::find(context, config, service, number, packet.v6, ticks)?;
+    let bucket = kernel.flows(flow).ok_or(Reason::TableRefused)?;
+    let number = choose(kernel, packet, config, service, bucket, flow, flows::seen_time(ticks))?;
+    let way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
     if let Some(mtu) = way.exceeded_by(packet) {
-        return too_big::tell::<V6>(context, stats, mtu);
+        return too_big::tell::<V6>(kernel, mtu);
     }
-    way.send(context, stats, packet, flow)
+    way.send(kernel, packet, flow)
 }
 
 /// Forwards an ICMP error about a flow to the flow's endpoint.
@@ -56,34 +50,37 @@ pub fn forward<const V6: bool>(
 /// # Errors
 /// Returns why it cannot go on.
 #[inline(always)]
-pub fn forward_error(
-    context: &XdpContext,
-    stats: Stats,
+pub(super) fn forward_error<K: Kernel>(
+    kernel: &K,
     packet: &Packet,
-    config: &Config,
+    config: &Config<'_, K>,
     service: &Entry,
-) -> Result<u32, Reason> {
-    // SAFETY: the helper has no precondition.
-    let ticks = unsafe { bpf_jiffies64() };
+) -> Result<Sent, Reason> {
+    let ticks = kernel.ticks();
     let flow = hash::flow(&packet.tuple);
-    let bucket = maps::flows(flow).ok_or(Reason::TableRefused)?;
+    let bucket = kernel.flows(flow).ok_or(Reason::TableRefused)?;
     // SAFETY: the map's; other CPUs replace places as a whole.
     let found = flows::find(unsafe { &*bucket }, flows::tag(flow), flows::seen_time(ticks));
     let number = match found {
         Some((_, known)) => known.endpoint(),
         None => follows(config, service, packet.v6, flow)?,
     };
-    let way = Way::find(context, config, service, number, packet.v6, ticks)?;
+    let way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
     if way.exceeded_by(packet).is_some() {
         // Nobody is told of an error in an error's way (RFC 1122 section 3.2.2).
         return Err(Reason::TooBig);
     }
-    way.send(context, stats, packet, flow)
+    way.send(kernel, packet, flow)
 }
 
 /// Returns where segments of a flow without an entry go.
 #[inline(always)]
-fn follows(config: &Config, service: &Entry, v6: bool, flow: u64) -> Result<u16, Reason> {
+fn follows<K: Kernel>(
+    config: &Config<'_, K>,
+    service: &Entry,
+    v6: bool,
+    flow: u64,
+) -> Result<u16, Reason> {
     let (pool, before) = pools(service, v6);
     config.choose(before, flow).or_else(|_| config.choose(pool, flow))
 }
@@ -104,18 +101,18 @@ struct Way<'a> {
 
 impl<'a> Way<'a> {
     #[inline(always)]
-    fn find(
-        context: &XdpContext,
-        config: &Config,
+    fn find<K: Kernel>(
+        kernel: &'a K,
+        config: &Config<'a, K>,
         service: &'a Entry,
         number: u16,
         v6: bool,
         ticks: u64,
     ) -> Result<Self, Reason> {
-        let endpoint = maps::endpoint(number).ok_or(Reason::BrokenConfiguration)?;
+        let endpoint = endpoint(kernel, number).ok_or(Reason::BrokenConfiguration)?;
         let source =
             if v6 { config.header.source_v6 } else { Address::v4(config.header.source_v4) };
-        let hop = hop(context, number, endpoint, &source, flows::hop_time(ticks))?;
+        let hop = hop(kernel, number, endpoint, &source, flows::hop_time(ticks))?;
         Ok(Self { service, endpoint, source, hop })
     }
 
@@ -133,39 +130,38 @@ impl<'a> Way<'a> {
     }
 
     #[inline(always)]
-    fn send(
-        &self,
-        context: &XdpContext,
-        stats: Stats,
-        packet: &Packet,
-        flow: u64,
-    ) -> Result<u32, Reason> {
+    fn send(&self, kernel: &impl Kernel, packet: &Packet, flow: u64) -> Result<Sent, Reason> {
         let (service, hop) = (self.service, self.hop);
         let sent = if service.forwarding == forwarding::L2 {
-            to_neighbour(context, hop)
+            to_neighbour(kernel, hop)
         } else {
             let ends = Ends { source: &self.source, destination: &self.endpoint.address };
             match (packet.v6, service.forwarding == forwarding::GUE) {
-                (false, false) => through_tunnel::<false, false>(context, packet, ends, hop, flow),
-                (false, true) => through_tunnel::<false, true>(context, packet, ends, hop, flow),
-                (true, false) => through_tunnel::<true, false>(context, packet, ends, hop, flow),
-                (true, true) => through_tunnel::<true, true>(context, packet, ends, hop, flow),
+                (false, false) => {
+                    through_tunnel::<false, false, _>(kernel, packet, ends, hop, flow)
+                }
+                (false, true) => through_tunnel::<false, true, _>(kernel, packet, ends, hop, flow),
+                (true, false) => through_tunnel::<true, false, _>(kernel, packet, ends, hop, flow),
+                (true, true) => through_tunnel::<true, true, _>(kernel, packet, ends, hop, flow),
             }
         };
         sent?;
-        if let Some(counters) = maps::counters(service.slot) {
+        if let Some(counters) = kernel.counters(service.slot) {
+            // SAFETY: this CPU's, and no other reference to it is held.
+            let counters = unsafe { &mut *counters };
             counters[counter::PACKETS_IN] += 1;
             counters[counter::BYTES_IN] += u64::from(packet.length);
         }
-        send::leave(context, stats, hop.ifindex)
+        Ok(send::leave(kernel, hop.ifindex))
     }
 }
 
 /// Returns the number of the flow's endpoint.
 #[inline(always)]
-fn choose(
+fn choose<K: Kernel>(
+    kernel: &K,
     packet: &Packet,
-    config: &Config,
+    config: &Config<'_, K>,
     service: &Entry,
     bucket: *mut FlowBucket,
     flow: u64,
@@ -184,11 +180,11 @@ fn choose(
             return Ok(known.endpoint());
         }
         // Once in a while, since it costs a lookup: UDP leaves an endpoint that left the service.
-        if tcp || stays(config, service, known.endpoint()) {
+        if tcp || stays(kernel, config, service, known.endpoint()) {
             put(bucket, place, Flow::new(tag, known.endpoint(), now));
             return Ok(known.endpoint());
         }
-        maps::count(stat::FLOWS_MOVED);
+        kernel.count(stat::FLOWS_MOVED);
     }
     if service.draining != 0 {
         return Err(Reason::Draining);
@@ -196,7 +192,7 @@ fn choose(
     let (pool, before) = pools(service, packet.v6);
     let current = config.choose(pool, flow)?;
     if begins || !tcp {
-        count_begun(service);
+        count_begun(kernel, service);
     }
     let number = if begins {
         // Where the segments after it go without a new entry.
@@ -220,9 +216,9 @@ fn choose(
 
 /// Tells whether a flow's endpoint still belongs to the service.
 #[inline(always)]
-fn stays(config: &Config, service: &Entry, number: u16) -> bool {
+fn stays<K: Kernel>(kernel: &K, config: &Config<'_, K>, service: &Entry, number: u16) -> bool {
     service.draining != 0
-        || maps::endpoint(number).is_some_and(|endpoint| {
+        || endpoint(kernel, number).is_some_and(|endpoint| {
             config.has_backend(service.slot, endpoint.address, endpoint.port_be, UDP)
         })
 }
@@ -236,22 +232,33 @@ fn put(bucket: *mut FlowBucket, place: usize, flow: Flow) {
 }
 
 #[inline(always)]
-fn count_begun(service: &Entry) {
-    if let Some(counters) = maps::counters(service.slot) {
+fn count_begun(kernel: &impl Kernel, service: &Entry) {
+    if let Some(counters) = kernel.counters(service.slot) {
+        // SAFETY: this CPU's, and no other reference to it is held.
+        let counters = unsafe { &mut *counters };
         counters[counter::CONNECTIONS] += 1;
     }
 }
 
+/// Returns an endpoint by its number.
+#[inline(always)]
+fn endpoint(kernel: &impl Kernel, number: u16) -> Option<&Endpoint> {
+    // SAFETY: a number's endpoint is written only while no packet refers to it.
+    kernel.endpoint(number).map(|pointer| unsafe { &*pointer })
+}
+
 /// Returns the next hop to an endpoint, looked up again once in a while.
 #[inline(always)]
-fn hop(
-    context: &XdpContext,
+fn hop<'k>(
+    kernel: &'k impl Kernel,
     number: u16,
     endpoint: &Endpoint,
     source: &Address,
     now: u32,
-) -> Result<&'static Hop, Reason> {
-    let known = maps::hop(number).ok_or(Reason::BrokenConfiguration)?;
+) -> Result<&'k Hop, Reason> {
+    let known = kernel.hop(number).ok_or(Reason::BrokenConfiguration)?;
+    // SAFETY: this CPU's, and asked for once a frame.
+    let known = unsafe { &mut *known };
     if known.checked != now || known.hop.ifindex == 0 {
         let way = Tuple {
             source: *source,
@@ -259,7 +266,7 @@ fn hop(
             protocol: UDP,
             ..Tuple::default()
         };
-        match next_hop::find(context.ctx, &way) {
+        match kernel.next_hop(&way) {
             Ok(hop) => {
                 known.hop = hop;
                 known.checked = now;
@@ -274,18 +281,18 @@ fn hop(
 
 /// Gives the frame the endpoint's Ethernet address.
 #[inline(always)]
-fn to_neighbour(context: &XdpContext, hop: &Hop) -> Result<(), Reason> {
+fn to_neighbour(kernel: &impl Kernel, hop: &Hop) -> Result<(), Reason> {
     if hop.gateway != 0 {
         return Err(Reason::NotOnLink);
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
-    unsafe { tunnel::write_ethernet(context.data(), context.data_end(), hop, None) }
+    unsafe { tunnel::write_ethernet(kernel.start(), kernel.end(), hop, None) }
 }
 
 /// Puts outer headers in front of the packet.
 #[inline(always)]
-fn through_tunnel<const V6: bool, const GUE: bool>(
-    context: &XdpContext,
+fn through_tunnel<const V6: bool, const GUE: bool, K: Kernel>(
+    kernel: &K,
     packet: &Packet,
     ends: Ends<'_>,
     hop: &Hop,
@@ -295,11 +302,10 @@ fn through_tunnel<const V6: bool, const GUE: bool>(
     if ends.source.same(&Address::default()) || ends.source.same(&Address::v4(0)) {
         return Err(Reason::NoSource);
     }
-    // SAFETY: the context is the kernel's.
-    if unsafe { bpf_xdp_adjust_head(context.ctx, -(overhead as i32)) } != 0 {
+    if !kernel.grow_head(overhead as i32) {
         return Err(Reason::NoHeadroom);
     }
-    let (start, end) = (context.data(), context.data_end());
+    let (start, end) = (kernel.start(), kernel.end());
     if start + ETHERNET + overhead > end {
         return Err(Reason::Malformed);
     }

@@ -3,8 +3,12 @@
 //! A connection keeps the backend's address and port, so a change of the configuration moves no
 //! established flow; only a UDP flow whose backend has left the service is chosen anew.
 
-use aya_ebpf::programs::XdpContext;
-use ebpf_common::{
+use super::{
+    config::Config,
+    connection::{self, Refresh},
+    kernel::{Kernel, Refused, Scratch},
+};
+use crate::{
     hash,
     layout::{
         Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP, counter, stat,
@@ -13,12 +17,6 @@ use ebpf_common::{
     rewrite::{delta_for_port, reversed, set_source_port, translation},
     state::{closed, expired, flags_of, opens},
     verdict::Reason,
-};
-
-use crate::{
-    config::Config,
-    connection::{self, Refresh},
-    maps, next_hop,
 };
 
 /// Source ports.
@@ -34,37 +32,38 @@ const PORT_STRIDE: u32 = 1_009;
 /// # Errors
 /// Returns why the packet cannot go on.
 #[inline(always)]
-pub fn connection(
-    context: &XdpContext,
+pub(super) fn connection<'k, K: Kernel>(
+    kernel: &'k K,
     packet: &Packet,
-    config: &Config,
+    config: &Config<'k, K>,
     service: &Entry,
-) -> Result<&'static Connection, Reason> {
+) -> Result<&'k Connection, Reason> {
     connection::check(packet)?;
-    let now = connection::now_s();
-    if let Some(connection) = connection::find(&packet.tuple) {
+    let now = kernel.seconds();
+    if let Some(connection) = connection::find(kernel, &packet.tuple) {
         if !connection::is_due(connection, packet, now) && !opens(packet.tcp_flags) {
             return Ok(connection);
         }
-        if goes_on(packet, config, service, connection, now)
-            && let Refresh::Done = connection::refresh(context.ctx, packet, connection, now)?
+        if goes_on(kernel, packet, config, service, connection, now)
+            && let Refresh::Done = connection::refresh(kernel, packet, connection, now)?
         {
             return Ok(connection);
         }
-        connection::remove(&connection::partner(connection, packet.tuple.protocol));
-        connection::remove(&packet.tuple);
+        kernel.remove(&connection::partner(connection, packet.tuple.protocol));
+        kernel.remove(&packet.tuple);
     }
     if service.draining != 0 {
         return Err(Reason::Draining);
     }
-    begin(context, packet, config, service, now)
+    begin(kernel, packet, config, service, now)
 }
 
 /// Tells whether the connection found is still the one that the packet belongs to.
 #[inline(always)]
-fn goes_on(
+fn goes_on<K: Kernel>(
+    kernel: &K,
     packet: &Packet,
-    config: &Config,
+    config: &Config<'_, K>,
     service: &Entry,
     connection: &mut Connection,
     now: u32,
@@ -80,7 +79,7 @@ fn goes_on(
     if connection.generation != generation && service.draining == 0 {
         let (address, port) = (connection.destination, connection.destination_port_be);
         if !config.has_backend(service.slot, address, port, UDP) {
-            maps::count(stat::FLOWS_MOVED);
+            kernel.count(stat::FLOWS_MOVED);
             return false;
         }
         connection.generation = generation;
@@ -90,15 +89,16 @@ fn goes_on(
 
 /// Begins a connection: chooses a backend, claims a source port, and makes both entries.
 #[inline(always)]
-fn begin(
-    context: &XdpContext,
+fn begin<'k, K: Kernel>(
+    kernel: &'k K,
     packet: &Packet,
-    config: &Config,
+    config: &Config<'k, K>,
     service: &Entry,
     now: u32,
-) -> Result<&'static Connection, Reason> {
-    let scratch = maps::scratch().ok_or(Reason::TableRefused)?;
-    let (forward, reply) = (&mut scratch.forward, &mut scratch.reply);
+) -> Result<&'k Connection, Reason> {
+    let scratch = kernel.scratch().ok_or(Reason::TableRefused)?;
+    // SAFETY: this CPU's, and asked for once a frame.
+    let Scratch { forward, reply } = unsafe { &mut *scratch };
     let header = config.header;
     let flow = hash::flow(&packet.tuple);
     let (pool, source) = if packet.v6 {
@@ -121,33 +121,35 @@ fn begin(
     };
 
     *forward = translation(&packet.tuple, &reversed(&key));
-    forward.hop = next_hop::find(context.ctx, &reversed(&key))?;
+    forward.hop = kernel.next_hop(&reversed(&key))?;
     forward.slot = service.slot;
     forward.refreshed_s = now;
     forward.generation = header.generation as u32;
     forward.own = flags_of(packet.tcp_flags);
 
     *reply = translation(&key, &reversed(&packet.tuple));
-    reply.hop = connection::way_back(context.ctx).ok_or(Reason::Malformed)?;
+    reply.hop = connection::way_back(kernel).ok_or(Reason::Malformed)?;
     reply.slot = service.slot;
     reply.refreshed_s = now;
     reply.peer = flags_of(packet.tcp_flags);
     reply.reply = 1;
 
-    claim_port(&mut key, reply, (flow as u32) % PORTS, now)?;
+    claim_port(kernel, &mut key, reply, (flow as u32) % PORTS, now)?;
     set_source_port(forward, key.destination_port_be);
-    match connection::insert(&packet.tuple, forward) {
+    match kernel.insert(&packet.tuple, forward) {
         Ok(()) => {
-            if let Some(counters) = maps::counters(service.slot) {
+            if let Some(counters) = kernel.counters(service.slot) {
+                // SAFETY: this CPU's, and no other reference to it is held.
+                let counters = unsafe { &mut *counters };
                 counters[counter::CONNECTIONS] += 1;
             }
             Ok(forward)
         }
         Err(error) => {
             // Another CPU was faster with a packet of the same flow: its entry holds.
-            connection::remove(&key);
-            match connection::find(&packet.tuple) {
-                Some(connection) if error == connection::EXISTS => Ok(connection),
+            kernel.remove(&key);
+            match connection::find(kernel, &packet.tuple) {
+                Some(connection) if error == Refused::Exists => Ok(connection),
                 _ => Err(Reason::TableRefused),
             }
         }
@@ -156,17 +158,23 @@ fn begin(
 
 /// Inserts the entry of the reply under the first port of the search that nobody holds.
 #[inline(always)]
-fn claim_port(key: &mut Tuple, reply: &mut Connection, start: u32, now: u32) -> Result<(), Reason> {
+fn claim_port<K: Kernel>(
+    kernel: &K,
+    key: &mut Tuple,
+    reply: &mut Connection,
+    start: u32,
+    now: u32,
+) -> Result<(), Reason> {
     let open = reply.transport_delta;
     for attempt in 0..PORT_TRIES {
         let port = SNAT_PORT_FIRST + ((start + attempt * PORT_STRIDE) % PORTS) as u16;
         key.destination_port_be = port.to_be();
         reply.transport_delta = delta_for_port(open, key.destination_port_be);
-        match connection::insert(key, reply) {
+        match kernel.insert(key, reply) {
             Ok(()) => return Ok(()),
-            Err(connection::EXISTS) => {
-                if connection::evict_ended(key, now) && connection::insert(key, reply).is_ok() {
-                    maps::count(stat::PORTS_REUSED);
+            Err(Refused::Exists) => {
+                if connection::evict_ended(kernel, key, now) && kernel.insert(key, reply).is_ok() {
+                    kernel.count(stat::PORTS_REUSED);
                     return Ok(());
                 }
             }

@@ -3,8 +3,13 @@
 //! They go where the packets of the flow go that have the error's direction. An endpoint that
 //! answers directly has them as they are; with full NAT they are translated in both directions.
 
-use aya_ebpf::programs::XdpContext;
-use ebpf_common::{
+use super::{
+    config::{Config, Generation},
+    connection, direct,
+    kernel::Kernel,
+    send::{self, Sent},
+};
+use crate::{
     icmp::{parse_error, rewrite_error},
     layout::{forwarding, stat},
     parse::{Family, Packet},
@@ -12,53 +17,42 @@ use ebpf_common::{
     verdict::Reason,
 };
 
-use crate::{
-    config::{Config, Generation},
-    connection, direct,
-    maps::Stats,
-    next_hop, send,
-};
-
 /// Forwards an ICMP error to the endpoint or client of the flow that it is about.
 ///
 /// # Errors
 /// Returns why it cannot go on; [`Reason::NotTransport`] leaves it to the kernel.
 #[inline(always)]
-pub fn forward<const V6: bool>(context: &XdpContext, stats: Stats) -> Result<u32, Reason> {
+pub(super) fn forward<const V6: bool>(kernel: &impl Kernel) -> Result<Sent, Reason> {
     let family = if V6 { Family::V6 } else { Family::V4 };
     // SAFETY: the kernel gives these as the bounds of the frame.
-    let packet = unsafe { parse_error(context.data(), context.data_end(), family) }?;
-    let config = Config::of(Generation::current()?)?;
-    let action = match config.service(&packet.tuple) {
+    let packet = unsafe { parse_error(kernel.start(), kernel.end(), family) }?;
+    let config = Config::of(Generation::current(kernel)?)?;
+    let sent = match config.service(&packet.tuple) {
         Some(service) if service.forwarding != forwarding::NAT => {
-            direct::forward_error(context, stats, &packet, &config, service)
+            direct::forward_error(kernel, &packet, &config, service)
         }
-        _ => translate::<V6>(context, stats, &packet),
+        _ => translate::<V6>(kernel, &packet),
     }?;
-    stats.count(stat::ERRORS_FORWARDED);
-    Ok(action)
+    kernel.count(stat::ERRORS_FORWARDED);
+    Ok(sent)
 }
 
 /// Forwards an error about a connection with full NAT.
 #[inline(always)]
-fn translate<const V6: bool>(
-    context: &XdpContext,
-    stats: Stats,
-    packet: &Packet,
-) -> Result<u32, Reason> {
-    let connection = connection::find(&packet.tuple).ok_or(Reason::NotTransport)?;
+fn translate<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Sent, Reason> {
+    let connection = connection::find(kernel, &packet.tuple).ok_or(Reason::NotTransport)?;
     if packet.hop_limit <= 1 {
         return Err(Reason::HopLimit);
     }
     if connection.hop.ifindex == 0 {
         let way = translated(connection, packet.tuple.protocol);
-        connection.hop = next_hop::find(context.ctx, &way)?;
+        connection.hop = kernel.next_hop(&way)?;
     }
     let hop = &connection.hop;
     if hop.mtu != 0 && packet.length > hop.mtu {
         return Err(Reason::TooBig);
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
-    unsafe { rewrite_error::<V6>(context.data(), context.data_end(), packet, connection) }?;
-    send::leave(context, stats, hop.ifindex)
+    unsafe { rewrite_error::<V6>(kernel.start(), kernel.end(), packet, connection) }?;
+    Ok(send::leave(kernel, hop.ifindex))
 }

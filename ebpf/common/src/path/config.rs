@@ -1,42 +1,41 @@
 //! Reads the configuration in force.
 
-use ebpf_common::{
+use super::kernel::Kernel;
+use crate::{
     hash,
     layout::{
-        Address, Backend, Entry, EntryKey, Header, MAGIC, MAGLEV_PER_RECORD, MaglevRecord,
+        Address, Backend, Entry, EntryKey, Header, Layout, MAGIC, MAGLEV_PER_RECORD, MaglevRecord,
         PORTS_PER_RECORD, PORTS_START, Pool, PortsRecord, Selector, Tuple, kind,
     },
     verdict::Reason,
 };
 
-use crate::maps;
-
-/// Where the records of the generation in force begin.
-#[derive(Clone, Copy)]
-pub struct Generation {
+/// The generation in force: where its records begin.
+pub(super) struct Generation<'k, K> {
+    kernel: &'k K,
     base: u32,
 }
 
 /// One generation of the configuration, held for the time of a packet.
-pub struct Config {
-    generation: Generation,
+pub(super) struct Config<'k, K> {
+    generation: Generation<'k, K>,
     /// Record 0.
-    pub header: &'static Header,
+    pub(super) header: &'k Header,
 }
 
-impl Generation {
+impl<'k, K: Kernel> Generation<'k, K> {
     /// Returns the generation in force; read once, a packet sees one.
     #[inline(always)]
-    pub fn current() -> Result<Self, Reason> {
-        let selector = read::<Selector>(0).ok_or(Reason::NoConfiguration)?;
+    pub(super) fn current(kernel: &'k K) -> Result<Self, Reason> {
+        let selector = read::<Selector, _>(kernel, 0).ok_or(Reason::NoConfiguration)?;
         // Once, since user space may change it at any time.
         // SAFETY: a field of a reference.
-        Ok(Self { base: unsafe { (&raw const selector.base).read_volatile() } })
+        Ok(Self { kernel, base: unsafe { (&raw const selector.base).read_volatile() } })
     }
 
     /// Tells whether packets to a port can be for a service or part of a connection.
     #[inline(always)]
-    pub fn knows_port(self, port: u16) -> bool {
+    pub(super) fn knows_port(&self, port: u16) -> bool {
         let port = u32::from(port);
         let Some(part) = self.record::<PortsRecord>(PORTS_START + port / PORTS_PER_RECORD) else {
             return false;
@@ -48,15 +47,15 @@ impl Generation {
     }
 
     #[inline(always)]
-    fn record<T>(self, index: u32) -> Option<&'static T> {
-        read(self.base + index)
+    fn record<T: Layout>(&self, index: u32) -> Option<&'k T> {
+        read(self.kernel, self.base.wrapping_add(index))
     }
 }
 
-impl Config {
+impl<'k, K: Kernel> Config<'k, K> {
     /// Returns the configuration of a generation.
     #[inline(always)]
-    pub fn of(generation: Generation) -> Result<Self, Reason> {
+    pub(super) fn of(generation: Generation<'k, K>) -> Result<Self, Reason> {
         let header: &Header = generation.record(0).ok_or(Reason::NoConfiguration)?;
         if header.magic != MAGIC {
             return Err(Reason::NoConfiguration);
@@ -66,7 +65,7 @@ impl Config {
 
     /// Finds the service that a packet is for: by its address, or else by any local address.
     #[inline(always)]
-    pub fn service(&self, tuple: &Tuple) -> Option<&'static Entry> {
+    pub(super) fn service(&self, tuple: &Tuple) -> Option<&'k Entry> {
         let mut key = EntryKey {
             address: tuple.destination,
             owner: 0,
@@ -95,14 +94,20 @@ impl Config {
 
     /// Tells whether a backend still belongs to the service of a slot.
     #[inline(always)]
-    pub fn has_backend(&self, slot: u32, address: Address, port_be: u16, protocol: u8) -> bool {
+    pub(super) fn has_backend(
+        &self,
+        slot: u32,
+        address: Address,
+        port_be: u16,
+        protocol: u8,
+    ) -> bool {
         let key = EntryKey { address, owner: slot + 1, port_be, protocol, kind: kind::BACKEND };
         self.find(&key).is_some()
     }
 
     /// Chooses by Maglev: the number of an endpoint, or with full NAT of a backend of the pool.
     #[inline(always)]
-    pub fn choose(&self, pool: &Pool, flow_hash: u64) -> Result<u16, Reason> {
+    pub(super) fn choose(&self, pool: &Pool, flow_hash: u64) -> Result<u16, Reason> {
         let size = pool.maglev_size;
         if size == 0 {
             return Err(Reason::NoBackend);
@@ -118,13 +123,13 @@ impl Config {
 
     /// Returns a backend of a pool with full NAT.
     #[inline(always)]
-    pub fn backend(&self, pool: &Pool, number: u16) -> Result<&'static Backend, Reason> {
+    pub(super) fn backend(&self, pool: &Pool, number: u16) -> Result<&'k Backend, Reason> {
         let record = self.record(pool.backends_start + u32::from(number));
         record.ok_or(Reason::BrokenConfiguration)
     }
 
     #[inline(always)]
-    fn find(&self, key: &EntryKey) -> Option<&'static Entry> {
+    fn find(&self, key: &EntryKey) -> Option<&'k Entry> {
         let hash = hash::entry(key, self.header.seed);
         let first: &Entry = self.place(hash as u32)?;
         if first.key.same(key) {
@@ -135,20 +140,20 @@ impl Config {
     }
 
     #[inline(always)]
-    fn place(&self, hash: u32) -> Option<&'static Entry> {
+    fn place(&self, hash: u32) -> Option<&'k Entry> {
         self.record(self.header.table_start + (hash & self.header.table_mask))
     }
 
     #[inline(always)]
-    fn record<T>(&self, index: u32) -> Option<&'static T> {
+    fn record<T: Layout>(&self, index: u32) -> Option<&'k T> {
         self.generation.record(index)
     }
 }
 
 /// Reads a record as one of the layouts of its size.
 #[inline(always)]
-fn read<T>(index: u32) -> Option<&'static T> {
-    const { assert!(size_of::<T>() == 64 && align_of::<T>() <= 8) };
-    // SAFETY: all layouts are `repr(C)` integers of the record's size, valid for any bytes.
-    maps::record(index).map(|pointer| unsafe { &*pointer.cast::<T>() })
+fn read<T: Layout, K: Kernel>(kernel: &K, index: u32) -> Option<&T> {
+    // SAFETY: all layouts are `repr(C)` integers of the record's size, valid for any bytes; records
+    // of the generation in force are not written.
+    kernel.record(index).map(|pointer| unsafe { &*pointer.cast::<T>() })
 }

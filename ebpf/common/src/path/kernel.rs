@@ -1,0 +1,109 @@
+//! What the packet path needs of where it runs: the frame, the maps, clocks and routes.
+//!
+//! The XDP program implements it by the kernel's helpers, tests by plain memory. Invariant: what a
+//! pointer of [`Kernel`] leads to stays readable and writable for the time of a packet. Others may
+//! write to it meanwhile, but not to what is said to be this CPU's, which handles one frame at a time.
+
+use crate::{
+    filter::Tables,
+    layout::{
+        COUNTER_WORDS, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told, Tuple,
+    },
+    verdict::Reason,
+};
+
+/// A table refused an entry because there is one of that key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is an entry of that key.
+    Exists,
+    /// For another reason.
+    Other,
+}
+
+/// Entries in the making that would crowd the 512-byte stack.
+#[repr(C)]
+pub struct Scratch {
+    /// The direction of the client's packets.
+    pub forward: Connection,
+    /// The direction of the backend's packets.
+    pub reply: Connection,
+}
+
+/// Where the packet path runs.
+pub trait Kernel {
+    /// The tables of the packet filter in force.
+    type Filter: Tables;
+
+    /// Returns where the frame begins.
+    fn start(&self) -> usize;
+
+    /// Returns where the frame ends.
+    fn end(&self) -> usize;
+
+    /// Returns the interface that the frame came in by.
+    fn ingress(&self) -> u32;
+
+    /// Grows the frame at its head, and tells whether that was possible.
+    fn grow_head(&self, bytes: i32) -> bool;
+
+    /// Grows the frame at its tail, and tells whether that was possible.
+    fn grow_tail(&self, bytes: i32) -> bool;
+
+    /// Returns the kernel's tick counter.
+    fn ticks(&self) -> u64;
+
+    /// Returns the coarse monotonic time in seconds.
+    fn seconds(&self) -> u32;
+
+    /// Looks up where packets of a flow go.
+    ///
+    /// # Errors
+    /// Returns why there is no next hop.
+    fn next_hop(&self, flow: &Tuple) -> Result<Hop, Reason>;
+
+    /// Adds one to a word of this CPU's statistics.
+    fn count(&self, word: usize);
+
+    /// Sets a word of this CPU's statistics.
+    fn set(&self, word: usize, value: u64);
+
+    /// Returns this CPU's counters of a service.
+    fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]>;
+
+    /// Returns a record of the configurations.
+    fn record(&self, index: u32) -> Option<*const Record>;
+
+    /// Returns the bucket that flows of a hash are in.
+    fn flows(&self, hash: u64) -> Option<*mut FlowBucket>;
+
+    /// Returns an endpoint by its number.
+    fn endpoint(&self, number: u16) -> Option<*const Endpoint>;
+
+    /// Returns this CPU's next hop to an endpoint.
+    fn hop(&self, number: u16) -> Option<*mut EndpointHop>;
+
+    /// Returns how many senders this CPU has told that their packets are too big.
+    fn told(&self) -> Option<*mut Told>;
+
+    /// Returns this CPU's scratch space.
+    fn scratch(&self) -> Option<*mut Scratch>;
+
+    /// Finds a connection's entry.
+    fn connection(&self, key: &Tuple) -> Option<*mut Connection>;
+
+    /// Inserts a connection's entry where none is.
+    ///
+    /// # Errors
+    /// Returns why there is none of it.
+    fn insert(&self, key: &Tuple, connection: &Connection) -> Result<(), Refused>;
+
+    /// Removes a connection's entry; one that is not there is as good as removed.
+    fn remove(&self, key: &Tuple);
+
+    /// Returns the tables of the packet filter, where one is in force.
+    fn filter(&self) -> Option<Self::Filter>;
+
+    /// Counts a packet that a rule of the filter has dropped.
+    fn count_filtered(&self, counter: u8);
+}

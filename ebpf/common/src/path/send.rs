@@ -1,0 +1,60 @@
+//! The end of the packet paths: rewrite, count, and send.
+
+use super::{kernel::Kernel, too_big};
+use crate::{
+    layout::{Connection, counter, stat},
+    parse::Packet,
+    rewrite::rewrite,
+    verdict::Reason,
+};
+
+/// Where a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Out of the interface that it came in by.
+    Back,
+    /// Out of another interface, by its number.
+    On(u32),
+}
+
+/// Rewrites the packet for its connection and sends it to the next hop.
+///
+/// # Errors
+/// Returns why it cannot.
+#[inline(always)]
+pub(super) fn send<const V6: bool>(
+    kernel: &impl Kernel,
+    packet: &Packet,
+    connection: &Connection,
+) -> Result<Sent, Reason> {
+    let hop = &connection.hop;
+    if hop.mtu != 0 && packet.length > hop.mtu {
+        return too_big::tell::<V6>(kernel, hop.mtu);
+    }
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    unsafe { rewrite(kernel.start(), kernel.end(), packet, connection) }?;
+    if let Some(counters) = kernel.counters(connection.slot) {
+        // SAFETY: this CPU's, and no other reference to it is held.
+        let counters = unsafe { &mut *counters };
+        let (packets, bytes) = if connection.reply == 1 {
+            (counter::PACKETS_OUT, counter::BYTES_OUT)
+        } else {
+            (counter::PACKETS_IN, counter::BYTES_IN)
+        };
+        counters[packets] += 1;
+        counters[bytes] += u64::from(packet.length);
+    }
+    Ok(leave(kernel, hop.ifindex))
+}
+
+/// Sends the frame out of an interface.
+#[inline(always)]
+pub(super) fn leave(kernel: &impl Kernel, ifindex: u32) -> Sent {
+    if ifindex == kernel.ingress() {
+        kernel.count(stat::TRANSMITTED);
+        Sent::Back
+    } else {
+        kernel.count(stat::REDIRECTED);
+        Sent::On(ifindex)
+    }
+}

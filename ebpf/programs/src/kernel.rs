@@ -1,0 +1,188 @@
+//! What the path of a packet needs, by the kernel's maps and helpers.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::generated::{
+        bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    },
+    programs::XdpContext,
+};
+use ebpf_common::{
+    filter::{self, CHUNK_RECORDS, Tables},
+    layout::{
+        COUNTER_WORDS, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
+        STATS_WORDS, Told, Tuple,
+    },
+    path::{Kernel, Refused, Scratch},
+    verdict::Reason,
+};
+
+use crate::{
+    maps::{self, FilterRecords},
+    next_hop,
+};
+
+/// `EEXIST` (include/uapi/asm-generic/errno-base.h).
+const EXISTS: i32 = -17;
+
+/// The kernel, for one frame.
+pub struct Xdp<'a> {
+    /// The frame.
+    pub context: &'a XdpContext,
+    /// This CPU's statistics, of [`STATS_WORDS`].
+    pub stats: *mut u64,
+}
+
+impl Kernel for Xdp<'_> {
+    type Filter = InForce;
+
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.context.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.context.data_end()
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn grow_head(&self, bytes: i32) -> bool {
+        // SAFETY: the context is the kernel's.
+        unsafe { bpf_xdp_adjust_head(self.context.ctx, -bytes) == 0 }
+    }
+
+    #[inline(always)]
+    fn grow_tail(&self, bytes: i32) -> bool {
+        // SAFETY: the context is the kernel's.
+        unsafe { bpf_xdp_adjust_tail(self.context.ctx, bytes) == 0 }
+    }
+
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        // SAFETY: the helper has no precondition.
+        unsafe { bpf_jiffies64() }
+    }
+
+    #[inline(always)]
+    fn seconds(&self) -> u32 {
+        // SAFETY: the helper has no precondition.
+        (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+    }
+
+    #[inline(always)]
+    fn next_hop(&self, flow: &Tuple) -> Result<Hop, Reason> {
+        next_hop::find(self.context.ctx, flow)
+    }
+
+    #[inline(always)]
+    fn count(&self, word: usize) {
+        if word < STATS_WORDS {
+            // SAFETY: the entry belongs to this CPU, and `word` is within it.
+            unsafe { *self.stats.add(word) += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn set(&self, word: usize, value: u64) {
+        if word < STATS_WORDS {
+            // SAFETY: the entry belongs to this CPU, and `word` is within it.
+            unsafe { *self.stats.add(word) = value };
+        }
+    }
+
+    #[inline(always)]
+    fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]> {
+        maps::COUNTERS.get_ptr_mut(slot)
+    }
+
+    #[inline(always)]
+    fn record(&self, index: u32) -> Option<*const Record> {
+        maps::CONFIG.get_ptr(index)
+    }
+
+    #[inline(always)]
+    fn flows(&self, hash: u64) -> Option<*mut FlowBucket> {
+        maps::FLOWS.get_ptr_mut(hash as u32 & maps::flow_mask())
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, number: u16) -> Option<*const Endpoint> {
+        maps::ENDPOINTS.get_ptr(u32::from(number))
+    }
+
+    #[inline(always)]
+    fn hop(&self, number: u16) -> Option<*mut EndpointHop> {
+        maps::HOPS.get_ptr_mut(u32::from(number))
+    }
+
+    #[inline(always)]
+    fn told(&self) -> Option<*mut Told> {
+        maps::TOLD.get_ptr_mut(0)
+    }
+
+    #[inline(always)]
+    fn scratch(&self) -> Option<*mut Scratch> {
+        maps::SCRATCH.get_ptr_mut(0)
+    }
+
+    #[inline(always)]
+    fn connection(&self, key: &Tuple) -> Option<*mut Connection> {
+        maps::CONNECTIONS.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn insert(&self, key: &Tuple, connection: &Connection) -> Result<(), Refused> {
+        maps::CONNECTIONS.insert(key, connection, u64::from(BPF_NOEXIST)).map_err(|error| {
+            match error {
+                EXISTS => Refused::Exists,
+                _ => Refused::Other,
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn remove(&self, key: &Tuple) {
+        let _absent = maps::CONNECTIONS.remove(key);
+    }
+
+    #[inline(always)]
+    fn filter(&self) -> Option<InForce> {
+        maps::FILTER.get(0).map(|front| InForce { front })
+    }
+
+    #[inline(always)]
+    fn count_filtered(&self, counter: u8) {
+        if let Some(hits) = maps::FILTER_HITS.get_ptr_mut(u32::from(counter)) {
+            // SAFETY: the entry belongs to this CPU, which handles one frame at a time.
+            unsafe { *hits += 1 };
+        }
+    }
+}
+
+/// The packet filter's tables in force, held for the time of a packet.
+pub struct InForce {
+    front: &'static FilterRecords,
+}
+
+impl Tables for InForce {
+    #[inline(always)]
+    fn front<T: Layout>(&self, index: u32) -> Option<&T> {
+        // SAFETY: layouts are integers of a record's size, valid for any bytes.
+        self.front.get_ptr(index).map(|record| unsafe { &*record.cast::<T>() })
+    }
+
+    #[inline(always)]
+    fn arena<T: Layout>(&self, index: u32) -> Option<&T> {
+        let (slot, within) = filter::place(index);
+        // SAFETY: as above.
+        maps::FILTER.get(slot)?.get_ptr(within).map(|record| unsafe { &*record.cast::<T>() })
+    }
+}
+
+const _: () = assert!(CHUNK_RECORDS.is_power_of_two());
