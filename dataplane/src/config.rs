@@ -31,6 +31,8 @@ pub struct Config {
     pub source_v6: Option<Ipv6Addr>,
     /// Flows of direct server return that XDP's table has room for; rounded up to a power of two.
     pub flows: u32,
+    /// Connections with full NAT that XDP's table has room for; rounded up to a power of two.
+    pub connections: u32,
     /// How long open requests may take at a shutdown.
     pub drain: Duration,
 }
@@ -59,6 +61,7 @@ impl Config {
             source_v4: None,
             source_v6: None,
             flows: ebpf_common::layout::FLOWS,
+            connections: ebpf_common::layout::CONNECTIONS,
             drain: Self::DRAIN,
         }
     }

@@ -77,6 +77,9 @@ pub struct Flags {
     /// Flows of direct server return that are kept track of, 8 bytes each [default: 1048576]
     #[arg(long, value_name = "FLOWS", value_parser = xdp_flows())]
     pub xdp_flows: Option<u32>,
+    /// Connections with full NAT that there is room for, 272 bytes each [default: 131072]
+    #[arg(long, value_name = "CONNECTIONS", value_parser = xdp_connections())]
+    pub xdp_connections: Option<u32>,
     /// The address that listeners on `*` take on this node
     #[arg(long, value_name = "IP")]
     pub listen_address: Option<IpAddr>,
@@ -85,6 +88,11 @@ pub struct Flags {
 /// Takes a number of flows whose table is between 8 KiB and 512 MiB.
 pub fn xdp_flows() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1 << 10..=1 << 26)
+}
+
+/// Takes a number of connections whose table is between 272 KiB and 2.1 GiB.
+pub fn xdp_connections() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1 << 10..=1 << 23)
 }
 
 /// Everything that is set for a node.
@@ -119,6 +127,9 @@ pub struct Settings {
     /// Flows that XDP keeps track of, when a number was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp_flows: Option<u32>,
+    /// Connections that XDP has room for, when a number was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xdp_connections: Option<u32>,
     /// What `*` means for this node's listeners.
     pub listen_address: Option<IpAddr>,
     /// How long the certificates are valid that this node issues. Not kept, and no flag.
@@ -324,6 +335,7 @@ impl Settings {
             envoy: flags.envoy.or(base.envoy),
             xdp: if flags.xdp.is_empty() { base.xdp } else { flags.xdp },
             xdp_flows: flags.xdp_flows.or(base.xdp_flows),
+            xdp_connections: flags.xdp_connections.or(base.xdp_connections),
             listen_address: flags.listen_address.or(base.listen_address),
             certificate_lifetime: base.certificate_lifetime,
             owner: base.owner,
@@ -356,6 +368,7 @@ impl Settings {
             envoy: None,
             xdp: Vec::new(),
             xdp_flows: None,
+            xdp_connections: None,
             listen_address: None,
             certificate_lifetime: Lifetime::default(),
             owner: None,

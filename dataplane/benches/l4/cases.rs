@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ebpf_common::{
     generate::HEADERS,
-    layout::{CONNECTIONS_MAX, GUE_PORT, SNAT_PORT_FIRST},
+    layout::{CONNECTIONS, GUE_PORT, SNAT_PORT_FIRST},
 };
 use model::listener::Forwarding;
 
@@ -23,7 +23,7 @@ const WINDOW: u64 = 192;
 pub(crate) const PORT: u16 = 80;
 /// The most flows that the table of connections holds with both their directions, as a power of two
 /// that leaves it room.
-const NAT_FLOWS: u64 = CONNECTIONS_MAX as u64 / 4;
+const NAT_FLOWS: u64 = CONNECTIONS as u64 / 2;
 /// IP in IP (RFC 2003).
 const IPIP: u8 = 4;
 

@@ -82,6 +82,7 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
             listen: config.listen_address,
         },
         flows: config.flows,
+        connections: config.connections,
         records: CONFIG_RECORDS as u32,
     };
     let arguments = XdpArguments {

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{CONFIG_RECORDS, FLOWS, STATS_WORDS, stat};
+use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOWS, STATS_WORDS, stat};
 use model::Revision;
 use runtime::chain::chain;
 
@@ -24,7 +24,7 @@ use super::{
     pins::{PinFolder, PinsError},
     plan::{Frontend, L4Plan},
     planner::Planner,
-    program::{LoadError, Mode, Program},
+    program::{LoadError, Mode, Program, Sizes},
     record,
     slots::Slots,
     statistics::{ListenerCounters, Statistics, sum},
@@ -42,6 +42,8 @@ pub struct Settings {
     pub addresses: Fixed,
     /// Flows that the table of flows has room for; rounded up to a power of two.
     pub flows: u32,
+    /// Connections with full NAT that their table has room for; rounded up to a power of two.
+    pub connections: u32,
     /// Records that the configuration's map has at first; it grows with the configuration.
     pub records: u32,
 }
@@ -50,8 +52,14 @@ impl Settings {
     /// Settings with nothing but what has no default.
     #[must_use]
     pub fn new(interfaces: Vec<String>, pins: PinFolder) -> Self {
-        let (flows, records) = (FLOWS, CONFIG_RECORDS as u32);
-        Self { interfaces, pins, addresses: Fixed::default(), flows, records }
+        Self {
+            interfaces,
+            pins,
+            addresses: Fixed::default(),
+            flows: FLOWS,
+            connections: CONNECTIONS,
+            records: CONFIG_RECORDS as u32,
+        }
     }
 }
 
@@ -105,7 +113,11 @@ impl Engine {
     /// # Errors
     /// Returns what the host or the kernel refused.
     pub fn open(settings: Settings) -> Result<Self, EngineError> {
-        let program = Program::load(settings.pins.clone(), settings.flows, settings.records)?;
+        let program = Program::load(
+            settings.pins.clone(),
+            Sizes::new(settings.flows, settings.connections),
+            settings.records,
+        )?;
         let generations = program.generations()?;
         let records = generations.records();
         let generation = records.first().map_or(0, |record| record::to_header(record).generation);

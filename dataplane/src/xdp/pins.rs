@@ -14,7 +14,10 @@ use std::{
 
 use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP},
-    layout::{CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP},
+    layout::{
+        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
+        TASKS_MAP,
+    },
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -22,13 +25,15 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 8] = [
+pub const MAPS: [&str; 10] = [
     CONFIG_MAP,
+    CLAIMS_MAP,
     CONNECTIONS_MAP,
     COUNTERS_MAP,
     ENDPOINTS_MAP,
     FLOWS_MAP,
     STATS_MAP,
+    TASKS_MAP,
     FILTER_MAP,
     FILTER_HITS_MAP,
 ];

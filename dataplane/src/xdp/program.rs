@@ -7,6 +7,8 @@
 mod host;
 mod links;
 mod maps;
+mod sizes;
+pub(super) mod tasks;
 
 use std::{
     collections::BTreeMap,
@@ -19,9 +21,15 @@ use aya::{
     maps::MapError,
     programs::{ProgramError, Xdp, links::PinnedLink},
 };
-use ebpf_common::layout::{CONFIG_MAP, FLOW_MASK, FLOWS_MAP, Flow, FlowBucket, PROGRAM};
+use ebpf_common::layout::{
+    CLAIM_MASK, CLAIMS_MAP, CONFIG_MAP, CONNECTION_SEED, CONNECTIONS_MAP, FLOW_MASK, FLOWS_MAP,
+    PROGRAM, TICKS_PER_SECOND,
+};
 
-pub use self::links::{AttachError, Mode};
+pub use self::{
+    links::{AttachError, Mode},
+    sizes::Sizes,
+};
 use super::{
     generation::Generations,
     pins::{CONFIG_NEXT, MAPS, PinFolder, PinsError},
@@ -30,9 +38,6 @@ use super::{
 /// The object, built by `build.rs`.
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-xdp"));
-
-/// Flows in a bucket of the table of flows.
-const FLOWS_PER_BUCKET: u32 = (size_of::<FlowBucket>() / size_of::<Flow>()) as u32;
 
 /// Tells why the program is not in the kernel.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +59,14 @@ pub enum LoadError {
         /// Why not.
         source: MapError,
     },
+    /// Something of the kernel that the program must be told could not be read.
+    #[error("{what} could not be read")]
+    Kernel {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// A setting of the kernel could not be made.
     #[error("{path} could not be set to {value}")]
     Setting {
@@ -71,23 +84,23 @@ pub enum LoadError {
 pub struct Program {
     ebpf: Ebpf,
     pins: PinFolder,
-    buckets: u32,
+    sizes: Sizes,
     links: BTreeMap<String, (u32, PinnedLink)>,
 }
 
 impl Program {
-    /// Loads the program, with the maps that an earlier process pinned or with new ones: a table for
-    /// that many flows, and a map of that many records for the configuration.
+    /// Loads the program, with the maps that an earlier process pinned or with new ones: tables of
+    /// those sizes, and a map of that many records for the configuration.
     ///
     /// # Errors
     /// Returns what the host or the kernel refused.
-    pub fn load(pins: PinFolder, flows: u32, records: u32) -> Result<Self, LoadError> {
+    pub fn load(pins: PinFolder, sizes: Sizes, records: u32) -> Result<Self, LoadError> {
         pins.prepare()?;
         host::prepare()?;
-        let buckets = flows.div_ceil(FLOWS_PER_BUCKET).max(1).next_power_of_two();
-        maps::drop_unlike_maps(&pins, buckets)?;
-        let ebpf = load_object(&pins, buckets, &pins.map(CONFIG_MAP), records)?;
-        Ok(Self { ebpf, pins, buckets, links: BTreeMap::new() })
+        maps::drop_unlike_maps(&pins, sizes)?;
+        let mut ebpf = load_object(&pins, sizes, &pins.map(CONFIG_MAP), records)?;
+        tasks::put_in_force(&mut ebpf)?;
+        Ok(Self { ebpf, pins, sizes, links: BTreeMap::new() })
     }
 
     /// Loads the program once more, with a map of that many records for the configuration. It is in
@@ -98,20 +111,23 @@ impl Program {
     pub fn larger(&self, records: u32) -> Result<Larger, LoadError> {
         let path = self.pins.map(CONFIG_NEXT);
         remove_pin(path.clone())?;
-        Ok(Larger { ebpf: load_object(&self.pins, self.buckets, &path, records)? })
+        Ok(Larger { ebpf: load_object(&self.pins, self.sizes, &path, records)? })
     }
 
     /// Puts the larger program into the links of all interfaces, and pins its map in place of the one
     /// before. A process that ends in between leaves that one, with what was in force there.
     ///
     /// # Errors
-    /// Returns that the map was not pinned; the larger program runs.
-    pub fn replace(&mut self, larger: Larger) -> Result<(), PinsError> {
+    /// Returns what the kernel refused, or that the map was not pinned; the larger program runs.
+    pub fn replace(&mut self, larger: Larger) -> Result<(), LoadError> {
         self.ebpf = larger.ebpf;
+        // Those of before go on with the same maps but for the configuration, which is in force in
+        // both.
+        tasks::put_in_force(&mut self.ebpf)?;
         self.replace_in_links();
         let path = self.pins.map(CONFIG_NEXT);
-        fs::rename(&path, self.pins.map(CONFIG_MAP))
-            .map_err(|source| PinsError::File { path, source })
+        Ok(fs::rename(&path, self.pins.map(CONFIG_MAP))
+            .map_err(|source| PinsError::File { path, source })?)
     }
 
     /// Returns the loaded program, for test runs.
@@ -145,21 +161,28 @@ fn xdp(ebpf: &mut Ebpf) -> &mut Xdp {
 /// Loads the object: with pinned maps, of which the configuration's may be elsewhere.
 fn load_object(
     pins: &PinFolder,
-    buckets: u32,
+    sizes: Sizes,
     config: &Path,
     records: u32,
 ) -> Result<Ebpf, LoadError> {
-    let mask = buckets - 1;
+    let (flow_mask, claim_mask) = (sizes.flow_buckets - 1, sizes.claim_buckets - 1);
+    let (seed, ticks) = (host::seed()?, host::ticks_per_second()?);
     let mut loader = EbpfLoader::new();
     for name in MAPS {
         let path = if name == CONFIG_MAP { config.to_owned() } else { pins.map(name) };
         loader.map_pin_path(name, path);
     }
     loader.map_max_entries(CONFIG_MAP, records);
-    loader.map_max_entries(FLOWS_MAP, buckets);
-    loader.override_global(FLOW_MASK, &mask, true);
+    loader.map_max_entries(FLOWS_MAP, sizes.flow_buckets);
+    loader.map_max_entries(CLAIMS_MAP, sizes.claim_buckets);
+    loader.map_max_entries(CONNECTIONS_MAP, sizes.places());
+    loader.override_global(FLOW_MASK, &flow_mask, true);
+    loader.override_global(CLAIM_MASK, &claim_mask, true);
+    loader.override_global(CONNECTION_SEED, &seed, true);
+    loader.override_global(TICKS_PER_SECOND, &ticks, true);
     let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
     xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;
+    tasks::load(&mut ebpf)?;
     Ok(ebpf)
 }
 

@@ -2,11 +2,13 @@
 //! interface touched.
 
 use aya::{EbpfLoader, programs::Xdp};
-use ebpf_common::layout::{CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, PROGRAM};
+use ebpf_common::layout::{
+    CLAIMS_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, PROGRAM,
+};
 
 use runtime::chain::chain;
 
-use super::program::{LoadError, OBJECT};
+use super::program::{LoadError, OBJECT, tasks};
 
 /// Entries of each large map on trial: the verifier does not look at how many there are, and the
 /// real ones take tens of megabytes.
@@ -21,7 +23,7 @@ const HOPS: &str = "mp_hops";
 /// Returns what the kernel refused.
 pub fn load() -> Result<(), LoadError> {
     let mut loader = EbpfLoader::new();
-    for name in [CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, HOPS] {
+    for name in [CLAIMS_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, HOPS] {
         loader.map_max_entries(name, ENTRIES);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
@@ -29,7 +31,8 @@ pub fn load() -> Result<(), LoadError> {
         .program_mut(PROGRAM)
         .and_then(|program| program.try_into().ok())
         .expect("the object has the program");
-    xdp.load().map_err(|error| LoadError::Program(Box::new(error)))
+    xdp.load().map_err(|error| LoadError::Program(Box::new(error)))?;
+    tasks::load(&mut ebpf)
 }
 
 /// Writes an error and its causes in one line. The verifier's log ends with what it refuses, so of

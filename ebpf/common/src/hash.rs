@@ -49,6 +49,24 @@ pub const fn flow(tuple: &Tuple) -> u64 {
     spread(sum)
 }
 
+/// Hashes a key of the table of connections, whose buckets nobody outside may foretell.
+#[inline(always)]
+#[must_use]
+pub const fn connection(tuple: &Tuple, seed: u64) -> u64 {
+    let (source, destination) = (&tuple.source.words, &tuple.destination.words);
+    let ports = pair(
+        tuple.source_port_be as u32 | (tuple.destination_port_be as u32) << 16,
+        tuple.protocol as u32,
+    );
+    let sum = (pair(source[3], source[2]) ^ seed)
+        .wrapping_mul(MULTIPLIERS[1])
+        .wrapping_add(pair(source[0], source[1]).wrapping_mul(MULTIPLIERS[0]))
+        .wrapping_add(pair(destination[3], destination[2]).wrapping_mul(MULTIPLIERS[3]))
+        .wrapping_add(pair(destination[0], destination[1]).wrapping_mul(MULTIPLIERS[2]))
+        .wrapping_add((ports ^ seed.rotate_left(32)).wrapping_mul(MULTIPLIERS[4]));
+    spread(sum)
+}
+
 /// Hashes a key of the lookup table; the two halves are its two places.
 #[inline(always)]
 #[must_use]

@@ -5,7 +5,7 @@
 
 use crate::{
     checksum::{Difference, apply},
-    layout::{Address, Connection, TCP, Tuple, UDP},
+    layout::{Address, Hop, TCP, Translation, Tuple, UDP},
     parse::{ETHERNET, ETHERTYPE_IPV4, ETHERTYPE_IPV6, Family, IPV4, IPV6, Packet, read},
     rewrite::{write, write_all},
     verdict::Reason,
@@ -147,7 +147,8 @@ pub unsafe fn rewrite_error<const V6: bool>(
     start: usize,
     end: usize,
     packet: &Packet,
-    connection: &Connection,
+    becomes: &Translation,
+    hop: &Hop,
 ) -> Result<(), Reason> {
     let ip = start + ETHERNET;
     let icmp = ip + if V6 { IPV6 } else { IPV4 };
@@ -157,11 +158,11 @@ pub unsafe fn rewrite_error<const V6: bool>(
     {
         return Err(Reason::Malformed);
     }
-    let (to, from) = (&connection.destination, &connection.source);
+    let (to, from) = (&becomes.destination, &becomes.source);
     let (old_to, old_from) = (&packet.tuple.destination, &packet.tuple.source);
     let ports = Difference::new()
-        .replace(packet.tuple.source_port_be as u32, connection.source_port_be as u32)
-        .replace(packet.tuple.destination_port_be as u32, connection.destination_port_be as u32);
+        .replace(packet.tuple.source_port_be as u32, becomes.source_port_be as u32)
+        .replace(packet.tuple.destination_port_be as u32, becomes.destination_port_be as u32);
     // SAFETY: the comparison above.
     unsafe {
         let difference = if V6 {
@@ -200,10 +201,10 @@ pub unsafe fn rewrite_error<const V6: bool>(
                 .replace(u32::from(old), u32::from(new))
         };
         write(icmp + 2, apply(read(icmp + 2), difference.fold()));
-        write(transport, connection.destination_port_be);
-        write(transport + 2, connection.source_port_be);
-        write_all(start, &connection.hop.destination);
-        write_all(start + 6, &connection.hop.source);
+        write(transport, becomes.destination_port_be);
+        write(transport + 2, becomes.source_port_be);
+        write_all(start, &hop.destination);
+        write_all(start + 6, &hop.source);
     }
     Ok(())
 }

@@ -17,8 +17,10 @@
 pub const LAYOUT_VERSION: u32 = 3;
 /// Array of [`Record`]s: two copies of the configuration, of which one is in force.
 pub const CONFIG_MAP: &str = "mp_config_v3";
-/// LRU hash from [`Tuple`] to [`Connection`], two entries a connection.
-pub const CONNECTIONS_MAP: &str = "mp_conns_v3";
+/// Array of [`Connection`]s: the places of the table of connections, two of them a connection.
+pub const CONNECTIONS_MAP: &str = "mp_conns_v4";
+/// Array of [`Claims`]: who holds the places.
+pub const CLAIMS_MAP: &str = "mp_claims_v4";
 /// Array of [`FlowBucket`]s: the flows that are forwarded as they are. All CPUs share it, since a
 /// flow may come to another CPU when interrupts are moved; places are written as a whole.
 pub const FLOWS_MAP: &str = "mp_flows_v3";
@@ -28,11 +30,24 @@ pub const ENDPOINTS_MAP: &str = "mp_ends_v3";
 pub const COUNTERS_MAP: &str = "mp_counters_v3";
 /// Per-CPU array with one entry of [`STATS_WORDS`] words.
 pub const STATS_MAP: &str = "mp_stats_v3";
+/// Program array: those that a [`crate::path::Task`] is left to, by its number.
+pub const TASKS_MAP: &str = "mp_tasks_v4";
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "marchproxy_l4";
+/// Names of the programs in [`TASKS_MAP`].
+pub const TASK_PROGRAMS: [&str; crate::path::TASKS] = ["mp_connection", "mp_error", "mp_too_big"];
 
-/// Connection entries; each connection takes two.
-pub const CONNECTIONS_MAX: usize = 1 << 18;
+/// Connections with full NAT that the table has room for by default, in 34 MiB.
+pub const CONNECTIONS: u32 = 1 << 17;
+/// Buckets of the table of connections as the object has them, a power of two. User space may load
+/// the program with another number.
+pub const CLAIM_BUCKETS: u32 = CONNECTIONS * 2 / crate::claims::PLACES;
+/// Name of the program's constant that holds those buckets less one.
+pub const CLAIM_MASK: &str = "CLAIM_MASK";
+/// Name of the program's constant that holds the seed of the table of connections.
+pub const CONNECTION_SEED: &str = "CONNECTION_SEED";
+/// Name of the program's constant that holds the kernel's ticks in a second.
+pub const TICKS_PER_SECOND: &str = "TICKS_PER_SECOND";
 /// Flow buckets as the object has them, a power of two: room for [`FLOWS`] flows in 8 MiB. User
 /// space may load the program with another number.
 pub const FLOW_BUCKETS: u32 = FLOWS / 8;
@@ -153,6 +168,21 @@ pub struct Tuple {
     pub padding_end: u16,
 }
 
+impl Tuple {
+    /// Compares word by word, the words that differ most often first; a derived comparison would
+    /// call `memcmp`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn same(&self, other: &Self) -> bool {
+        self.source_port_be == other.source_port_be
+            && self.destination_port_be == other.destination_port_be
+            && self.source.words[3] == other.source.words[3]
+            && self.protocol == other.protocol
+            && self.source.same(&other.source)
+            && self.destination.same(&other.destination)
+    }
+}
+
 /// The next hop of a direction.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -221,10 +251,10 @@ pub struct Told {
     pub messages: u32,
 }
 
-/// One direction of a connection: what its packets become.
+/// What packets of a connection's direction become.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connection {
+pub struct Translation {
     /// Source that packets get.
     pub source: Address,
     /// Destination that packets get.
@@ -237,12 +267,18 @@ pub struct Connection {
     pub transport_delta: u16,
     /// One's-complement difference for the IPv4 header checksum, without the TTL.
     pub header_delta: u16,
-    /// Where packets go.
-    pub hop: Hop,
+}
+
+/// One direction of a connection, in a place of its table: two cache lines.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// What packets of the direction have; protocol 0 in a place without an entry.
+    pub key: Tuple,
+    /// When this or the other direction was refreshed last, in the time of [`crate::state::Clock`].
+    pub refreshed: u32,
     /// Service slot for the counters.
     pub slot: u32,
-    /// Coarse monotonic time, in seconds, of the last refresh of this or the other direction.
-    pub refreshed_s: u32,
     /// Low half of the generation under which the backend was last seen to be in its service.
     pub generation: u32,
     /// [`crate::state`] flags that this direction set.
@@ -253,6 +289,22 @@ pub struct Connection {
     pub reply: u8,
     /// Zero.
     pub padding: u8,
+    /// Zero.
+    pub padding_line: u64,
+    /// What packets become.
+    pub to: Translation,
+    /// Where packets go.
+    pub hop: Hop,
+    /// Zero.
+    pub padding_end: u32,
+}
+
+/// The words of a bucket of the table of connections: one cache line, see [`crate::claims`].
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// A [`crate::claims::Claim`] a place.
+    pub words: [u64; crate::claims::PLACES as usize],
 }
 
 /// The smallest unit of a configuration.
@@ -474,7 +526,8 @@ pub mod stat {
 
 const _: () = {
     assert!(size_of::<Record>() == 64 && align_of::<Record>() == 8);
-    assert!(size_of::<Tuple>() == 40 && size_of::<Connection>() == 76);
+    assert!(size_of::<Tuple>() == 40 && size_of::<Connection>() == 128);
+    assert!(size_of::<Translation>() == 40 && size_of::<Claims>() == 64);
     assert!(size_of::<Hop>() == 20 && size_of::<EntryKey>() == 24);
     assert!(size_of::<Endpoint>() == 64 && size_of::<FlowBucket>() == 64);
     assert!(size_of::<EndpointHop>() == 24);

@@ -2,7 +2,7 @@
 //!
 //! Two halves: the layout of the maps they share ([`layout`], [`verdict`]) and the pure decisions
 //! of the packet path ([`path`], made of [`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`],
-//! [`flows`], [`tunnel`], [`icmp`] and [`filter`]), which are compiled for both BPF and the host, so
+//! [`claims`], [`flows`], [`tunnel`], [`icmp`] and [`filter`]), which are compiled for both BPF and the host, so
 //! that host tests drive the very code that the kernel runs. Nothing here calls a helper, allocates,
 //! or keeps state.
 
@@ -12,6 +12,7 @@
 extern crate std;
 
 pub mod checksum;
+pub mod claims;
 pub mod drive;
 pub mod filter;
 pub mod flows;

@@ -1,18 +1,17 @@
 //! The path of a packet: TCP and UDP load balancing, by full NAT or with direct server return.
 //!
 //! ```text
-//! parse ─┬─ destination port in the SNAT range and connection known ─▶ reply    ─┐
-//!        ├─ a rule of the packet filter denies it ─▶ dropped                      │
-//!        ├─ destination port of no service ─▶ the kernel                          │
-//!        ├─ service (address, port, protocol), or any local address ─┬▶ forward  ─┼▶ Sent
-//!        │                                                           └▶ direct   ─┤
-//!        ├─ ICMP error about a flow or connection ─▶ errors ────────────────────────┤
-//!        └─ anything else ─▶ the kernel                                           │
-//!                           Reason ◀──────────────────────────────────────────────┘
+//! parse ─┬─ destination port in the SNAT range and connection known ──────────┬─▶ Sent
+//!        ├─ a rule of the packet filter denies it ─▶ Reason                   │
+//!        ├─ destination port of no service ─▶ Reason                          │
+//!        ├─ service (address, port, protocol), or any local address ─┬▶ NAT ──┤
+//!        │                                                           └▶ direct┤
+//!        ├─ neither TCP nor UDP ─▶ Task::Error                                │
+//!        └─ anything else ─▶ Reason          connection not current ─▶ Task::Connection
 //! ```
-//! One file per way of a packet ([`forward`], [`reply`], [`direct`], [`errors`]); each ends in a
-//! [`Sent`] or in a [`Reason`]. The configuration is read once per packet ([`config`]), so a packet sees one
-//! generation. All of it is generic over the [`Kernel`] that it runs in: the XDP program compiles
+//! [`steer`] handles what most frames need and ends in a [`Sent`], in a [`Reason`], or in a [`Task`],
+//! which [`resume`] does. The configuration is read once per packet ([`config`]), so a packet sees one
+//! generation. All of it is generic over the [`Kernel`] that it runs in: the XDP programs compile
 //! it for BPF, tests for the host.
 
 mod config;
@@ -24,15 +23,21 @@ mod forward;
 mod kernel;
 mod reply;
 mod send;
+mod task;
 mod too_big;
 
-pub use kernel::{Kernel, Refused, Scratch};
+pub use kernel::{Kernel, Scratch, Way};
 pub use send::Sent;
+pub use task::{Stop, TASKS, Task, resume};
 
-use self::config::{Config, Generation};
+use self::{
+    config::{Config, Generation},
+    connection::Found,
+};
 use crate::{
-    layout::{Connection, SNAT_PORT_FIRST, forwarding, stat},
+    layout::{SNAT_PORT_FIRST, forwarding, stat},
     parse::{Family, Packet, family, parse},
+    state::opens,
     verdict::Reason,
 };
 
@@ -41,9 +46,10 @@ use crate::{
 /// Compiled once a family: the words of an IPv4 packet that are the same in all cost nothing then.
 ///
 /// # Errors
-/// Returns why the frame goes nowhere; [`Reason::action`] says what becomes of it.
+/// Returns why the frame goes nowhere ([`Reason::action`] says what becomes of it), or the task that
+/// is left.
 #[inline(always)]
-pub fn steer(kernel: &impl Kernel) -> Result<Sent, Reason> {
+pub fn steer(kernel: &impl Kernel) -> Result<Sent, Stop> {
     let (start, end) = (kernel.start(), kernel.end());
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe {
@@ -62,39 +68,46 @@ pub fn steer(kernel: &impl Kernel) -> Result<Sent, Reason> {
 
 /// Handles what is not a whole TCP or UDP packet.
 #[inline(always)]
-fn other<const V6: bool>(kernel: &impl Kernel, reason: Reason) -> Result<Sent, Reason> {
+fn other<const V6: bool>(kernel: &impl Kernel, reason: Reason) -> Result<Sent, Stop> {
     filter::check_other::<V6>(kernel, reason)?;
-    match reason {
-        Reason::NotTransport => errors::forward::<V6>(kernel),
-        reason => Err(reason),
-    }
+    Err(match reason {
+        Reason::NotTransport => Stop::Later(Task::Error),
+        reason => Stop::For(reason),
+    })
 }
 
 #[inline(always)]
-fn balance<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Sent, Reason> {
+fn balance<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Sent, Stop> {
     let generation = Generation::current(kernel)?;
     let port = u16::from_be(packet.tuple.destination_port_be);
     let known = generation.knows_port(port);
-    let connection = match known_reply(kernel, packet, known, port) {
-        Some(connection) => {
+    let found = match known_reply(kernel, packet, known, port) {
+        Some(found) => {
             kernel.set(stat::GENERATION, Config::of(generation)?.header.generation);
-            reply::connection(kernel, packet, connection)?
+            Some(found)
         }
         None => {
             filter::check(kernel, packet)?;
             if !known {
-                return Err(Reason::NotService);
+                return Err(Reason::NotService.into());
             }
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
             if service.forwarding != forwarding::NAT {
-                return direct::forward::<V6, _>(kernel, packet, &config, service);
+                return direct::forward(kernel, packet, &config, service);
             }
-            forward::connection(kernel, packet, &config, service)?
+            connection::find(kernel, &packet.tuple)
         }
     };
-    send::send::<V6>(kernel, packet, connection)
+    connection::check(packet)?;
+    let clock = connection::clock(kernel);
+    match found {
+        Some(found) if !found.is_due(packet, clock) && !opens(packet.tcp_flags) => {
+            send::send(kernel, packet, found.connection)
+        }
+        _ => Err(Stop::Later(Task::Connection)),
+    }
 }
 
 /// Finds the connection of a packet to a port that connections to backends leave from.
@@ -104,7 +117,7 @@ fn known_reply<'k>(
     packet: &Packet,
     known: bool,
     port: u16,
-) -> Option<&'k mut Connection> {
+) -> Option<Found<'k>> {
     if !known || port < SNAT_PORT_FIRST {
         return None;
     }

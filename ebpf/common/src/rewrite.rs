@@ -5,8 +5,8 @@
 //! costs the same for IPv4 and IPv6.
 
 use crate::{
-    checksum::{Difference, add, apply, apply_udp},
-    layout::{Connection, TCP, Tuple},
+    checksum::{Difference, apply, apply_udp},
+    layout::{Hop, TCP, Translation, Tuple},
     parse::{
         ETHERNET, IPV4, IPV6, Packet, TCP_CHECKSUM, TCP_HEADER, UDP_CHECKSUM, UDP_HEADER, read,
     },
@@ -61,22 +61,22 @@ pub const fn reversed(tuple: &Tuple) -> Tuple {
 /// Returns the tuple that packets of a connection's direction have after the rewrite.
 #[inline(always)]
 #[must_use]
-pub const fn translated(connection: &Connection, protocol: u8) -> Tuple {
+pub const fn translated(to: &Translation, protocol: u8) -> Tuple {
     Tuple {
-        source: connection.source,
-        destination: connection.destination,
-        source_port_be: connection.source_port_be,
-        destination_port_be: connection.destination_port_be,
+        source: to.source,
+        destination: to.destination,
+        source_port_be: to.source_port_be,
+        destination_port_be: to.destination_port_be,
         protocol,
         padding: 0,
         padding_end: 0,
     }
 }
 
-/// Fills a direction of a connection that makes `to` out of `from`; the rest is zero.
+/// Makes the translation of `from` to `to`.
 #[inline(always)]
 #[must_use]
-pub fn translation(from: &Tuple, to: &Tuple) -> Connection {
+pub const fn translation(from: &Tuple, to: &Tuple) -> Translation {
     let addresses = Difference::new()
         .replace4(&from.source.words, &to.source.words)
         .replace4(&from.destination.words, &to.destination.words);
@@ -85,34 +85,17 @@ pub fn translation(from: &Tuple, to: &Tuple) -> Connection {
         .replace(from.destination_port_be as u32, to.destination_port_be as u32);
     // The words that IPv4 addresses share in mapped form add up to zero: one difference serves
     // the IPv4 header and both pseudo headers.
-    Connection {
+    Translation {
         source: to.source,
         destination: to.destination,
         source_port_be: to.source_port_be,
         destination_port_be: to.destination_port_be,
         transport_delta: transport.fold(),
         header_delta: addresses.fold(),
-        ..Connection::default()
     }
 }
 
-/// Gives a direction made for source port 0 its real source port.
-#[inline(always)]
-pub const fn set_source_port(connection: &mut Connection, port_be: u16) {
-    let later = Difference::new().replace(0, port_be as u32).fold();
-    connection.source_port_be = port_be;
-    connection.transport_delta = add(connection.transport_delta, later);
-}
-
-/// Takes the transport difference of a direction made for packets to port 0, and returns that for
-/// packets to the real port.
-#[inline(always)]
-#[must_use]
-pub const fn delta_for_port(transport_delta: u16, port_be: u16) -> u16 {
-    add(transport_delta, Difference::new().replace(port_be as u32, 0).fold())
-}
-
-/// Rewrites the frame at `start..end` for its connection.
+/// Rewrites the frame at `start..end` into what it becomes, for the next hop.
 ///
 /// # Errors
 /// Returns [`Reason::Malformed`] when the frame is not the one that `packet` was parsed from.
@@ -124,7 +107,8 @@ pub unsafe fn rewrite(
     start: usize,
     end: usize,
     packet: &Packet,
-    connection: &Connection,
+    to: &Translation,
+    hop: &Hop,
 ) -> Result<(), Reason> {
     let ip = start + ETHERNET;
     if packet.v6 {
@@ -134,9 +118,9 @@ pub unsafe fn rewrite(
         // SAFETY: the comparison above.
         unsafe {
             write(ip + 7, packet.hop_limit - 1);
-            write_all(ip + 8, &connection.source.words);
-            write_all(ip + 24, &connection.destination.words);
-            transport(ip + IPV6, end, packet, connection)?;
+            write_all(ip + 8, &to.source.words);
+            write_all(ip + 24, &to.destination.words);
+            transport(ip + IPV6, end, packet, to)?;
         }
     } else {
         if ip + IPV4 + UDP_HEADER > end {
@@ -148,18 +132,18 @@ pub unsafe fn rewrite(
             let old = read::<u16>(ip + 8);
             write(ip + 8, packet.hop_limit - 1);
             let new = read::<u16>(ip + 8);
-            let hop = Difference::new().replace(old as u32, new as u32).fold();
+            let hops = Difference::new().replace(old as u32, new as u32).fold();
             let checksum = read::<u16>(ip + 10);
-            write(ip + 10, apply(apply(checksum, connection.header_delta), hop));
-            write(ip + 12, connection.source.words[3]);
-            write(ip + 16, connection.destination.words[3]);
-            transport(ip + IPV4, end, packet, connection)?;
+            write(ip + 10, apply(apply(checksum, to.header_delta), hops));
+            write(ip + 12, to.source.words[3]);
+            write(ip + 16, to.destination.words[3]);
+            transport(ip + IPV4, end, packet, to)?;
         }
     }
     // SAFETY: the comparisons above.
     unsafe {
-        write_all(start, &connection.hop.destination);
-        write_all(start + 6, &connection.hop.source);
+        write_all(start, &hop.destination);
+        write_all(start + 6, &hop.source);
     }
     Ok(())
 }
@@ -169,7 +153,7 @@ unsafe fn transport(
     at: usize,
     end: usize,
     packet: &Packet,
-    connection: &Connection,
+    to: &Translation,
 ) -> Result<(), Reason> {
     if packet.tuple.protocol == TCP {
         if at + TCP_HEADER > end {
@@ -178,19 +162,19 @@ unsafe fn transport(
         // SAFETY: the comparison above.
         unsafe {
             let checksum = read::<u16>(at + TCP_CHECKSUM);
-            write(at + TCP_CHECKSUM, apply(checksum, connection.transport_delta));
+            write(at + TCP_CHECKSUM, apply(checksum, to.transport_delta));
         }
     } else if packet.has_checksum {
         // SAFETY: the caller has compared the UDP header with the end.
         unsafe {
             let checksum = read::<u16>(at + UDP_CHECKSUM);
-            write(at + UDP_CHECKSUM, apply_udp(checksum, connection.transport_delta));
+            write(at + UDP_CHECKSUM, apply_udp(checksum, to.transport_delta));
         }
     }
     // SAFETY: as above; both headers are at least UDP_HEADER long.
     unsafe {
-        write(at, connection.source_port_be);
-        write(at + 2, connection.destination_port_be);
+        write(at, to.source_port_be);
+        write(at + 2, to.destination_port_be);
     }
     Ok(())
 }

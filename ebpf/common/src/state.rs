@@ -5,10 +5,44 @@
 //! opening ----------> open ------------------> half closed ----------> closed
 //!    60 s             7440 s (UDP 60 s)           240 s                  2 s
 //! ```
-//! The times are how long an idle connection keeps its entries and its source port. The kernel's
-//! LRU may evict an entry earlier when the table is full.
+//! The times are how long an idle connection keeps its entries and its source port. One that is
+//! opening makes way earlier where the table has no room ([`crate::claims`]).
 
 use crate::layout::{Connection, TCP};
+
+/// Ticks in a unit of a [`Clock`], as a power of two: 16 to 160 ms.
+const UNIT_SHIFT: u32 = 4;
+
+/// The time of connections, of the kernel's tick counter, which costs nothing to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// In units, whose number may wrap.
+    pub now: u32,
+    ticks_per_second: u32,
+}
+
+impl Clock {
+    /// Returns the time of a tick, by a kernel of 100 to 1,000 ticks a second.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(ticks: u64, ticks_per_second: u32) -> Self {
+        Self { now: (ticks >> UNIT_SHIFT) as u32, ticks_per_second }
+    }
+
+    /// Returns how many units the seconds are, rounded up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn units(self, seconds: u32) -> u32 {
+        (seconds.wrapping_mul(self.ticks_per_second) >> UNIT_SHIFT) + 1
+    }
+
+    /// Returns how many units ago a time was.
+    #[inline(always)]
+    #[must_use]
+    pub const fn since(self, then: u32) -> u32 {
+        self.now.wrapping_sub(then)
+    }
+}
 
 /// Flag: the direction has sent a packet.
 pub const SEEN: u8 = 1;
@@ -38,7 +72,7 @@ pub const UDP_S: u32 = 60;
 /// data centre, short enough that [`crate::layout::SNAT_PORT_FIRST`] and above suffice for some
 /// 1,500 short connections a second to each backend.
 pub const CLOSED_S: u32 = 2;
-/// Time between refreshes of an entry: bounds the writes to one a second and flow, and the age of
+/// Seconds between refreshes of an entry: bounds the writes to one a second and flow, and the age of
 /// a cached next hop.
 pub const REFRESH_S: u32 = 1;
 
@@ -85,15 +119,15 @@ pub const fn idle_limit_s(own: u8, peer: u8, protocol: u8) -> u32 {
 /// Tells whether the entry's connection has been idle for longer than it may be.
 #[inline(always)]
 #[must_use]
-pub const fn expired(connection: &Connection, protocol: u8, now_s: u32) -> bool {
-    now_s.wrapping_sub(connection.refreshed_s)
-        > idle_limit_s(connection.own, connection.peer, protocol)
+pub const fn expired(connection: &Connection, clock: Clock) -> bool {
+    let limit = idle_limit_s(connection.own, connection.peer, connection.key.protocol);
+    clock.since(connection.refreshed) > clock.units(limit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::UDP;
+    use crate::layout::{Tuple, UDP};
 
     #[test]
     fn the_idle_limit_follows_the_diagram_for_every_pair_of_flags() {
@@ -125,9 +159,29 @@ mod tests {
 
     #[test]
     fn a_connection_expires_after_its_limit_and_the_clock_may_wrap() {
-        let connection =
-            Connection { refreshed_s: u32::MAX - 10, own: SEEN, ..Connection::default() };
-        assert!(!expired(&connection, UDP, (u32::MAX - 10).wrapping_add(UDP_S)));
-        assert!(expired(&connection, UDP, (u32::MAX - 10).wrapping_add(UDP_S + 1)));
+        for ticks_per_second in [100, 250, 300, 1000] {
+            let clock = |units: u32| Clock::new(u64::from(units) << UNIT_SHIFT, ticks_per_second);
+            let begun = (1 << 28) - 10;
+            let key = Tuple { protocol: UDP, ..Tuple::default() };
+            let connection =
+                Connection { key, refreshed: begun, own: SEEN, ..Connection::default() };
+            let limit = clock(0).units(UDP_S);
+            assert!(!expired(&connection, clock(begun + limit)));
+            assert!(expired(&connection, clock(begun + limit + 1)));
+            let wrapped = Connection { refreshed: u32::MAX - 10, ..connection };
+            assert!(!expired(&wrapped, Clock { now: limit - 11, ..clock(0) }));
+            assert!(expired(&wrapped, Clock { now: limit - 10, ..clock(0) }));
+        }
+    }
+
+    #[test]
+    fn a_limit_is_never_shorter_than_its_seconds() {
+        for ticks_per_second in [100, 250, 300, 1000] {
+            for seconds in [CLOSED_S, UDP_S, TCP_HALF_CLOSED_S, TCP_OPEN_S] {
+                let units = Clock::new(0, ticks_per_second).units(seconds);
+                assert!(units << UNIT_SHIFT >= seconds * ticks_per_second);
+                assert!(units << UNIT_SHIFT <= seconds * ticks_per_second + (1 << UNIT_SHIFT));
+            }
+        }
     }
 }

@@ -50,7 +50,7 @@ pub enum Reason {
     TooBig = 15,
     /// Every source port tried towards the backend is in use.
     PortsExhausted = 16,
-    /// The kernel refused a connection entry.
+    /// The table of connections has no room for one more.
     TableRefused = 17,
     /// The configuration in force contradicts itself.
     BrokenConfiguration = 18,
@@ -60,11 +60,13 @@ pub enum Reason {
     NoHeadroom = 20,
     /// A rule of the packet filter denies it.
     Filtered = 21,
+    /// The program that goes on with such packets is not in place.
+    NoTask = 22,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -87,6 +89,7 @@ impl Reason {
         Self::NotOnLink,
         Self::NoHeadroom,
         Self::Filtered,
+        Self::NoTask,
     ];
 
     /// Returns what happens to the packet.
@@ -115,7 +118,8 @@ impl Reason {
             | Self::BrokenConfiguration
             | Self::NotOnLink
             | Self::NoHeadroom
-            | Self::Filtered => Action::Drop,
+            | Self::Filtered
+            | Self::NoTask => Action::Drop,
         }
     }
 
@@ -145,6 +149,7 @@ impl Reason {
             Self::NotOnLink => "not_on_link",
             Self::NoHeadroom => "no_headroom",
             Self::Filtered => "filtered",
+            Self::NoTask => "no_task",
         }
     }
 }

@@ -1,19 +1,18 @@
 //! What the path of a packet needs, by the kernel's maps and helpers.
 
+use core::arch::asm;
+
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    helpers::generated::{
-        bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
-    },
+    helpers::generated::{bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
 use ebpf_common::{
     filter::{self, CHUNK_RECORDS, Tables},
     layout::{
-        COUNTER_WORDS, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
+        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
         STATS_WORDS, Told, Tuple,
     },
-    path::{Kernel, Refused, Scratch},
+    path::{Kernel, Scratch},
     verdict::Reason,
 };
 
@@ -22,15 +21,20 @@ use crate::{
     next_hop,
 };
 
-/// `EEXIST` (include/uapi/asm-generic/errno-base.h).
-const EXISTS: i32 = -17;
-
 /// The kernel, for one frame.
 pub struct Xdp<'a> {
     /// The frame.
     pub context: &'a XdpContext,
     /// This CPU's statistics, of [`STATS_WORDS`].
-    pub stats: *mut u64,
+    stats: *mut u64,
+}
+
+impl<'a> Xdp<'a> {
+    /// Returns the kernel for a frame; it is there always.
+    #[inline(always)]
+    pub fn of(context: &'a XdpContext) -> Option<Self> {
+        Some(Self { context, stats: maps::stats()? })
+    }
 }
 
 impl Kernel for Xdp<'_> {
@@ -70,9 +74,8 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
-    fn seconds(&self) -> u32 {
-        // SAFETY: the helper has no precondition.
-        (unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000_000) as u32
+    fn ticks_per_second(&self) -> u32 {
+        maps::ticks_per_second()
     }
 
     #[inline(always)]
@@ -132,23 +135,50 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
-    fn connection(&self, key: &Tuple) -> Option<*mut Connection> {
-        maps::CONNECTIONS.get_ptr_mut(key)
+    fn claim_mask(&self) -> u32 {
+        maps::claim_mask()
     }
 
     #[inline(always)]
-    fn insert(&self, key: &Tuple, connection: &Connection) -> Result<(), Refused> {
-        maps::CONNECTIONS.insert(key, connection, u64::from(BPF_NOEXIST)).map_err(|error| {
-            match error {
-                EXISTS => Refused::Exists,
-                _ => Refused::Other,
-            }
-        })
+    fn connection_seed(&self) -> u64 {
+        maps::connection_seed()
     }
 
     #[inline(always)]
-    fn remove(&self, key: &Tuple) {
-        let _absent = maps::CONNECTIONS.remove(key);
+    fn claims(&self, bucket: u32) -> Option<*const Claims> {
+        maps::CLAIMS.get_ptr(bucket)
+    }
+
+    #[inline(always)]
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> bool {
+        let seen: u64;
+        // SAFETY: the caller's word; the instruction is an atomic one of 64 bits.
+        unsafe {
+            asm!(
+                "r0 = cmpxchg_64({word} + 0, r0, {new})",
+                word = in(reg) word,
+                new = in(reg) new,
+                inlateout("r0") old => seen,
+            );
+        }
+        seen == old
+    }
+
+    #[inline(always)]
+    unsafe fn publish(&self, word: *mut u64, new: u64) {
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "{new} = xchg_64({word} + 0, {new})",
+                word = in(reg) word,
+                new = inout(reg) new => _,
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn connection(&self, index: u32) -> Option<*mut Connection> {
+        maps::CONNECTIONS.get_ptr_mut(index)
     }
 
     #[inline(always)]

@@ -1,10 +1,11 @@
-//! The XDP program: runs the path of [`ebpf_common::path`] in the kernel.
+//! The XDP programs: run the path of [`ebpf_common::path`] in the kernel.
 //!
 //! What is decided stands there; here are the maps ([`maps`]), the helpers ([`kernel`],
-//! [`next_hop`]), and the one `match` from what was decided to an action.
+//! [`next_hop`]), a program a task, and the one `match` from what was decided to an action.
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod kernel;
 mod maps;
@@ -14,8 +15,8 @@ use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_redirect, macros::xdp, programs::XdpContext,
 };
 use ebpf_common::{
-    path::{Kernel, Sent, steer},
-    verdict::Action,
+    path::{Kernel, Sent, Stop, Task, resume, steer},
+    verdict::{Action, Reason},
 };
 
 use crate::kernel::Xdp;
@@ -24,19 +25,55 @@ use crate::kernel::Xdp;
 #[xdp]
 #[inline(always)]
 pub fn marchproxy_l4(context: XdpContext) -> u32 {
-    let Some(stats) = maps::stats() else { return xdp_action::XDP_PASS };
-    let kernel = Xdp { context: &context, stats };
-    match steer(&kernel) {
-        Ok(Sent::Back) => xdp_action::XDP_TX,
+    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, steer(&kernel))
+}
+
+/// Goes on with a frame whose connection begins, ends, or must be refreshed.
+#[xdp]
+#[inline(always)]
+pub fn mp_connection(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::Connection))
+}
+
+/// Goes on with an ICMP error.
+#[xdp]
+#[inline(always)]
+pub fn mp_error(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::Error))
+}
+
+/// Goes on with a packet that is too big.
+#[xdp]
+#[inline(always)]
+pub fn mp_too_big(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::TooBig))
+}
+
+/// Does what was decided.
+#[inline(always)]
+fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
+    let reason = match decided {
+        Ok(Sent::Back) => return xdp_action::XDP_TX,
         // SAFETY: the helper has no precondition.
-        Ok(Sent::On(ifindex)) => unsafe { bpf_redirect(ifindex, 0) as u32 },
-        Err(reason) => {
-            kernel.count(reason as usize);
-            match reason.action() {
-                Action::Pass => xdp_action::XDP_PASS,
-                Action::Drop => xdp_action::XDP_DROP,
-            }
+        Ok(Sent::On(ifindex)) => return unsafe { bpf_redirect(ifindex, 0) as u32 },
+        Err(Stop::Later(task)) => {
+            // It returns only where there is no such program.
+            // SAFETY: the map holds XDP programs only; the kernel sees to that.
+            unsafe { maps::TASKS.tail_call(kernel.context, task as u32) };
+            Reason::NoTask
         }
+        Err(Stop::For(reason)) => reason,
+    };
+    // The compiler knows the greatest reason and would leave out the comparison with the number of
+    // words, which the verifier wants to see where a reason comes from a function of its own.
+    kernel.count(core::hint::black_box(reason as usize));
+    match reason.action() {
+        Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
     }
 }
 

@@ -1,24 +1,28 @@
 //! The maps.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, LruHashMap, PerCpuArray},
+    btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use ebpf_common::{
+    claims::PLACES,
     filter::{CHUNK_RECORDS, FILTER_FLAGS, FILTER_SLOTS, HITS_MAX},
     layout::{
-        CONFIG_RECORDS, CONNECTIONS_MAX, COUNTER_WORDS, Connection, ENDPOINTS_MAX, Endpoint,
+        CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, ENDPOINTS_MAX, Endpoint,
         EndpointHop, FLOW_BUCKETS, FlowBucket, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told,
-        Tuple,
     },
-    path::Scratch,
+    path::{Scratch, TASKS as TASKS_COUNT},
 };
 
 #[btf_map(name = "mp_config_v3")]
 pub static CONFIG: Array<Record, CONFIG_RECORDS, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_conns_v3")]
-pub static CONNECTIONS: LruHashMap<Tuple, Connection, CONNECTIONS_MAX> = LruHashMap::new();
+#[btf_map(name = "mp_conns_v4")]
+pub static CONNECTIONS: Array<Connection, { (CLAIM_BUCKETS * PLACES) as usize }, MMAPABLE> =
+    Array::new();
+
+#[btf_map(name = "mp_claims_v4")]
+pub static CLAIMS: Array<Claims, { CLAIM_BUCKETS as usize }, MMAPABLE> = Array::new();
 
 #[btf_map(name = "mp_counters_v3")]
 pub static COUNTERS: PerCpuArray<[u64; COUNTER_WORDS], SERVICES_MAX> = PerCpuArray::new();
@@ -35,12 +39,29 @@ pub static HOPS: PerCpuArray<EndpointHop, ENDPOINTS_MAX> = PerCpuArray::new();
 #[btf_map(name = "mp_stats_v3")]
 static STATS: PerCpuArray<[u64; STATS_WORDS], 1> = PerCpuArray::new();
 
-/// Buckets of the table of flows less one; user space sets it when it loads the program.
+// User space sets these when it loads the program.
+
+/// Buckets of the table of flows less one.
 #[unsafe(no_mangle)]
 static FLOW_MASK: u32 = FLOW_BUCKETS - 1;
 
+/// Buckets of the table of connections less one.
+#[unsafe(no_mangle)]
+static CLAIM_MASK: u32 = CLAIM_BUCKETS - 1;
+
+/// Seed of the table of connections.
+#[unsafe(no_mangle)]
+static CONNECTION_SEED: u64 = 0;
+
+/// The kernel's ticks in a second.
+#[unsafe(no_mangle)]
+static TICKS_PER_SECOND: u32 = 250;
+
 #[btf_map(name = "mp_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+#[btf_map(name = "mp_tasks_v4")]
+pub static TASKS: ProgramArray<TASKS_COUNT> = ProgramArray::new();
 
 #[btf_map(name = "mp_told")]
 pub static TOLD: PerCpuArray<Told, 1> = PerCpuArray::new();
@@ -57,8 +78,32 @@ pub static FILTER_HITS: PerCpuArray<u64, HITS_MAX> = PerCpuArray::new();
 /// Returns the buckets of the table of flows, less one.
 #[inline(always)]
 pub fn flow_mask() -> u32 {
-    // SAFETY: a static. It is read as a value that is not known when this is compiled.
-    unsafe { (&raw const FLOW_MASK).read_volatile() }
+    constant(&raw const FLOW_MASK)
+}
+
+/// Returns the buckets of the table of connections, less one.
+#[inline(always)]
+pub fn claim_mask() -> u32 {
+    constant(&raw const CLAIM_MASK)
+}
+
+/// Returns the seed of the table of connections.
+#[inline(always)]
+pub fn connection_seed() -> u64 {
+    constant(&raw const CONNECTION_SEED)
+}
+
+/// Returns the kernel's ticks in a second.
+#[inline(always)]
+pub fn ticks_per_second() -> u32 {
+    constant(&raw const TICKS_PER_SECOND)
+}
+
+/// Reads a constant as a value that is not known when this is compiled.
+#[inline(always)]
+fn constant<T>(of: *const T) -> T {
+    // SAFETY: the callers give statics.
+    unsafe { of.read_volatile() }
 }
 
 /// Returns this CPU's statistics.

@@ -22,9 +22,11 @@ const LOOPBACK: u32 = 1;
 
 /// Looks up where packets of a flow go.
 ///
+/// A function of its own: off the path of most packets, its parameters would crowd the path's stack.
+///
 /// # Errors
 /// Returns why there is no next hop.
-#[inline(always)]
+#[inline(never)]
 pub fn find(context: *mut xdp_md, flow: &Tuple) -> Result<Hop, Reason> {
     // SAFETY: all fields are integers, for which zero is a value.
     let mut fib: FibParameters = unsafe { core::mem::zeroed() };

@@ -27,6 +27,7 @@ pub(super) fn in_folder(folder: PathBuf, run_dir: PathBuf, kept: Option<&Setting
         config.listen_address = kept.listen_address;
         config.interfaces.clone_from(&kept.xdp);
         config.flows = kept.xdp_flows.unwrap_or(config.flows);
+        config.connections = kept.xdp_connections.unwrap_or(config.connections);
     }
     config
 }

@@ -68,6 +68,7 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
         envoy,
         xdp,
         xdp_flows,
+        xdp_connections,
         listen_address,
         log,
     } = arguments;
@@ -91,6 +92,7 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
     config.envoy = envoy.or(config.envoy);
     config.listen_address = listen_address.or(config.listen_address);
     config.flows = xdp_flows.unwrap_or(config.flows);
+    config.connections = xdp_connections.unwrap_or(config.connections);
     if !xdp.is_empty() {
         config.interfaces = xdp;
     }

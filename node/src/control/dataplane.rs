@@ -103,6 +103,9 @@ fn arguments(settings: &Settings, addresses: &NodeAddresses) -> Vec<OsString> {
     if let Some(flows) = settings.xdp_flows {
         flag("--xdp-flows", flows.to_string().into());
     }
+    if let Some(connections) = settings.xdp_connections {
+        flag("--xdp-connections", connections.to_string().into());
+    }
     if let Some(address) = settings.listen_address {
         flag("--listen-address", address.to_string().into());
     }

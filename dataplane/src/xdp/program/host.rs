@@ -1,8 +1,9 @@
-//! Settings of the kernel that the program relies on.
+//! Settings of the kernel that the program relies on, and what it must be told of the kernel.
 
 use std::{fs, io};
 
 use ebpf_common::layout::{SNAT_PORT_FIRST, SNAT_PORT_LAST};
+use nix::time::{ClockId, clock_getres};
 
 use super::LoadError;
 
@@ -52,4 +53,38 @@ fn reserve_ports() -> Result<(), LoadError> {
         // The kernel merges ranges that touch.
         |found| if found.is_empty() { range.clone() } else { format!("{found},{range}") },
     )
+}
+
+/// A number that is another at each start of the kernel, as pinned maps are.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Returns the seed of the table of connections: not to be foreseen from outside, and the same for
+/// all processes that use the pinned table.
+///
+/// # Errors
+/// Returns that the kernel does not tell it.
+pub(super) fn seed() -> Result<u64, LoadError> {
+    let failed = |source| LoadError::Kernel { what: BOOT_ID, source };
+    let id = fs::read_to_string(BOOT_ID).map_err(failed)?;
+    let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16)
+        .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
+}
+
+/// Returns the kernel's ticks in a second: the coarse clock's resolution is a tick.
+///
+/// # Errors
+/// Returns that the kernel does not tell it, or something else than 100 to 1,000.
+pub(super) fn ticks_per_second() -> Result<u32, LoadError> {
+    let failed = |source| LoadError::Kernel { what: "the length of a tick", source };
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
+        .map_err(|error| failed(io::Error::from(error)))?;
+    let nanoseconds = u32::try_from(tick.tv_nsec()).unwrap_or_default().max(1);
+    // A kernel of 300 ticks has one of 3,333,333 ns.
+    let ticks = (1_000_000_000 + nanoseconds / 2) / nanoseconds;
+    if (100..=1_000).contains(&ticks) {
+        Ok(ticks)
+    } else {
+        Err(failed(io::Error::new(io::ErrorKind::InvalidData, format!("{ticks} in a second"))))
+    }
 }

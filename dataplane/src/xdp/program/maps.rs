@@ -9,13 +9,13 @@ use aya::{
 use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX},
     layout::{
-        CONFIG_MAP, CONNECTIONS_MAP, CONNECTIONS_MAX, COUNTER_WORDS, COUNTERS_MAP, Connection,
+        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, Claims, Connection,
         ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record, SERVICES_MAX,
-        STATS_MAP, STATS_WORDS, Tuple,
+        STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP,
     },
 };
 
-use super::{LoadError, Program, remove_pin};
+use super::{LoadError, Program, Sizes, remove_pin};
 use crate::xdp::{
     generation::{CONFIG_RECORDS_MAX, CONFIG_RECORDS_MIN, Generations},
     mapping::Mapping,
@@ -142,20 +142,22 @@ fn mapping(ebpf: &Ebpf, name: &'static str) -> Result<Mapping, LoadError> {
 }
 
 /// Unpins maps whose shape is not what their name promises: a name is meant to stand for one
-/// layout, and a mistake in that must cost connections, not correctness. A table of flows of
-/// another length is one that the operator resized.
-pub(super) fn drop_unlike_maps(pins: &PinFolder, buckets: u32) -> Result<(), LoadError> {
+/// layout, and a mistake in that must cost connections, not correctness. A table of flows or of
+/// connections of another length is one that the operator resized.
+pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), LoadError> {
     let sizes = |key: usize, value: usize, entries: usize| {
         (key as u32, value as u32, entries as u32..=entries as u32)
     };
     let configs = CONFIG_RECORDS_MIN..=CONFIG_RECORDS_MAX;
     let shapes = [
         (CONFIG_MAP, (4, size_of::<Record>() as u32, configs)),
-        (CONNECTIONS_MAP, sizes(size_of::<Tuple>(), size_of::<Connection>(), CONNECTIONS_MAX)),
+        (CLAIMS_MAP, sizes(4, size_of::<Claims>(), tables.claim_buckets as usize)),
+        (CONNECTIONS_MAP, sizes(4, size_of::<Connection>(), tables.places() as usize)),
         (COUNTERS_MAP, sizes(4, 8 * COUNTER_WORDS, SERVICES_MAX)),
-        (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), buckets as usize)),
+        (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), tables.flow_buckets as usize)),
         (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
+        (TASKS_MAP, sizes(4, 4, TASK_PROGRAMS.len())),
         (FILTER_MAP, sizes(4, 4, FILTER_SLOTS)),
         (FILTER_HITS_MAP, sizes(4, 8, HITS_MAX)),
     ];

@@ -1,18 +1,26 @@
-//! The connection table: two exact entries a connection, refreshed together.
+//! The connections with full NAT: two exact entries each, one a direction, refreshed together.
 //!
 //! Invariants: an entry leads to its partner by [`partner`]; the entry of a reply claims the
-//! source port, since it is inserted only where none is (`BPF_NOEXIST`). Entries are written by
-//! several CPUs without a lock: times and flags only ever gain, and a lost update is repeated by
+//! source port, since a key has one entry. Who may write to a place, and when, is in
+//! [`crate::claims`]; times and flags of an entry only ever gain, and a lost update is repeated by
 //! the next packet.
 
 use super::kernel::Kernel;
 use crate::{
-    layout::{Connection, Hop, Tuple},
+    claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP},
+    hash,
+    layout::{Claims, Connection, Hop, Tuple},
     parse::{Packet, read},
-    rewrite::{reversed, translated, translation},
-    state::{REFRESH_S, expired, flags_of},
+    rewrite::{reversed, translated},
+    state::{Clock, REFRESH_S, expired, flags_of, idle_limit_s},
     verdict::Reason,
 };
+
+/// Returns the time.
+#[inline(always)]
+pub(super) fn clock(kernel: &impl Kernel) -> Clock {
+    Clock::new(kernel.ticks(), kernel.ticks_per_second())
+}
 
 /// Checks what every packet that is forwarded must have.
 #[inline(always)]
@@ -26,102 +34,361 @@ pub(super) fn check(packet: &Packet) -> Result<(), Reason> {
     }
 }
 
-/// Finds the entry of a flow.
-#[expect(clippy::mut_from_ref, reason = "the entry is in a map, not in the kernel's handle")]
+/// An entry that was found.
+pub(super) struct Found<'k> {
+    /// The entry.
+    pub connection: &'k mut Connection,
+    /// When it was refreshed, read before its key.
+    refreshed: u32,
+    index: u32,
+    tag: u32,
+}
+
+impl Found<'_> {
+    /// Tells whether the entry must be refreshed before the packet goes on.
+    #[inline(always)]
+    pub(super) fn is_due(&self, packet: &Packet, clock: Clock) -> bool {
+        let connection = &*self.connection;
+        let kind = Kind::of(connection.own, connection.peer, packet.tuple.protocol);
+        clock.since(self.refreshed) >= refresh_after(kind, clock)
+            || flags_of(packet.tcp_flags) & !connection.own != 0
+    }
+
+    #[inline(always)]
+    fn kind(&self) -> Kind {
+        let connection = &*self.connection;
+        Kind::of(connection.own, connection.peer, connection.key.protocol)
+    }
+}
+
+/// Returns the age at which an entry must be refreshed before it is used: half of that at which its
+/// place may be taken.
 #[inline(always)]
-pub(super) fn find<'k>(kernel: &'k impl Kernel, key: &Tuple) -> Option<&'k mut Connection> {
-    // SAFETY: entries are integers that other CPUs may write meanwhile; an entry that is evicted
-    // stays readable until the packet is done (RCU).
-    kernel.connection(key).map(|pointer| unsafe { &mut *pointer })
+fn refresh_after(kind: Kind, clock: Clock) -> u32 {
+    match kind {
+        Kind::OpeningTcp => YIELDS_TCP / 2,
+        // Units are rounded up.
+        Kind::Firm | Kind::OpeningUdp => clock.units(REFRESH_S) - 1,
+    }
+}
+
+/// Finds the entry of a flow.
+#[inline(always)]
+pub(super) fn find<'k, K: Kernel>(kernel: &'k K, key: &Tuple) -> Option<Found<'k>> {
+    let hash = hash::connection(key, kernel.connection_seed());
+    let spot = Spot::of(hash, kernel.claim_mask());
+    if let Some(found) = at(kernel, spot.index(), key, spot.tag) {
+        return Some(found);
+    }
+    let index = elsewhere(kernel, spot.first, spot.second, spot.tag);
+    if index == NOWHERE {
+        return None;
+    }
+    at(kernel, index, key, spot.tag)
+}
+
+/// No index.
+const NOWHERE: u32 = u32::MAX;
+
+/// Returns the index of the place that a tag has in either bucket, or [`NOWHERE`].
+///
+/// A function of its own, so that the verifier meets what comes after it with one state.
+#[inline(never)]
+fn elsewhere<K: Kernel>(kernel: &K, first: u32, second: u32, tag: u32) -> u32 {
+    let (Some(one), Some(other)) = (kernel.claims(first), kernel.claims(second)) else {
+        return NOWHERE;
+    };
+    // SAFETY: the maps', whose words are read one by one.
+    let (one, other) = unsafe { (&*one, &*other) };
+    let place = one.find(tag);
+    if place != 0 {
+        return first * PLACES + place - 1;
+    }
+    let place = other.find(tag);
+    if place != 0 { second * PLACES + place - 1 } else { NOWHERE }
+}
+
+/// Returns the entry of a place, if it is the key's.
+#[inline(always)]
+fn at<'k, K: Kernel>(kernel: &'k K, index: u32, key: &Tuple, tag: u32) -> Option<Found<'k>> {
+    let place = kernel.connection(index)?;
+    // SAFETY: integers of the map. The time is read before the key: a place is written to only when
+    // it has not been refreshed for longer than an entry may be used after.
+    let (refreshed, connection) =
+        unsafe { ((&raw const (*place).refreshed).read_volatile(), &mut *place) };
+    connection.key.same(key).then_some(Found { connection, refreshed, index, tag })
 }
 
 /// Returns the key of the other direction's entry.
 #[inline(always)]
-pub(super) fn partner(connection: &Connection, protocol: u8) -> Tuple {
-    reversed(&translated(connection, protocol))
+pub(super) fn partner(connection: &Connection) -> Tuple {
+    reversed(&translated(&connection.to, connection.key.protocol))
 }
 
-/// Removes the entry of a reply, with its partner, when the connection has ended.
-///
-/// A function of its own, so that the verifier meets the loop around it with few states.
-#[inline(never)]
-pub(super) fn evict_ended<K: Kernel>(kernel: &K, tuple: &Tuple, now: u32) -> bool {
-    let Some(old) = find(kernel, tuple) else { return true };
-    if !expired(old, tuple.protocol, now) {
+/// Tells whether an entry stays in its place for long enough to be used once, without a refresh.
+#[inline(always)]
+pub(super) fn stays(kernel: &impl Kernel, found: &Found<'_>, clock: Clock) -> bool {
+    clock.since(found.refreshed) < refresh_after(found.kind(), clock)
+        || !matches!(found.kind(), Kind::OpeningTcp | Kind::OpeningUdp)
+            && word(kernel, found.index)
+                .is_some_and(|claim| claim.tag() == found.tag && claim.left(clock) > 1)
+}
+
+#[inline(always)]
+fn word(kernel: &impl Kernel, index: u32) -> Option<Claim> {
+    // SAFETY: the map's, whose words are read one by one.
+    kernel.claims(index / PLACES).map(|claims| unsafe { &*claims }.at(index % PLACES))
+}
+
+/// Replaces the word of a place that nobody has replaced since it was read.
+#[inline(always)]
+fn exchange(kernel: &impl Kernel, claims: &Claims, place: u32, old: Claim, new: Claim) -> bool {
+    // SAFETY: words are written here and below only.
+    unsafe { kernel.exchange(claims.word(place), old.0, new.0) }
+}
+
+/// Replaces the word of a place that this CPU holds.
+#[inline(always)]
+fn publish(kernel: &impl Kernel, claims: &Claims, place: u32, new: Claim) {
+    // SAFETY: as above.
+    unsafe { kernel.publish(claims.word(place), new.0) };
+}
+
+/// Keeps the place of an entry for a connection in the state of these flags, and tells whether
+/// it was still the entry's.
+#[inline(always)]
+fn keep(kernel: &impl Kernel, found: &Found<'_>, own: u8, peer: u8, clock: Clock) -> bool {
+    let protocol = found.connection.key.protocol;
+    let ends = clock.now.wrapping_add(clock.units(idle_limit_s(own, peer, protocol)));
+    let new = Claim::new(found.tag, Kind::of(own, peer, protocol), ends);
+    let Some(claims) = kernel.claims(found.index / PLACES) else { return false };
+    // SAFETY: the map's, whose words are read one by one.
+    let claims = unsafe { &*claims };
+    let old = claims.at(found.index);
+    if old.tag() != found.tag {
         return false;
     }
-    kernel.remove(&partner(old, tuple.protocol));
-    kernel.remove(tuple);
+    if old == new || exchange(kernel, claims, found.index, old, new) {
+        return true;
+    }
+    // Another CPU was faster: most likely with a packet of the same connection.
+    let there = claims.at(found.index);
+    there.tag() == found.tag && !there.is_free(clock)
+}
+
+/// Brings both entries of a connection up to date, and tells whether they are its own: one may have
+/// made way for another connection.
+///
+/// A function of its own, as the two below, for the sake of the path's stack.
+#[inline(never)]
+pub(super) fn refresh<K: Kernel>(
+    kernel: &K,
+    packet: &Packet,
+    found: &mut Found<'_>,
+    clock: Clock,
+) -> bool {
+    let own = found.connection.own | flags_of(packet.tcp_flags);
+    let Some(other) = find(kernel, &partner(found.connection)) else { return false };
+    if !partner(other.connection).same(&packet.tuple) {
+        return false;
+    }
+    let peer = found.connection.peer | other.connection.own;
+    if !keep(kernel, found, own, peer, clock) || !keep(kernel, &other, own, peer, clock) {
+        return false;
+    }
+    let connection = &mut *found.connection;
+    connection.own = own;
+    connection.peer = peer;
+    connection.refreshed = clock.now;
+    other.connection.peer |= own;
+    other.connection.refreshed = clock.now;
     true
 }
 
-/// Tells whether the entry must be refreshed before the packet goes on.
-#[inline(always)]
-pub(super) fn is_due(connection: &Connection, packet: &Packet, now: u32) -> bool {
-    now.wrapping_sub(connection.refreshed_s) >= REFRESH_S
-        || flags_of(packet.tcp_flags) & !connection.own != 0
-}
-
-/// What became of a refresh.
-pub(super) enum Refresh {
-    /// Both entries are there and current.
-    Done,
-    /// Another connection holds the source port: this entry leads nowhere.
-    Lost,
-}
-
-/// Brings both entries of a connection up to date, and looks the next hop up again.
+/// Looks the next hop of an entry up again.
 ///
 /// # Errors
-/// Returns why the packet cannot go on; the entries stay.
-#[inline(always)]
-pub(super) fn refresh(
-    kernel: &impl Kernel,
-    packet: &Packet,
-    connection: &mut Connection,
-    now: u32,
-) -> Result<Refresh, Reason> {
-    let protocol = packet.tuple.protocol;
-    let key = partner(connection, protocol);
-    connection.own |= flags_of(packet.tcp_flags);
-    connection.refreshed_s = now;
-    match find(kernel, &key) {
-        Some(other) => {
-            let back = partner(other, protocol);
-            if !back.source.same(&packet.tuple.source)
-                || back.source_port_be != packet.tuple.source_port_be
-                || !back.destination.same(&packet.tuple.destination)
-            {
-                return Ok(Refresh::Lost);
-            }
-            other.peer |= connection.own;
-            other.refreshed_s = now;
-        }
-        None => {
-            // The LRU took it. Its next hop is looked up when its first packet comes.
-            let mut other = translation(&key, &reversed(&packet.tuple));
-            other.slot = connection.slot;
-            other.generation = connection.generation;
-            other.own = connection.peer;
-            other.peer = connection.own;
-            other.reply = connection.reply ^ 1;
-            if kernel.insert(&key, &other).is_err() {
-                return Ok(Refresh::Lost);
-            }
-        }
-    }
-    let known = connection.hop.ifindex != 0;
-    match kernel.next_hop(&translated(connection, protocol)) {
+/// Returns why the packet cannot go on; the entry stays.
+#[inline(never)]
+pub(super) fn look_up<K: Kernel>(kernel: &K, connection: &mut Connection) -> Result<(), Reason> {
+    match kernel.next_hop(&translated(&connection.to, connection.key.protocol)) {
         Ok(hop) => connection.hop = hop,
         // A neighbour that is being confirmed, and replies along the way their requests came.
         Err(reason) => {
+            let known = connection.hop.ifindex != 0;
             let keeps = matches!(reason, Reason::NoNeighbour) || connection.reply == 1;
             if !known || !keeps {
                 return Err(reason);
             }
         }
     }
-    Ok(Refresh::Done)
+    Ok(())
+}
+
+/// Ends a connection whose entry was found, so that another can begin with its key.
+#[inline(never)]
+pub(super) fn end<K: Kernel>(kernel: &K, found: &Found<'_>, clock: Clock) {
+    if let Some(other) = find(kernel, &partner(found.connection))
+        && partner(other.connection).same(&found.connection.key)
+    {
+        release(kernel, &other, clock);
+    }
+    release(kernel, found, clock);
+}
+
+#[inline(always)]
+fn release(kernel: &impl Kernel, found: &Found<'_>, clock: Clock) {
+    let Some(claims) = kernel.claims(found.index / PLACES) else { return };
+    // SAFETY: the map's, whose words are read one by one.
+    let claims = unsafe { &*claims };
+    let old = claims.at(found.index);
+    if old.tag() == found.tag && exchange(kernel, claims, found.index, old, Claim::resting(clock)) {
+        forget(found.connection);
+    }
+}
+
+/// Makes a place one without an entry.
+#[inline(always)]
+fn forget(connection: &Connection) {
+    // SAFETY: the caller holds the place.
+    unsafe { (&raw const connection.key.protocol).cast_mut().write_volatile(0) };
+}
+
+/// A place that only this CPU writes to.
+pub(super) struct Held<'k> {
+    /// What was there before, without a key.
+    pub connection: &'k mut Connection,
+    index: u32,
+    tag: u32,
+    /// Whether an entry of the same key had ended there.
+    pub had_ended: bool,
+}
+
+/// A key that was not claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It has an entry.
+    Exists,
+    /// There is no room for it, or another CPU was faster.
+    NoRoom,
+}
+
+/// Claims a place for a key that has no entry, or one that has ended.
+#[inline(always)]
+pub(super) fn claim<'k, K: Kernel>(
+    kernel: &'k K,
+    key: &Tuple,
+    clock: Clock,
+) -> Result<Held<'k>, Refused> {
+    let hash = hash::connection(key, kernel.connection_seed());
+    let spot = Spot::of(hash, kernel.claim_mask());
+    let index = take(kernel, &spot, key, clock);
+    if index == EXISTS {
+        return Err(Refused::Exists);
+    }
+    let place = kernel.connection(index).ok_or(Refused::NoRoom)?;
+    // SAFETY: the place is this CPU's by the claim just made.
+    let connection = unsafe { &mut *place };
+    let had_ended = connection.key.same(key);
+    forget(connection);
+    Ok(Held { connection, index, tag: spot.tag, had_ended })
+}
+
+/// Stands for a key that has an entry. There are fewer places than that, as for [`NOWHERE`].
+const EXISTS: u32 = u32::MAX - 1;
+
+/// Claims a place and returns its index, [`EXISTS`] or [`NOWHERE`].
+///
+/// A function of its own, so that the verifier meets what comes after it with one state.
+#[inline(never)]
+fn take<K: Kernel>(kernel: &K, spot: &Spot, key: &Tuple, clock: Clock) -> u32 {
+    let (Some(one), Some(other)) = (kernel.claims(spot.first), kernel.claims(spot.second)) else {
+        return NOWHERE;
+    };
+    // SAFETY: the maps', whose words are read one by one.
+    let (one, other) = unsafe { (&*one, &*other) };
+    let (in_one, in_other) = (one.find(spot.tag), other.find(spot.tag));
+    let (claims, bucket, place) = if in_one != 0 {
+        (one, spot.first, in_one)
+    } else if in_other != 0 {
+        (other, spot.second, in_other)
+    } else {
+        let (free, elsewhere) = (one.free(spot.place, clock), other.free(spot.place, clock));
+        if free != 0 {
+            (one, spot.first, free)
+        } else if elsewhere != 0 {
+            (other, spot.second, elsewhere)
+        } else {
+            let yielding = one.yielding(clock);
+            if yielding != 0 {
+                (one, spot.first, yielding)
+            } else {
+                (other, spot.second, other.yielding(clock))
+            }
+        }
+    };
+    if place == 0 {
+        return NOWHERE;
+    }
+    let place = place - 1;
+    let index = bucket * PLACES + place;
+    let old = claims.at(place);
+    if old.tag() == spot.tag && !old.is_free(clock) {
+        return match kernel.connection(index) {
+            // SAFETY: integers of the map.
+            Some(connection) if unsafe { (*connection).key.same(key) } => EXISTS,
+            _ => NOWHERE,
+        };
+    }
+    if !exchange(kernel, claims, place, old, Claim::writing(spot.tag, clock)) {
+        return NOWHERE;
+    }
+    // Two CPUs that claim for one key both see it here, and both leave it.
+    if one.count(spot.tag) + other.count(spot.tag) != 1 {
+        if let Some(connection) = kernel.connection(index) {
+            // SAFETY: the place is this CPU's.
+            forget(unsafe { &*connection });
+        }
+        publish(kernel, claims, place, Claim::resting(clock));
+        return NOWHERE;
+    }
+    index
+}
+
+impl<'k> Held<'k> {
+    /// Puts the entry in force that the place has been given, and returns it.
+    #[inline(always)]
+    pub(super) fn publish<K: Kernel>(
+        self,
+        kernel: &K,
+        key: &Tuple,
+        clock: Clock,
+    ) -> &'k Connection {
+        let (own, peer) = (self.connection.own, self.connection.peer);
+        let ends = clock.now.wrapping_add(clock.units(idle_limit_s(own, peer, key.protocol)));
+        let word = Claim::new(self.tag, Kind::of(own, peer, key.protocol), ends);
+        if let Some(claims) = kernel.claims(self.index / PLACES) {
+            // SAFETY: the map's, whose words are read one by one.
+            publish(kernel, unsafe { &*claims }, self.index, word);
+        }
+        self.connection.key = *key;
+        self.connection
+    }
+
+    /// Gives the place up.
+    #[inline(always)]
+    pub(super) fn abandon<K: Kernel>(self, kernel: &K, clock: Clock) {
+        if let Some(claims) = kernel.claims(self.index / PLACES) {
+            // SAFETY: the map's, whose words are read one by one.
+            publish(kernel, unsafe { &*claims }, self.index, Claim::resting(clock));
+        }
+    }
+}
+
+/// Tells whether an entry's connection has ended by its age.
+#[inline(always)]
+pub(super) fn has_expired(found: &Found<'_>, clock: Clock) -> bool {
+    expired(found.connection, clock)
 }
 
 /// Returns the way back to where the frame came from.

@@ -9,13 +9,14 @@ use super::{
     config::Config,
     kernel::Kernel,
     send::{self, Sent},
+    task::Stop,
     too_big,
 };
 use crate::{
     flows, hash,
     layout::{
-        Address, Endpoint, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP, counter,
-        forwarding, stat,
+        Address, Endpoint, EndpointHop, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP,
+        counter, forwarding, stat,
     },
     parse::{ETHERNET, Packet},
     state::opens,
@@ -28,21 +29,21 @@ use crate::{
 /// # Errors
 /// Returns why the packet cannot go on.
 #[inline(always)]
-pub(super) fn forward<const V6: bool, K: Kernel>(
+pub(super) fn forward<K: Kernel>(
     kernel: &K,
     packet: &Packet,
     config: &Config<'_, K>,
     service: &Entry,
-) -> Result<Sent, Reason> {
+) -> Result<Sent, Stop> {
     let ticks = kernel.ticks();
     let flow = hash::flow(&packet.tuple);
     let bucket = kernel.flows(flow).ok_or(Reason::TableRefused)?;
     let number = choose(kernel, packet, config, service, bucket, flow, flows::seen_time(ticks))?;
     let way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
     if let Some(mtu) = way.exceeded_by(packet) {
-        return too_big::tell::<V6>(kernel, mtu);
+        return Err(too_big::later(kernel, mtu));
     }
-    way.send(kernel, packet, flow)
+    Ok(way.send(kernel, packet, flow)?)
 }
 
 /// Forwards an ICMP error about a flow to the flow's endpoint.
@@ -260,23 +261,34 @@ fn hop<'k>(
     // SAFETY: this CPU's, and asked for once a frame.
     let known = unsafe { &mut *known };
     if known.checked != now || known.hop.ifindex == 0 {
-        let way = Tuple {
-            source: *source,
-            destination: endpoint.address,
-            protocol: UDP,
-            ..Tuple::default()
-        };
-        match kernel.next_hop(&way) {
-            Ok(hop) => {
-                known.hop = hop;
-                known.checked = now;
-            }
-            // A neighbour that is being confirmed.
-            Err(Reason::NoNeighbour) if known.hop.ifindex != 0 => {}
-            Err(reason) => return Err(reason),
-        }
+        look_up(kernel, known, endpoint, source, now)?;
     }
     Ok(&known.hop)
+}
+
+/// Looks the next hop to an endpoint up again.
+///
+/// A function of its own, for the sake of the path's stack.
+#[inline(never)]
+fn look_up<K: Kernel>(
+    kernel: &K,
+    known: &mut EndpointHop,
+    endpoint: &Endpoint,
+    source: &Address,
+    now: u32,
+) -> Result<(), Reason> {
+    let way =
+        Tuple { source: *source, destination: endpoint.address, protocol: UDP, ..Tuple::default() };
+    match kernel.next_hop(&way) {
+        Ok(hop) => {
+            known.hop = hop;
+            known.checked = now;
+            Ok(())
+        }
+        // A neighbour that is being confirmed.
+        Err(Reason::NoNeighbour) if known.hop.ifindex != 0 => Ok(()),
+        Err(reason) => Err(reason),
+    }
 }
 
 /// Gives the frame the endpoint's Ethernet address.

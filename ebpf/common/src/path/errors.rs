@@ -11,9 +11,8 @@ use super::{
 };
 use crate::{
     icmp::{parse_error, rewrite_error},
-    layout::{forwarding, stat},
+    layout::{Connection, forwarding, stat},
     parse::{Family, Packet},
-    rewrite::translated,
     verdict::Reason,
 };
 
@@ -40,19 +39,19 @@ pub(super) fn forward<const V6: bool>(kernel: &impl Kernel) -> Result<Sent, Reas
 /// Forwards an error about a connection with full NAT.
 #[inline(always)]
 fn translate<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Sent, Reason> {
-    let connection = connection::find(kernel, &packet.tuple).ok_or(Reason::NotTransport)?;
+    let clock = connection::clock(kernel);
+    let found = connection::find(kernel, &packet.tuple).ok_or(Reason::NotTransport)?;
+    if !connection::stays(kernel, &found, clock) {
+        return Err(Reason::NotTransport);
+    }
     if packet.hop_limit <= 1 {
         return Err(Reason::HopLimit);
     }
-    if connection.hop.ifindex == 0 {
-        let way = translated(connection, packet.tuple.protocol);
-        connection.hop = kernel.next_hop(&way)?;
-    }
-    let hop = &connection.hop;
+    let Connection { to, hop, .. } = found.connection;
     if hop.mtu != 0 && packet.length > hop.mtu {
         return Err(Reason::TooBig);
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
-    unsafe { rewrite_error::<V6>(kernel.start(), kernel.end(), packet, connection) }?;
+    unsafe { rewrite_error::<V6>(kernel.start(), kernel.end(), packet, to, hop) }?;
     Ok(send::leave(kernel, hop.ifindex))
 }

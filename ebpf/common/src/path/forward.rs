@@ -5,8 +5,8 @@
 
 use super::{
     config::Config,
-    connection::{self, Refresh},
-    kernel::{Kernel, Refused, Scratch},
+    connection::{self, Found, Held, Refused},
+    kernel::{Kernel, Scratch, Way},
 };
 use crate::{
     hash,
@@ -14,8 +14,8 @@ use crate::{
         Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP, counter, stat,
     },
     parse::Packet,
-    rewrite::{delta_for_port, reversed, set_source_port, translation},
-    state::{closed, expired, flags_of, opens},
+    rewrite::{reversed, translation},
+    state::{Clock, closed, flags_of, opens},
     verdict::Reason,
 };
 
@@ -39,23 +39,23 @@ pub(super) fn connection<'k, K: Kernel>(
     service: &Entry,
 ) -> Result<&'k Connection, Reason> {
     connection::check(packet)?;
-    let now = kernel.seconds();
-    if let Some(connection) = connection::find(kernel, &packet.tuple) {
-        if !connection::is_due(connection, packet, now) && !opens(packet.tcp_flags) {
-            return Ok(connection);
+    let clock = connection::clock(kernel);
+    if let Some(mut found) = connection::find(kernel, &packet.tuple) {
+        if !found.is_due(packet, clock) && !opens(packet.tcp_flags) {
+            return Ok(found.connection);
         }
-        if goes_on(kernel, packet, config, service, connection, now)
-            && let Refresh::Done = connection::refresh(kernel, packet, connection, now)?
+        if goes_on(kernel, packet, config, service, &mut found, clock)
+            && connection::refresh(kernel, packet, &mut found, clock)
         {
-            return Ok(connection);
+            connection::look_up(kernel, found.connection)?;
+            return Ok(found.connection);
         }
-        kernel.remove(&connection::partner(connection, packet.tuple.protocol));
-        kernel.remove(&packet.tuple);
+        connection::end(kernel, &found, clock);
     }
     if service.draining != 0 {
         return Err(Reason::Draining);
     }
-    begin(kernel, packet, config, service, now)
+    begin(kernel, packet, config, service, clock)
 }
 
 /// Tells whether the connection found is still the one that the packet belongs to.
@@ -65,19 +65,21 @@ fn goes_on<K: Kernel>(
     packet: &Packet,
     config: &Config<'_, K>,
     service: &Entry,
-    connection: &mut Connection,
-    now: u32,
+    found: &mut Found<'_>,
+    clock: Clock,
 ) -> bool {
+    let has_expired = connection::has_expired(found, clock);
+    let connection = &mut *found.connection;
     if packet.tuple.protocol == TCP {
-        let over = closed(connection.own, connection.peer) || expired(connection, TCP, now);
+        let over = closed(connection.own, connection.peer) || has_expired;
         return !(over && opens(packet.tcp_flags));
     }
-    if expired(connection, UDP, now) {
+    if has_expired {
         return false;
     }
     let generation = config.header.generation as u32;
     if connection.generation != generation && service.draining == 0 {
-        let (address, port) = (connection.destination, connection.destination_port_be);
+        let (address, port) = (connection.to.destination, connection.to.destination_port_be);
         if !config.has_backend(service.slot, address, port, UDP) {
             kernel.count(stat::FLOWS_MOVED);
             return false;
@@ -94,11 +96,8 @@ fn begin<'k, K: Kernel>(
     packet: &Packet,
     config: &Config<'k, K>,
     service: &Entry,
-    now: u32,
+    clock: Clock,
 ) -> Result<&'k Connection, Reason> {
-    let scratch = kernel.scratch().ok_or(Reason::TableRefused)?;
-    // SAFETY: this CPU's, and asked for once a frame.
-    let Scratch { forward, reply } = unsafe { &mut *scratch };
     let header = config.header;
     let flow = hash::flow(&packet.tuple);
     let (pool, source) = if packet.v6 {
@@ -110,7 +109,10 @@ fn begin<'k, K: Kernel>(
     if source.same(&Address::default()) || source.same(&Address::v4(0)) {
         return Err(Reason::NoSource);
     }
-    let mut key = Tuple {
+    let scratch = kernel.scratch().ok_or(Reason::TableRefused)?;
+    // SAFETY: this CPU's, and asked for once a frame.
+    let scratch = unsafe { &mut *scratch };
+    scratch.key = Tuple {
         source: backend.address,
         destination: source,
         source_port_be: backend.port_be,
@@ -119,66 +121,92 @@ fn begin<'k, K: Kernel>(
         padding: 0,
         padding_end: 0,
     };
-
-    *forward = translation(&packet.tuple, &reversed(&key));
-    forward.hop = kernel.next_hop(&reversed(&key))?;
-    forward.slot = service.slot;
-    forward.refreshed_s = now;
-    forward.generation = header.generation as u32;
-    forward.own = flags_of(packet.tcp_flags);
-
-    *reply = translation(&key, &reversed(&packet.tuple));
-    reply.hop = connection::way_back(kernel).ok_or(Reason::Malformed)?;
-    reply.slot = service.slot;
-    reply.refreshed_s = now;
-    reply.peer = flags_of(packet.tcp_flags);
-    reply.reply = 1;
-
-    claim_port(kernel, &mut key, reply, (flow as u32) % PORTS, now)?;
-    set_source_port(forward, key.destination_port_be);
-    match kernel.insert(&packet.tuple, forward) {
-        Ok(()) => {
-            if let Some(counters) = kernel.counters(service.slot) {
-                // SAFETY: this CPU's, and no other reference to it is held.
-                let counters = unsafe { &mut *counters };
-                counters[counter::CONNECTIONS] += 1;
-            }
-            Ok(forward)
-        }
-        Err(error) => {
+    find_ways(kernel, scratch)?;
+    let back = claim_port(kernel, &mut scratch.key, (flow as u32) % PORTS, clock)?;
+    translate(scratch, &packet.tuple);
+    let there = match connection::claim(kernel, &packet.tuple, clock) {
+        Ok(there) => there,
+        Err(refused) => {
+            back.abandon(kernel, clock);
             // Another CPU was faster with a packet of the same flow: its entry holds.
-            kernel.remove(&key);
-            match connection::find(kernel, &packet.tuple) {
-                Some(connection) if error == Refused::Exists => Ok(connection),
+            return match connection::find(kernel, &packet.tuple) {
+                Some(found) if refused == Refused::Exists => Ok(found.connection),
                 _ => Err(Reason::TableRefused),
-            }
+            };
         }
+    };
+    let flags = flags_of(packet.tcp_flags);
+    let open = Opening { slot: service.slot, generation: header.generation as u32, clock };
+    open.write(there.connection, &scratch.there, (flags, 0), false);
+    open.write(back.connection, &scratch.back, (0, flags), true);
+    back.publish(kernel, &scratch.key, clock);
+    if let Some(counters) = kernel.counters(service.slot) {
+        // SAFETY: this CPU's, and no other reference to it is held.
+        let counters = unsafe { &mut *counters };
+        counters[counter::CONNECTIONS] += 1;
+    }
+    Ok(there.publish(kernel, &packet.tuple, clock))
+}
+
+/// Finds where the packets of both directions go.
+///
+/// A function of its own, as the next, for the sake of the path's stack.
+#[inline(never)]
+fn find_ways<K: Kernel>(kernel: &K, scratch: &mut Scratch) -> Result<(), Reason> {
+    scratch.there.hop = kernel.next_hop(&reversed(&scratch.key))?;
+    scratch.back.hop = connection::way_back(kernel).ok_or(Reason::Malformed)?;
+    Ok(())
+}
+
+/// Finds what the packets of both directions become.
+#[inline(never)]
+fn translate(scratch: &mut Scratch, client: &Tuple) {
+    let Scratch { key, there, back, .. } = scratch;
+    there.to = translation(client, &reversed(key));
+    back.to = translation(key, &reversed(client));
+}
+
+/// What both entries of a new connection have in common.
+struct Opening {
+    slot: u32,
+    generation: u32,
+    clock: Clock,
+}
+
+impl Opening {
+    #[inline(always)]
+    fn write(&self, entry: &mut Connection, way: &Way, (own, peer): (u8, u8), reply: bool) {
+        entry.to = way.to;
+        entry.hop = way.hop;
+        entry.slot = self.slot;
+        entry.generation = self.generation;
+        entry.own = own;
+        entry.peer = peer;
+        entry.reply = u8::from(reply);
+        entry.refreshed = self.clock.now;
     }
 }
 
-/// Inserts the entry of the reply under the first port of the search that nobody holds.
+/// Claims the first source port of the search that no connection to the backend has.
 #[inline(always)]
-fn claim_port<K: Kernel>(
-    kernel: &K,
+fn claim_port<'k, K: Kernel>(
+    kernel: &'k K,
     key: &mut Tuple,
-    reply: &mut Connection,
     start: u32,
-    now: u32,
-) -> Result<(), Reason> {
-    let open = reply.transport_delta;
+    clock: Clock,
+) -> Result<Held<'k>, Reason> {
     for attempt in 0..PORT_TRIES {
         let port = SNAT_PORT_FIRST + ((start + attempt * PORT_STRIDE) % PORTS) as u16;
         key.destination_port_be = port.to_be();
-        reply.transport_delta = delta_for_port(open, key.destination_port_be);
-        match kernel.insert(key, reply) {
-            Ok(()) => return Ok(()),
-            Err(Refused::Exists) => {
-                if connection::evict_ended(kernel, key, now) && kernel.insert(key, reply).is_ok() {
+        match connection::claim(kernel, key, clock) {
+            Ok(held) => {
+                if held.had_ended {
                     kernel.count(stat::PORTS_REUSED);
-                    return Ok(());
                 }
+                return Ok(held);
             }
-            Err(_) => return Err(Reason::TableRefused),
+            Err(Refused::Exists) => {}
+            Err(Refused::NoRoom) => return Err(Reason::TableRefused),
         }
     }
     Err(Reason::PortsExhausted)

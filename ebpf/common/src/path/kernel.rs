@@ -7,27 +7,32 @@
 use crate::{
     filter::Tables,
     layout::{
-        COUNTER_WORDS, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told, Tuple,
+        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
+        Translation, Tuple,
     },
     verdict::Reason,
 };
 
-/// A table refused an entry because there is one of that key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// There is an entry of that key.
-    Exists,
-    /// For another reason.
-    Other,
-}
-
-/// Entries in the making that would crowd the 512-byte stack.
+/// What a task is told, and a connection in the making, which would crowd the 512-byte stack.
 #[repr(C)]
 pub struct Scratch {
-    /// The direction of the client's packets.
-    pub forward: Connection,
-    /// The direction of the backend's packets.
-    pub reply: Connection,
+    /// What the way of the packet takes.
+    pub mtu: u16,
+    /// What the backend's packets have.
+    pub key: Tuple,
+    /// The client's packets.
+    pub there: Way,
+    /// The backend's packets.
+    pub back: Way,
+}
+
+/// What becomes of the packets of a direction.
+#[repr(C)]
+pub struct Way {
+    /// What they become.
+    pub to: Translation,
+    /// Where they go.
+    pub hop: Hop,
 }
 
 /// Where the packet path runs.
@@ -53,8 +58,8 @@ pub trait Kernel {
     /// Returns the kernel's tick counter.
     fn ticks(&self) -> u64;
 
-    /// Returns the coarse monotonic time in seconds.
-    fn seconds(&self) -> u32;
+    /// Returns the ticks in a second: 100 to 1,000.
+    fn ticks_per_second(&self) -> u32;
 
     /// Looks up where packets of a flow go.
     ///
@@ -89,17 +94,30 @@ pub trait Kernel {
     /// Returns this CPU's scratch space.
     fn scratch(&self) -> Option<*mut Scratch>;
 
-    /// Finds a connection's entry.
-    fn connection(&self, key: &Tuple) -> Option<*mut Connection>;
+    /// Returns the buckets of the table of connections, less one.
+    fn claim_mask(&self) -> u32;
 
-    /// Inserts a connection's entry where none is.
+    /// Returns the seed of the table of connections.
+    fn connection_seed(&self) -> u64;
+
+    /// Returns the words of a bucket of the table of connections.
+    fn claims(&self, bucket: u32) -> Option<*const Claims>;
+
+    /// Replaces a word by compare and swap, and tells whether it was the old one. A full barrier, as
+    /// [`Self::publish`] is.
     ///
-    /// # Errors
-    /// Returns why there is none of it.
-    fn insert(&self, key: &Tuple, connection: &Connection) -> Result<(), Refused>;
+    /// # Safety
+    /// The word must be one that is written by these two only.
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> bool;
 
-    /// Removes a connection's entry; one that is not there is as good as removed.
-    fn remove(&self, key: &Tuple);
+    /// Replaces a word.
+    ///
+    /// # Safety
+    /// As for [`Self::exchange`].
+    unsafe fn publish(&self, word: *mut u64, new: u64);
+
+    /// Returns a place of the table of connections.
+    fn connection(&self, index: u32) -> Option<*mut Connection>;
 
     /// Returns the tables of the packet filter, where one is in force.
     fn filter(&self) -> Option<Self::Filter>;

@@ -1,7 +1,7 @@
 //! From a backend back to the client.
 
 use super::{
-    connection::{self, Refresh},
+    connection::{self, Found},
     kernel::Kernel,
 };
 use crate::{layout::Connection, parse::Packet, verdict::Reason};
@@ -14,15 +14,15 @@ use crate::{layout::Connection, parse::Packet, verdict::Reason};
 pub(super) fn connection<'k>(
     kernel: &'k impl Kernel,
     packet: &Packet,
-    connection: &'k mut Connection,
+    mut found: Found<'k>,
 ) -> Result<&'k Connection, Reason> {
     connection::check(packet)?;
-    let now = kernel.seconds();
-    if connection::is_due(connection, packet, now)
-        && let Refresh::Lost = connection::refresh(kernel, packet, connection, now)?
-    {
-        kernel.remove(&packet.tuple);
-        return Err(Reason::NotService);
+    let clock = connection::clock(kernel);
+    if found.is_due(packet, clock) {
+        if !connection::refresh(kernel, packet, &mut found, clock) {
+            return Err(Reason::NotService);
+        }
+        connection::look_up(kernel, found.connection)?;
     }
-    Ok(connection)
+    Ok(found.connection)
 }

@@ -1,11 +1,10 @@
 //! The end of the packet paths: rewrite, count, and send.
 
-use super::{kernel::Kernel, too_big};
+use super::{kernel::Kernel, task::Stop, too_big};
 use crate::{
     layout::{Connection, counter, stat},
     parse::Packet,
     rewrite::rewrite,
-    verdict::Reason,
 };
 
 /// Where a frame goes.
@@ -22,17 +21,17 @@ pub enum Sent {
 /// # Errors
 /// Returns why it cannot.
 #[inline(always)]
-pub(super) fn send<const V6: bool>(
+pub(super) fn send(
     kernel: &impl Kernel,
     packet: &Packet,
     connection: &Connection,
-) -> Result<Sent, Reason> {
+) -> Result<Sent, Stop> {
     let hop = &connection.hop;
     if hop.mtu != 0 && packet.length > hop.mtu {
-        return too_big::tell::<V6>(kernel, hop.mtu);
+        return Err(too_big::later(kernel, hop.mtu));
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
-    unsafe { rewrite(kernel.start(), kernel.end(), packet, connection) }?;
+    unsafe { rewrite(kernel.start(), kernel.end(), packet, &connection.to, hop) }?;
     if let Some(counters) = kernel.counters(connection.slot) {
         // SAFETY: this CPU's, and no other reference to it is held.
         let counters = unsafe { &mut *counters };

@@ -1,6 +1,10 @@
 //! Tells a sender that its packet is larger than the way takes.
 
-use super::{kernel::Kernel, send::Sent};
+use super::{
+    kernel::Kernel,
+    send::Sent,
+    task::{Stop, Task},
+};
 use crate::{
     flows::hop_time,
     icmp::{QUOTED, headers, write_too_big},
@@ -13,12 +17,24 @@ use crate::{
 /// would otherwise have one for each packet; Linux allows 1,000 a second (`icmp_msgs_per_sec`).
 const TOLD_MAX: u32 = 1_000;
 
+/// Leaves it for [`tell`], with what the way takes.
+#[inline(always)]
+pub(super) fn later(kernel: &impl Kernel, mtu: u16) -> Stop {
+    if let Some(scratch) = kernel.scratch() {
+        // SAFETY: this CPU's.
+        unsafe { (*scratch).mtu = mtu };
+    }
+    Stop::Later(Task::TooBig)
+}
+
 /// Turns the frame into a message to its sender and sends it back.
 ///
 /// # Errors
 /// Returns [`Reason::TooBig`] where too many were told, or the frame cannot be turned into one.
 #[inline(always)]
-pub(super) fn tell<const V6: bool>(kernel: &impl Kernel, mtu: u16) -> Result<Sent, Reason> {
+pub(super) fn tell<const V6: bool>(kernel: &impl Kernel) -> Result<Sent, Reason> {
+    // SAFETY: this CPU's, and asked for once a frame.
+    let mtu = kernel.scratch().map_or(0, |scratch| unsafe { (*scratch).mtu });
     if !may_tell(kernel) {
         return Err(Reason::TooBig);
     }

@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Output;
-use crate::settings::{DATA_DIR, Flags, xdp_flows};
+use crate::settings::{DATA_DIR, Flags, xdp_connections, xdp_flows};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -126,6 +126,9 @@ pub struct DataplaneArgs {
     /// Flows of direct server return that are kept track of, 8 bytes each [default: 1048576]
     #[arg(long, value_name = "FLOWS", value_parser = xdp_flows())]
     pub xdp_flows: Option<u32>,
+    /// Connections with full NAT that there is room for, 272 bytes each [default: 131072]
+    #[arg(long, value_name = "CONNECTIONS", value_parser = xdp_connections())]
+    pub xdp_connections: Option<u32>,
     /// The address that listeners on `*` take
     #[arg(long, value_name = "IP")]
     pub listen_address: Option<IpAddr>,

@@ -1,0 +1,83 @@
+//! What most frames do not need: programs of their own, which begin with the frame once more.
+//!
+//! Each has a stack and an allowance of instructions to itself, and [`super::steer`] stays short.
+//! The packet filter has let the frame pass by then.
+
+use super::{
+    config::{Config, Generation},
+    errors, forward,
+    kernel::Kernel,
+    known_reply, reply,
+    send::{self, Sent},
+    too_big,
+};
+use crate::{
+    parse::{Family, Packet, family, parse},
+    verdict::Reason,
+};
+
+/// What is left to do about a frame.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Begin, refresh or end a connection with full NAT.
+    Connection = 0,
+    /// Forward an ICMP error.
+    Error = 1,
+    /// Tell the sender that its packet is too big.
+    TooBig = 2,
+}
+
+/// Number of tasks.
+pub const TASKS: usize = 3;
+
+/// Why the path of a frame ends where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It goes nowhere.
+    For(Reason),
+    /// Another program goes on with it.
+    Later(Task),
+}
+
+impl From<Reason> for Stop {
+    #[inline(always)]
+    fn from(reason: Reason) -> Self {
+        Self::For(reason)
+    }
+}
+
+/// Goes on with a frame that was left for a task.
+///
+/// # Errors
+/// Returns why the frame goes nowhere, or the task that is left.
+#[inline(always)]
+pub fn resume(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    let family = unsafe { family(kernel.start(), kernel.end()) }?;
+    match (task, family) {
+        (Task::Connection, family) => connect(kernel, family),
+        (Task::Error, Family::V4) => Ok(errors::forward::<false>(kernel)?),
+        (Task::Error, Family::V6) => Ok(errors::forward::<true>(kernel)?),
+        (Task::TooBig, Family::V4) => Ok(too_big::tell::<false>(kernel)?),
+        (Task::TooBig, Family::V6) => Ok(too_big::tell::<true>(kernel)?),
+    }
+}
+
+/// Forwards a packet whose connection begins, ends, or must be refreshed.
+#[inline(always)]
+fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    let generation = Generation::current(kernel)?;
+    let port = u16::from_be(packet.tuple.destination_port_be);
+    let connection = match known_reply(kernel, &packet, generation.knows_port(port), port) {
+        Some(found) => reply::connection(kernel, &packet, found)?,
+        None => {
+            let config = Config::of(generation)?;
+            let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+            forward::connection(kernel, &packet, &config, service)?
+        }
+    };
+    send::send(kernel, &packet, connection)
+}
