@@ -118,7 +118,7 @@ impl Planner {
                         }
                     }
                 }
-                Kind::HttpRoute | Kind::PacketFilter | Kind::PrefixList => {}
+                Kind::HttpRoute | Kind::PacketFilter | Kind::PrefixList | Kind::QosPolicy => {}
             }
         }
         self.config = config.clone();
