@@ -10,6 +10,7 @@
 //!        └─ anything else ─▶ the kernel                                           │
 //!                           Reason ◀──────────────────────────────────────────────┘
 //! ```
+//! Before a reply or a service's packet goes on, limits and marks are applied to it ([`qos`]).
 //! One file per way of a packet ([`forward`], [`reply`], [`direct`], [`errors`]); each ends in a
 //! [`Sent`] or in a [`Reason`]. The configuration is read once per packet ([`config`]), so a packet sees one
 //! generation. All of it is generic over the [`Kernel`] that it runs in: the XDP program compiles
@@ -22,6 +23,7 @@ mod errors;
 mod filter;
 mod forward;
 mod kernel;
+mod qos;
 mod reply;
 mod send;
 mod too_big;
@@ -49,11 +51,11 @@ pub fn steer(kernel: &impl Kernel) -> Result<Sent, Reason> {
     unsafe {
         match family(start, end)? {
             Family::V4 => match parse(start, end, Family::V4) {
-                Ok(packet) => balance::<false>(kernel, &packet),
+                Ok(mut packet) => balance::<false>(kernel, &mut packet),
                 Err(reason) => other::<false>(kernel, reason),
             },
             Family::V6 => match parse(start, end, Family::V6) {
-                Ok(packet) => balance::<true>(kernel, &packet),
+                Ok(mut packet) => balance::<true>(kernel, &mut packet),
                 Err(reason) => other::<true>(kernel, reason),
             },
         }
@@ -71,14 +73,17 @@ fn other<const V6: bool>(kernel: &impl Kernel, reason: Reason) -> Result<Sent, R
 }
 
 #[inline(always)]
-fn balance<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Sent, Reason> {
+fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<Sent, Reason> {
     let generation = Generation::current(kernel)?;
     let port = u16::from_be(packet.tuple.destination_port_be);
     let known = generation.knows_port(port);
     let connection = match known_reply(kernel, packet, known, port) {
         Some(connection) => {
-            kernel.set(stat::GENERATION, Config::of(generation)?.header.generation);
-            reply::connection(kernel, packet, connection)?
+            let config = Config::of(generation)?;
+            kernel.set(stat::GENERATION, config.header.generation);
+            let connection = reply::connection(kernel, packet, connection)?;
+            qos::egress::<V6, _>(kernel, packet, &config, connection.slot)?;
+            connection
         }
         None => {
             filter::check(kernel, packet)?;
@@ -88,6 +93,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Sent
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+            qos::ingress::<V6, _>(kernel, packet, &config, &service.treatment)?;
             if service.forwarding != forwarding::NAT {
                 return direct::forward::<V6, _>(kernel, packet, &config, service);
             }

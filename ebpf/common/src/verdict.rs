@@ -60,11 +60,13 @@ pub enum Reason {
     NoHeadroom = 20,
     /// A rule of the packet filter denies it.
     Filtered = 21,
+    /// Over the limit of a QoS policy.
+    OverLimit = 22,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -87,6 +89,7 @@ impl Reason {
         Self::NotOnLink,
         Self::NoHeadroom,
         Self::Filtered,
+        Self::OverLimit,
     ];
 
     /// Returns what happens to the packet.
@@ -115,7 +118,8 @@ impl Reason {
             | Self::BrokenConfiguration
             | Self::NotOnLink
             | Self::NoHeadroom
-            | Self::Filtered => Action::Drop,
+            | Self::Filtered
+            | Self::OverLimit => Action::Drop,
         }
     }
 
@@ -145,6 +149,7 @@ impl Reason {
             Self::NotOnLink => "not_on_link",
             Self::NoHeadroom => "no_headroom",
             Self::Filtered => "filtered",
+            Self::OverLimit => "over_limit",
         }
     }
 }

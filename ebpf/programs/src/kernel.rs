@@ -1,5 +1,7 @@
 //! What the path of a packet needs, by the kernel's maps and helpers.
 
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::generated::{
@@ -14,6 +16,7 @@ use ebpf_common::{
         STATS_WORDS, Told, Tuple,
     },
     path::{Kernel, Refused, Scratch},
+    qos::{Credit, Spent},
     verdict::Reason,
 };
 
@@ -149,6 +152,27 @@ impl Kernel for Xdp<'_> {
     #[inline(always)]
     fn remove(&self, key: &Tuple) {
         let _absent = maps::CONNECTIONS.remove(key);
+    }
+
+    #[inline(always)]
+    fn credit(&self, entry: u32) -> Option<*mut Credit> {
+        maps::CREDIT.get_ptr_mut(entry)
+    }
+
+    #[inline(always)]
+    fn spent(&self, entry: u32) -> Option<*mut u64> {
+        maps::SPENT.get_ptr_mut(entry).map(<*mut Spent>::cast)
+    }
+
+    #[inline(always)]
+    fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
+        // SAFETY: the word is the map's.
+        let (found, _) = unsafe {
+            atomic_cxchg::<u64, { AtomicOrdering::Relaxed }, { AtomicOrdering::Relaxed }>(
+                word, old, new,
+            )
+        };
+        found
     }
 
     #[inline(always)]

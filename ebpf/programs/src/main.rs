@@ -5,6 +5,8 @@
 
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "core has no atomic exchange for this target")]
 
 mod kernel;
 mod maps;

@@ -9,6 +9,7 @@ use crate::{
     layout::{
         COUNTER_WORDS, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told, Tuple,
     },
+    qos::Credit,
     verdict::Reason,
 };
 
@@ -100,6 +101,15 @@ pub trait Kernel {
 
     /// Removes a connection's entry; one that is not there is as good as removed.
     fn remove(&self, key: &Tuple);
+
+    /// Returns what this CPU has of a limiter and way.
+    fn credit(&self, entry: u32) -> Option<*mut Credit>;
+
+    /// Returns the word that all CPUs share of a limiter and way.
+    fn spent(&self, entry: u32) -> Option<*mut u64>;
+
+    /// Puts `new` into a word that holds `old`, at once; returns what it held.
+    fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64;
 
     /// Returns the tables of the packet filter, where one is in force.
     fn filter(&self) -> Option<Self::Filter>;
