@@ -78,8 +78,12 @@ fn treat<const V6: bool, K: Kernel>(
     if before == after {
         return Ok(());
     }
-    credit.words[counter::DSCP_PACKETS] += u64::from(mark::recodes(before, after));
-    credit.words[counter::CE_PACKETS] += u64::from(mark::notifies(before, after));
+    if mark::recodes(before, after) {
+        credit.words[counter::DSCP_PACKETS] += 1;
+    }
+    if mark::notifies(before, after) {
+        credit.words[counter::CE_PACKETS] += 1;
+    }
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe { mark::write_class::<V6>(kernel.start(), kernel.end(), packet, after) }
 }

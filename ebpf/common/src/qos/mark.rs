@@ -4,7 +4,7 @@
 
 use super::{Treatment, flag};
 use crate::{
-    checksum::{Difference, apply},
+    checksum::apply_word,
     parse::{ETHERNET, IPV4, IPV6, Packet, read},
     rewrite::write,
     verdict::Reason,
@@ -63,11 +63,11 @@ pub unsafe fn write_class<const V6: bool>(
             write(ip, 0x60 | class >> 4);
             write(ip + 1, class << 4 | read::<u8>(ip + 1) & 0x0f);
         } else {
-            let old = read::<u16>(ip);
-            write(ip + 1, class);
-            let new = read::<u16>(ip);
-            let difference = Difference::new().replace(old as u32, new as u32).fold();
-            write(ip + 10, apply(read::<u16>(ip + 10), difference));
+            // Whole words both: a load of a word of which a byte was just stored waits for that.
+            let (old, new) = ([0x45, packet.traffic_class], [0x45, class]);
+            let (old, new) = (u16::from_ne_bytes(old), u16::from_ne_bytes(new));
+            write(ip, new);
+            write(ip + 10, apply_word(read::<u16>(ip + 10), old, new));
         }
     }
     packet.traffic_class = class;
