@@ -216,6 +216,7 @@ fn root_what_comes_near_a_limit_is_marked_where_it_is_understood() {
             if verdict == DROP {
                 break;
             }
+            assert!(classes.len() < 1_000, "nothing is over the limit");
             Frame::read(&out);
             classes.push(class_of(&out[14..]));
         }
@@ -254,4 +255,9 @@ fn root_a_limiter_lives_through_changes_and_restarts() {
     assert!(bench.engine.statistics().unwrap().limiters.is_empty());
     let frame = Frame { payload: vec![7; 900], ..flow(UDP, false) }.bytes();
     assert!((0..100).all(|_| bench.run(&frame).0 == TX));
+
+    // A number that others had begins anew too.
+    bench.engine.reconcile(&desired_with(7, &services(Forwarding::L2), &limit(1))).unwrap();
+    assert_eq!(words(&mut bench), [0; 6]);
+    assert!(drain(&mut bench) >= 10);
 }

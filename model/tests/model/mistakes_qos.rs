@@ -1,6 +1,6 @@
 //! Mistakes in QoS policies, and what their defaults are.
 
-use model::{Kind, Snapshot, plan_apply, qos_policy::Dscp};
+use model::{Kind, Snapshot, plan_apply, plan_delete, qos_policy::Dscp};
 
 use crate::checking::{check_errors, check_spec, objects, snapshot};
 
@@ -187,6 +187,21 @@ fn answers_that_the_node_never_sees_are_not_limited() {
     );
     let ingress = objects(&policy_for("gold", "a", "ingress: { bandwidthMbps: 5 }"));
     check_errors(plan_apply(&snapshot(&direct), ingress).map(|_| ()), &[]);
+}
+
+#[test]
+fn a_listener_that_a_policy_names_stays() {
+    let base = snapshot(&(listener("a", 1, "") + &policy_for("gold", "a", "dscp: EF")));
+    check_errors(
+        plan_delete(&base, &["Listener/default/a".parse().expect("a key")]).map(|_| ()),
+        &[": is removed, and still referred to by QoSPolicy/default/gold (spec.listeners[0])"],
+    );
+    let http = objects(&listener("a", 1, "").replace("TCP", "HTTP"));
+    check_errors(
+        plan_apply(&base, http).map(|_| ()),
+        &["spec.protocol = \"HTTP\": does not fit what attaches to it: \
+           QoSPolicy/default/gold (spec.listeners[0])"],
+    );
 }
 
 #[test]
