@@ -10,9 +10,9 @@
 //!        └─ anything else ─▶ the kernel                                           │
 //!                           Reason ◀──────────────────────────────────────────────┘
 //! ```
-//! Before a reply or a service's packet goes on, limits and marks are applied to it ([`qos`]).
-//! One file per way of a packet ([`forward`], [`reply`], [`direct`], [`errors`]); each ends in a
-//! [`Sent`] or in a [`Reason`]. The configuration is read once per packet ([`config`]), so a packet sees one
+//! Before a reply or a service's packet goes on, limits and marks are applied to it (`qos`).
+//! One file per way of a packet (`forward`, `reply`, `direct`, `errors`); each ends in a
+//! [`Sent`] or in a [`Reason`]. The configuration is read once per packet (`config`), so a packet sees one
 //! generation. All of it is generic over the [`Kernel`] that it runs in: the XDP program compiles
 //! it for BPF, tests for the host.
 
