@@ -54,9 +54,20 @@ spec:
     - { action: Deny, sourceLists: [{ name: abusers }] }
     - { action: Deny, protocol: UDP, ports: [1-52, 54-79] }
 ";
+/// Limits, code points and congestion marks for all services, of which no packet is over its limit.
+const POLICY: &str = "
+kind: QoSPolicy
+metadata: { name: gold }
+spec:
+  listeners: [{ name: tcp4 }, { name: udp4 }, { name: tcp6 }, { name: udp6 }]
+  ingress: { bandwidthMbps: 100000 }
+  dscp: AF41
+  ecn: Mark
+  excess: Drop
+";
 /// What cases are to cost at most, on the machine that docs/benchmarks.md names: absolute figures
 /// do not carry over to another.
-const BARS: [(&str, f64); 9] = [
+const BARS: [(&str, f64); 12] = [
     ("for no service: passed", 15.0),
     ("IPIP IPv4 TCP, 1 flow", 45.0),
     ("IPIP IPv4 TCP, 64k flows", 80.0),
@@ -66,6 +77,9 @@ const BARS: [(&str, f64); 9] = [
     ("IPIP IPv4 TCP, 1 flow, filtered", 45.0),
     ("IPIP IPv4 TCP, 64k flows, filtered", 80.0),
     ("IPIP IPv4 SYN, 4M flows, filtered", 100.0),
+    ("IPIP IPv4 TCP, 1 flow, filtered, limited, marked", 45.0),
+    ("IPIP IPv4 TCP, 64k flows, filtered, limited, marked", 80.0),
+    ("IPIP IPv4 SYN, 4M flows, filtered, limited, marked", 100.0),
 ];
 const VIP: [&str; 2] = ["10.200.1.1", "fc00:1::1"];
 
@@ -81,14 +95,14 @@ fn main() -> ExitCode {
     let mut drive = Drive::new();
     let rows = drive.all();
     let floor = rows[0].median;
-    println!("{:<36} {:>9} {:>9} {:>9}  bar", "", "net ns", "min", "max");
+    println!("{:<52} {:>9} {:>9} {:>9}  bar", "", "net ns", "min", "max");
     for row in &rows {
         let net = |value: f64| if row.is_floor { value } else { value - floor };
         let bar = BARS.iter().find(|(name, _)| *name == row.name).map(|(_, bar)| {
             format!("at most {bar}: {}", if net(row.median) <= *bar { "held" } else { "MISSED" })
         });
         println!(
-            "{:<36} {:>9.1} {:>9.1} {:>9.1}  {}",
+            "{:<52} {:>9.1} {:>9.1} {:>9.1}  {}",
             row.name,
             net(row.median),
             net(row.min),
@@ -171,7 +185,7 @@ impl Drive {
         self.serve(Forwarding::Ipip);
         rows.push(self.measure("IPIP IPv4 UDP, 64k flows", &frame(UDP, false), 1 << 16, TX));
         rows.push(self.measure("for no service: passed, again", &stranger, 1, PASS));
-        self.filter(FILTER);
+        self.put(FILTER);
         let segment = Frame { tcp_flags: ACK, ..frame(TCP, false) };
         let syn = Frame { tcp_flags: SYN, ..frame(TCP, false) };
         for (name, frame, flows, verdict) in [
@@ -181,6 +195,20 @@ impl Drive {
             ("IPIP IPv4 SYN, 4M flows, filtered", &syn, 1 << 22, TX),
         ] {
             rows.push(self.measure(name, frame, flows, verdict));
+        }
+        for (documents, suffix) in [
+            (POLICY.to_owned(), "limited, marked"),
+            (format!("{FILTER}---{POLICY}"), "filtered, limited, marked"),
+        ] {
+            self.put(&documents);
+            for (name, frame, flows) in [
+                ("TCP, 1 flow", &segment, 1),
+                ("TCP, 64k flows", &segment, 1 << 16),
+                ("SYN, 4M flows", &syn, 1 << 22),
+            ] {
+                let name = format!("IPIP IPv4 {name}, {suffix}");
+                rows.push(self.measure(&name, frame, flows, TX));
+            }
         }
         rows
     }
@@ -192,8 +220,8 @@ impl Drive {
         self.bench.apply(revision + 1, &services(endpoint, forwarding));
     }
 
-    /// Puts the packet filter of some documents in force beside what is served.
-    fn filter(&mut self, documents: &str) {
+    /// Puts filters and policies of some documents in force beside what is served.
+    fn put(&mut self, documents: &str) {
         let revision = self.bench.engine.generation() + 1;
         let services = services(endpoint, Forwarding::Ipip);
         let desired = desired_with(revision, &services, documents);

@@ -34,6 +34,7 @@ pub mod planner;
 pub mod pools;
 pub mod ports;
 pub mod program;
+pub mod qos;
 pub mod record;
 pub mod sheet;
 pub mod slots;

@@ -27,11 +27,14 @@ pub enum Kind {
     PacketFilter,
     /// Address prefixes for the rules of filters.
     PrefixList,
+    /// Limits, classes and marks for the traffic of listeners.
+    #[serde(rename = "QoSPolicy")]
+    QosPolicy,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Listener,
         Self::HttpRoute,
         Self::TcpRoute,
@@ -39,6 +42,7 @@ impl Kind {
         Self::Service,
         Self::PacketFilter,
         Self::PrefixList,
+        Self::QosPolicy,
     ];
 
     /// Returns the name that documents use, such as `HTTPRoute`.
@@ -52,6 +56,7 @@ impl Kind {
             Self::Service => "Service",
             Self::PacketFilter => "PacketFilter",
             Self::PrefixList => "PrefixList",
+            Self::QosPolicy => "QoSPolicy",
         }
     }
 }
@@ -68,7 +73,7 @@ pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
     #[error(
         "unknown kind {0:?}; known are Listener, HTTPRoute, TCPRoute, UDPRoute, Service, \
-         PacketFilter and PrefixList"
+         PacketFilter, PrefixList and QoSPolicy"
     )]
     Kind(String),
     /// The text is not `kind/namespace/name`.
@@ -79,13 +84,17 @@ pub enum InvalidKey {
 impl FromStr for Kind {
     type Err = InvalidKey;
 
-    /// Reads a kind; letter case and a plural `s` do not matter (`httproutes`).
+    /// Reads a kind; letter case and the plural do not matter (`httproutes`, `qospolicies`).
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         let lower = text.to_ascii_lowercase();
-        let singular = lower.strip_suffix('s').unwrap_or(&lower);
+        let singular = match (lower.strip_suffix("ies"), lower.strip_suffix('s')) {
+            (Some(stem), _) => format!("{stem}y"),
+            (None, Some(stem)) => stem.to_owned(),
+            (None, None) => lower,
+        };
         Self::ALL
             .into_iter()
-            .find(|kind| kind.as_str().to_ascii_lowercase() == singular)
+            .find(|kind| kind.as_str().eq_ignore_ascii_case(&singular))
             .ok_or_else(|| InvalidKey::Kind(text.to_owned()))
     }
 }

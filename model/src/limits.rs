@@ -64,6 +64,24 @@ pub const MAX_LIST_PREFIXES: usize = 65_536;
 pub const MAX_PREFIXES_V4: usize = 1 << 20;
 /// The IPv6 prefixes of all lists and rules together.
 pub const MAX_PREFIXES_V6: usize = 1 << 17;
+/// The listeners of all QoS policies together, for which the data plane's tables have room: 128
+/// bytes each, and as many again for each CPU.
+pub const MAX_QOS_LISTENERS: usize = 1_000;
+/// The bandwidth of a limit: 100 Gbit/s.
+pub const MAX_BANDWIDTH_MBPS: u32 = 100_000;
+/// The least burst: one frame of 9,000 bytes has to fit, or it would never go.
+pub const MIN_BURST_KB: u32 = 10;
+/// The greatest burst: 80 ms of the greatest bandwidth.
+pub const MAX_BURST_KB: u32 = 1_000_000;
+/// The least burst as milliseconds of its bandwidth: limits are refilled with the kernel's tick,
+/// which is 1 to 10 ms, and what exceeds the burst would be lost.
+pub const MIN_BURST_MS: u32 = 10;
+/// The weight of a QoS policy.
+pub const MAX_QOS_WEIGHT: u32 = 100;
+/// The shortest time that a packet may be allowed to wait.
+pub const MIN_LATENCY: Duration = Duration::from_micros(100);
+/// The longest time that a packet may be allowed to wait; TCP would send it again by then.
+pub const MAX_LATENCY: Duration = Duration::from_secs(1);
 /// The expected statuses of a probe.
 pub const MAX_STATUSES: usize = 32;
 

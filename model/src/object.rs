@@ -8,6 +8,7 @@ use crate::{
     key::{Kind, ObjectKey},
     listener::Listener,
     packet_filter::{PacketFilter, PrefixList},
+    qos_policy::QosPolicy,
     route::{HttpRoute, L4Route},
     service::Service,
 };
@@ -45,6 +46,9 @@ pub enum Spec {
     PacketFilter(PacketFilter),
     /// Prefixes for those rules.
     PrefixList(PrefixList),
+    /// Limits, classes and marks.
+    #[serde(rename = "QoSPolicy")]
+    QosPolicy(QosPolicy),
 }
 
 impl Spec {
@@ -59,6 +63,7 @@ impl Spec {
             Self::Service(_) => Kind::Service,
             Self::PacketFilter(_) => Kind::PacketFilter,
             Self::PrefixList(_) => Kind::PrefixList,
+            Self::QosPolicy(_) => Kind::QosPolicy,
         }
     }
 }

@@ -16,6 +16,7 @@ mod name;
 mod packet_filter;
 mod pattern;
 mod prefix;
+mod qos_policy;
 mod reader;
 mod redirect;
 mod retries;
@@ -158,5 +159,6 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::Service => service::service(node).map(Spec::Service),
         Kind::PacketFilter => packet_filter::packet_filter(node, namespace).map(Spec::PacketFilter),
         Kind::PrefixList => packet_filter::prefix_list(node).map(Spec::PrefixList),
+        Kind::QosPolicy => qos_policy::qos_policy(node, namespace).map(Spec::QosPolicy),
     })
 }

@@ -9,6 +9,7 @@ use crate::{
     listener::Listener,
     object::{Object, Spec},
     packet_filter::{PacketFilter, PrefixList},
+    qos_policy::QosPolicy,
     revision::Revision,
     route::{HttpRoute, L4Route},
     service::Service,
@@ -198,6 +199,14 @@ impl Snapshot {
     pub fn prefix_lists(&self) -> impl Iterator<Item = (&ObjectKey, &PrefixList)> {
         self.of_kind(Kind::PrefixList).filter_map(|(key, object)| match &object.spec {
             Spec::PrefixList(list) => Some((key, list)),
+            _ => None,
+        })
+    }
+
+    /// Walks over the QoS policies.
+    pub fn qos_policies(&self) -> impl Iterator<Item = (&ObjectKey, &QosPolicy)> {
+        self.of_kind(Kind::QosPolicy).filter_map(|(key, object)| match &object.spec {
+            Spec::QosPolicy(policy) => Some((key, policy)),
             _ => None,
         })
     }

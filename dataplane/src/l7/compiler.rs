@@ -116,7 +116,7 @@ impl Compiler {
                     Spec::Listener(_) => {
                         affected.listeners.insert(key.clone());
                     }
-                    Spec::PacketFilter(_) | Spec::PrefixList(_) => {}
+                    Spec::PacketFilter(_) | Spec::PrefixList(_) | Spec::QosPolicy(_) => {}
                 }
             }
             if key.kind == Kind::Listener && is_http(old) != is_http(new) {

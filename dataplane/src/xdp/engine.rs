@@ -25,6 +25,7 @@ use super::{
     plan::{Frontend, L4Plan},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
+    qos::{kernel::LimiterMaps, ticks::Pace},
     record,
     slots::Slots,
     statistics::{ListenerCounters, Statistics, sum},
@@ -96,6 +97,7 @@ pub struct Engine {
     image: Image,
     /// The endpoints by their numbers.
     endpoints: Mapping,
+    limiters: LimiterMaps,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
@@ -125,10 +127,14 @@ impl Engine {
         let left = record::read_slots(records);
         let slots = Slots::restored(left.iter().map(|(slot, _)| *slot), now);
         let endpoints = program.endpoints()?;
+        let limiters = LimiterMaps::new(&program)?;
         let mut image = Image::default();
+        image.treatments().set_pace(Pace::of_host());
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));
+                let number = entry.treatment.limiter;
+                image.treatments().limiters().restore(slot.frontend, number);
             }
         }
         image.set_numbers(Numbers::restored(record::read_numbers(endpoints.records()), now));
@@ -142,6 +148,7 @@ impl Engine {
             unfiltered: None,
             image,
             endpoints,
+            limiters,
             generations,
             behind,
             neighbours: Neighbours::new(),
@@ -207,6 +214,8 @@ impl Engine {
         for (number, address) in self.image.numbers().take_news() {
             self.endpoints.set(number.into(), &record::endpoint_record(address));
         }
+        let numbers = self.image.treatments().limiters().take_news();
+        self.limiters.begin(&mut self.program, numbers)?;
         Ok(())
     }
 
@@ -248,6 +257,7 @@ impl Engine {
 
     fn settle(&mut self, generation: u64) {
         self.generation = generation;
+        self.image.treatments().limiters().settled();
         tracing::debug!(generation, revision = %self.planner.plan().revision, "XDP maps swapped");
     }
 
@@ -345,6 +355,9 @@ impl Engine {
             generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
             words: sum(&cpus),
             listeners,
+            limiters: self
+                .limiters
+                .counters(&mut self.program, self.image.treatments().limiters())?,
             filtered: self.filter.dropped(&self.program)?,
             interfaces: self
                 .attachments

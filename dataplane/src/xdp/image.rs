@@ -14,8 +14,11 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{
-    Address, Entry, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, UDP, forwarding,
+use ebpf_common::{
+    layout::{
+        Address, Entry, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, UDP, forwarding,
+    },
+    qos::Treatment,
 };
 use model::listener::Forwarding;
 
@@ -27,6 +30,7 @@ use super::{
     plan::{Carried, Frontend, NodeView},
     pools::{PoolKey, Pools},
     ports::Ports,
+    qos::treatments::Treatments,
     record::{backend_key, local_key, of_header, service_key, to_header},
     sheet::Sheet,
     slots::{DRAIN, Slot},
@@ -42,6 +46,7 @@ pub struct Image {
     /// Services of any local address.
     any_address: u32,
     pools: Pools,
+    treatments: Treatments,
     /// When services forget the endpoints that they had before.
     forgettings: BTreeSet<(Instant, Frontend)>,
     node: NodeView,
@@ -53,6 +58,8 @@ struct Service {
     slot: u32,
     forwarding: Forwarding,
     carried: Option<Arc<Carried>>,
+    /// What is done to packets from its clients.
+    treatment: Treatment,
     /// What it had before the last change, where flows may still be led by it.
     before: Option<Before>,
 }
@@ -75,6 +82,7 @@ impl Default for Image {
             services: BTreeMap::new(),
             any_address: 0,
             pools: Pools::default(),
+            treatments: Treatments::default(),
             forgettings: BTreeSet::new(),
             node: NodeView::default(),
             revision: 0,
@@ -126,9 +134,16 @@ impl Image {
         &mut self.pools.numbers
     }
 
+    /// Returns what is done to the packets of services.
+    pub fn treatments(&mut self) -> &mut Treatments {
+        &mut self.treatments
+    }
+
     /// Takes over a service that an earlier process left: its connections go on.
     pub fn put_left(&mut self, slot: &Slot, forwarding: Forwarding) {
-        let service = Service { slot: slot.slot, forwarding, carried: None, before: None };
+        let treatment = Treatment::default();
+        let service =
+            Service { slot: slot.slot, forwarding, carried: None, treatment, before: None };
         self.put_service(&slot.frontend, &service, Pool::default(), Pool::default());
         self.services.insert(slot.frontend, service);
         self.note_frontend(&slot.frontend, true);
@@ -158,7 +173,8 @@ impl Image {
             (None, Some(old)) => old.forwarding,
             (None, None) => Forwarding::Nat,
         };
-        let mut service = Service { slot, forwarding, carried, before: None };
+        let treatment = self.treatments.put(&mut self.arena, frontend, slot, carried.as_deref());
+        let mut service = Service { slot, forwarding, carried, treatment, before: None };
         let hold = |key| self.pools.hold(&mut self.arena, key, now);
         let [v4, v6] = service.pool_keys().map(hold);
         service.before = old.as_mut().and_then(|old| old.hand_over(&service, now));
@@ -180,6 +196,7 @@ impl Image {
             self.lookup.remove(&mut self.arena.sheet, &key);
         }
         self.lookup.remove(&mut self.arena.sheet, &service_key(frontend));
+        self.treatments.clear(&mut self.arena, frontend, old.slot);
         self.note_frontend(frontend, false);
         self.release_pools(old, now);
     }
@@ -220,6 +237,7 @@ impl Image {
 
     fn new_header(&self) -> Header {
         let source = |source: Option<IpAddr>| source.map(Address::from).unwrap_or_default();
+        let (egress_start, egress_slots) = self.treatments.egress();
         Header {
             generation: 0,
             revision: self.revision,
@@ -230,7 +248,8 @@ impl Image {
             source_v6: source(self.node.source_v6),
             seed: self.lookup.seed,
             any_address: self.any_address,
-            padding: [0; 2],
+            egress_start,
+            egress_slots,
         }
     }
 
@@ -267,10 +286,11 @@ impl Image {
         let mut entry = Entry {
             key: service_key(frontend),
             slot: service.slot,
-            draining: u32::from(service.carried.is_none()),
-            forwarding: forwarding_word(service.forwarding),
+            draining: u8::from(service.carried.is_none()),
+            forwarding: forwarding_byte(service.forwarding),
             v4,
             v6,
+            treatment: service.treatment,
             ..Entry::default()
         };
         if let Some(before) = &service.before {
@@ -330,11 +350,11 @@ fn udp_backends(frontend: &Frontend, carried: Option<&Carried>) -> BTreeSet<Sock
 pub fn forwarding_of(entry: &Entry) -> Forwarding {
     [Forwarding::L2, Forwarding::Ipip, Forwarding::Gue]
         .into_iter()
-        .find(|forwarding| forwarding_word(*forwarding) == entry.forwarding)
+        .find(|forwarding| forwarding_byte(*forwarding) == entry.forwarding)
         .unwrap_or_default()
 }
 
-fn forwarding_word(forwarding: Forwarding) -> u32 {
+fn forwarding_byte(forwarding: Forwarding) -> u8 {
     match forwarding {
         Forwarding::Nat => forwarding::NAT,
         Forwarding::L2 => forwarding::L2,

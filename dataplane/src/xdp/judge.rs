@@ -8,6 +8,7 @@ use super::{
     engine::Attachment,
     placement::{L4Placement, NotCarried, Placement},
     plan::L4Plan,
+    qos,
 };
 
 /// Why there is no XDP where nobody wants it.
@@ -99,6 +100,7 @@ pub fn report(
             message: format!("packets are not filtered by it: {reason}"),
         });
     }
+    refusals.extend(qos::report::refusals(config, placement));
     let ack = if !refusals.is_empty() {
         AckState::Refused { refusals }
     } else if installed {
@@ -115,7 +117,8 @@ pub fn report(
         AckState::Applied | AckState::Pending => false,
     };
     let summary = (!told).then(|| placement.summary.clone());
-    let notes = summary.into_iter().chain(notes.iter().cloned()).collect();
+    let policies = qos::report::notes(config, placement);
+    let notes = summary.into_iter().chain(notes.iter().cloned()).chain(policies).collect();
     EngineReport { engine: Engine::Xdp, revision: config.revision(), ack, notes }
 }
 

@@ -1,7 +1,7 @@
 //! Where the maps and links of an instance are pinned, and how they are removed.
 //!
 //! ```text
-//! /sys/fs/bpf/marchproxy/<instance>/mp_config_v3 …        maps, by name and layout version
+//! /sys/fs/bpf/marchproxy/<instance>/mp_config_v4 …        maps, by name and layout version
 //!                                  /link_native_eth0      links, by mode and interface
 //! ```
 //! The mode stands in a link's name, since the kernel does not tell it.
@@ -18,6 +18,7 @@ use ebpf_common::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
         TASKS_MAP,
     },
+    qos::{CREDIT_MAP, SPENT_MAP},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -25,7 +26,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 10] = [
+pub const MAPS: [&str; 12] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
@@ -36,6 +37,8 @@ pub const MAPS: [&str; 10] = [
     TASKS_MAP,
     FILTER_MAP,
     FILTER_HITS_MAP,
+    SPENT_MAP,
+    CREDIT_MAP,
 ];
 /// The configuration's map while a larger one takes its place.
 pub const CONFIG_NEXT: &str = "mp_config_next";

@@ -21,6 +21,7 @@ use model::{
 use super::{
     maglev::{BACKENDS_MAX, Weighted},
     placement::{NotCarried, Placement},
+    qos::Policy,
 };
 
 /// Fixed-point factor of shares, so that small weights of large services survive the division.
@@ -63,6 +64,8 @@ pub struct Carried {
     pub v4: Vec<Weighted>,
     /// IPv6 endpoints, sorted.
     pub v6: Vec<Weighted>,
+    /// The policy for it.
+    pub policy: Option<Policy>,
 }
 
 /// What XDP should do. Cloning is cheap.
@@ -157,7 +160,7 @@ pub(super) fn carry(
     }
     let protocol = if listener.protocol.is_udp() { UDP } else { TCP };
     let frontend = Frontend { address, port: listener.port, protocol };
-    Ok(Carried { listener: key.clone(), frontend, forwarding, v4, v6 })
+    Ok(Carried { listener: key.clone(), frontend, forwarding, v4, v6, policy: None })
 }
 
 /// Collects the endpoints that get traffic, with their share of the listener's.

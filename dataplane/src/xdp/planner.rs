@@ -11,13 +11,14 @@ use std::{
 
 use ebpf_common::layout::SERVICES_MAX;
 use model::{
-    EndpointId, Kind, ObjectKey, Snapshot, Spec,
+    EndpointId, Kind, ObjectKey, QosPolicy, Snapshot, Spec,
     route::{L4Route, Reference},
 };
 
 use super::{
     placement::{NotCarried, Placement},
     plan::{Carried, Frontend, Grounds, L4Plan, NodeView, carry},
+    qos::Policy,
 };
 
 /// Listeners that are carried at a time. The other half of the slots is for those being drained.
@@ -33,6 +34,8 @@ pub struct Planner {
     routes: Index,
     /// Routes by the services that they lead to.
     users: Index,
+    /// Policies by the listeners that they are for.
+    policies: Index,
     /// What each listener that could be carried asks for.
     asked: BTreeMap<ObjectKey, Frontend>,
     /// The listeners that ask for a frontend; the first one gets it.
@@ -118,6 +121,16 @@ impl Planner {
                         }
                     }
                 }
+                Kind::QosPolicy => {
+                    for (object, present) in [(old, false), (new, true)] {
+                        let policy = object.and_then(|object| qos_policy(&object.spec));
+                        for reference in policy.into_iter().flat_map(|policy| &policy.listeners) {
+                            let listener = named(Kind::Listener, reference);
+                            mark(&mut self.policies, &listener, &key, present);
+                            listeners.insert(listener);
+                        }
+                    }
+                }
                 Kind::HttpRoute | Kind::PacketFilter | Kind::PrefixList => {}
             }
         }
@@ -148,7 +161,8 @@ impl Planner {
             Grounds { config: &self.config, unhealthy: &self.unhealthy, node: &self.node };
         let mut notes = Vec::new();
         match carry(key, listener, backends, grounds, &mut notes) {
-            Ok(carried) => {
+            Ok(mut carried) => {
+                carried.policy = self.policy(key);
                 let frontend = carried.frontend;
                 touched.insert(frontend);
                 self.asked.insert(key.clone(), frontend);
@@ -162,6 +176,13 @@ impl Planner {
         if !notes.is_empty() {
             self.plan.notes.insert(key.clone(), notes);
         }
+    }
+
+    /// Returns the policy for a listener; of several, which validation refuses, the first by key.
+    fn policy(&self, listener: &ObjectKey) -> Option<Policy> {
+        let key = self.policies.get(listener)?.first()?;
+        let spec = Arc::new(qos_policy(&self.config.get(key)?.spec)?.clone());
+        Some(Policy { key: key.clone(), spec })
     }
 
     /// Gives each frontend to the first that asks for it; returns those of which something differs.
@@ -215,6 +236,13 @@ impl Planner {
 fn l4_route(spec: &Spec) -> Option<&L4Route> {
     match spec {
         Spec::TcpRoute(route) | Spec::UdpRoute(route) => Some(route),
+        _ => None,
+    }
+}
+
+fn qos_policy(spec: &Spec) -> Option<&QosPolicy> {
+    match spec {
+        Spec::QosPolicy(policy) => Some(policy),
         _ => None,
     }
 }

@@ -5,9 +5,12 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
-use ebpf_common::layout::{
-    Address, Backend, Endpoint, Entry, EntryKey, Header, MAGIC, MaglevRecord, PortsRecord, Record,
-    kind,
+use ebpf_common::{
+    layout::{
+        Address, Backend, Endpoint, Entry, EntryKey, Header, MAGIC, MaglevRecord, PortsRecord,
+        Record, kind,
+    },
+    qos::{Limits, Spent, Treatments},
 };
 
 use super::{plan::Frontend, slots::Slot};
@@ -35,7 +38,10 @@ convert!(
     of_backend, to_backend: Backend,
     of_endpoint, to_endpoint: Endpoint,
     of_maglev, to_maglev: MaglevRecord,
-    of_ports, to_ports: PortsRecord
+    of_ports, to_ports: PortsRecord,
+    of_limits, to_limits: Limits,
+    of_treatments, to_treatments: Treatments,
+    of_spent, to_spent: Spent
 );
 
 /// Returns the key of a service.

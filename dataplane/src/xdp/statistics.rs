@@ -4,6 +4,7 @@ use std::sync::Once;
 
 use ebpf_common::{
     layout::{COUNTER_WORDS, STATS_WORDS, counter, stat},
+    qos::{CREDIT_COUNTERS, Way, counter as limited},
     verdict::{Action, Reason},
 };
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
@@ -15,6 +16,19 @@ pub struct ListenerCounters {
     pub listener: String,
     /// Its words, summed over the CPUs; indices are those of [`mod@counter`].
     pub words: [u64; COUNTER_WORDS],
+}
+
+/// Counters of a limiter's direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimiterCounters {
+    /// The policy, `kind/namespace/name`.
+    pub policy: String,
+    /// The listener, `kind/namespace/name`.
+    pub listener: String,
+    /// The direction.
+    pub way: Way,
+    /// Its words, summed over the CPUs; indices are those of [`mod@limited`].
+    pub words: [u64; CREDIT_COUNTERS],
 }
 
 /// What the program has counted.
@@ -30,6 +44,8 @@ pub struct Statistics {
     pub words: [u64; STATS_WORDS],
     /// The listeners that are carried.
     pub listeners: Vec<ListenerCounters>,
+    /// The limiters of QoS policies.
+    pub limiters: Vec<LimiterCounters>,
     /// The rules of packet filters, with the packets that each has dropped.
     pub filtered: Vec<(String, u64)>,
     /// Interfaces with the mode that they run the program in.
@@ -85,6 +101,7 @@ pub fn publish(statistics: &Statistics) {
         counter!("marchproxy_xdp_filter_dropped_packets_total", "rule" => rule.clone())
             .absolute(*dropped);
     }
+    statistics.limiters.iter().for_each(publish_limiter);
     for listener in &statistics.listeners {
         let name = || listener.listener.clone();
         for (direction, packets, bytes) in [
@@ -111,6 +128,34 @@ pub fn publish(statistics: &Statistics) {
             gauge!("marchproxy_xdp_mode", "interface" => interface.clone(), "mode" => mode)
                 .set(if mode == *current { 1.0 } else { 0.0 });
         }
+    }
+}
+
+fn publish_limiter(limiter: &LimiterCounters) {
+    let direction = match limiter.way {
+        Way::Ingress => "in",
+        Way::Egress => "out",
+    };
+    let labels = |what: (&'static str, &'static str)| {
+        [
+            ("policy", limiter.policy.clone()),
+            ("listener", limiter.listener.clone()),
+            ("direction", direction.to_owned()),
+            (what.0, what.1.to_owned()),
+        ]
+    };
+    for (verdict, packets, bytes) in [
+        ("passed", limited::PASSED_PACKETS, limited::PASSED_BYTES),
+        ("over", limited::OVER_PACKETS, limited::OVER_BYTES),
+    ] {
+        counter!("marchproxy_xdp_qos_packets_total", &labels(("verdict", verdict)))
+            .absolute(limiter.words[packets]);
+        counter!("marchproxy_xdp_qos_bytes_total", &labels(("verdict", verdict)))
+            .absolute(limiter.words[bytes]);
+    }
+    for (mark, packets) in [("dscp", limited::DSCP_PACKETS), ("ce", limited::CE_PACKETS)] {
+        counter!("marchproxy_xdp_qos_marked_packets_total", &labels(("mark", mark)))
+            .absolute(limiter.words[packets]);
     }
 }
 
@@ -172,6 +217,21 @@ fn describe() {
             "marchproxy_xdp_filter_dropped_packets_total",
             packets,
             "Packets that a rule of a packet filter dropped"
+        );
+        describe_counter!(
+            "marchproxy_xdp_qos_packets_total",
+            packets,
+            "Packets of a listener under a QoS policy, by direction and verdict: passed or over the limit"
+        );
+        describe_counter!(
+            "marchproxy_xdp_qos_bytes_total",
+            Unit::Bytes,
+            "IP bytes of a listener under a QoS policy, by direction and verdict"
+        );
+        describe_counter!(
+            "marchproxy_xdp_qos_marked_packets_total",
+            packets,
+            "Packets that a QoS policy marked, by direction and mark: code point (dscp) or congestion (ce)"
         );
         describe_gauge!(
             "marchproxy_xdp_generation",

@@ -13,4 +13,6 @@ mod filter_single;
 mod icmp;
 mod nat_network;
 mod nat_single;
+mod qos_network;
+mod qos_single;
 mod support;

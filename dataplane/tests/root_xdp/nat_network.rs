@@ -18,9 +18,9 @@ use std::{
 
 use crate::support::echo::{self, TcpFlow, UdpFlow};
 use crate::support::namespaces::{self, Namespace};
-use crate::support::objects::{Balanced, addresses, desired};
-use dataplane::xdp::{Engine, PinFolder, Settings, detach, program::Mode};
-use ebpf_common::verdict::Reason;
+use crate::support::objects::{Balanced, addresses, desired, desired_with};
+use dataplane::xdp::{Engine, PinFolder, Settings, detach, program::Mode, statistics::Statistics};
+use ebpf_common::{qos, verdict::Reason};
 use model::listener::{Forwarding, Protocol};
 
 const BACKENDS: usize = 2;
@@ -190,11 +190,39 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Limits that are never met, with marks on every packet in both directions.
+const MARKS: &str = "
+kind: QoSPolicy
+metadata: { name: marks }
+spec:
+  listeners: [{ name: tcp }, { name: udp }]
+  ingress: { bandwidthMbps: 100000 }
+  egress: { bandwidthMbps: 100000 }
+  dscp: AF41
+  ecn: Mark
+";
+
 #[test]
 fn root_real_tcp_and_udp_reach_all_backends_over_both_families() {
+    reaches_all_backends("");
+}
+
+#[test]
+fn root_real_tcp_and_udp_bear_limits_and_marks() {
+    let statistics = reaches_all_backends(MARKS);
+    assert_eq!(statistics.limiters.len(), 4);
+    for limiter in &statistics.limiters {
+        let words = limiter.words;
+        assert!(words[qos::counter::PASSED_PACKETS] > 30, "{limiter:?}");
+        assert_eq!(words[qos::counter::DSCP_PACKETS], words[qos::counter::PASSED_PACKETS]);
+        assert_eq!(words[qos::counter::OVER_PACKETS], 0, "{limiter:?}");
+    }
+}
+
+fn reaches_all_backends(policy: &str) -> Statistics {
     let network = Network::new();
     let mut engine = network.engine();
-    engine.reconcile(&desired(1, &services(&[0, 1], 80))).unwrap();
+    engine.reconcile(&desired_with(1, &services(&[0, 1], 80), policy)).unwrap();
     assert!(engine.attachments().values().all(|mode| *mode == Ok(Mode::Native)));
     engine.resolve_neighbours();
     let reached = echo::spawn(&network.client, || {
@@ -224,6 +252,7 @@ fn root_real_tcp_and_udp_reach_all_backends_over_both_families() {
     for reason in [Reason::NoRoute, Reason::ForwardingOff, Reason::TableRefused, Reason::TooBig] {
         assert_eq!(statistics.count(reason), 0, "{reason:?}");
     }
+    statistics
 }
 
 #[test]

@@ -73,6 +73,16 @@ pub const fn apply(checksum: u16, difference: u16) -> u16 {
     !(sum as u16)
 }
 
+/// Returns the checksum after the change of one 16-bit word.
+#[inline(always)]
+#[must_use]
+pub const fn apply_word(checksum: u16, old: u16, new: u16) -> u16 {
+    let sum = (!checksum) as u32 + (!old) as u32 + new as u32;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !(sum as u16)
+}
+
 /// Like [`apply`] for UDP, where zero means "no checksum" and is sent as 0xffff (RFC 768).
 #[inline(always)]
 #[must_use]
@@ -117,6 +127,16 @@ mod tests {
             prop_assume!(rest.iter().any(|w| *w != 0));
             let difference = Difference::new().replace4(&old, &new).fold();
             prop_assert_eq!(apply(sum(&old), difference), sum(&new));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_change_of_a_word_is_a_difference_of_one(
+            [checksum, old, new] in prop::array::uniform3(any::<u16>()),
+        ) {
+            let difference = Difference::new().replace(old.into(), new.into()).fold();
+            prop_assert_eq!(apply_word(checksum, old, new), apply(checksum, difference));
         }
     }
 

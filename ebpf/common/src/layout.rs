@@ -1,7 +1,7 @@
 //! Layout of the maps that the XDP program and the data plane share.
 //!
-//! Every map carries [`LAYOUT_VERSION`] in its name: maps of the same name have the same layout,
-//! so a restarted process takes over what is pinned, and a new layout starts with new maps.
+//! Every map carries the version of its layout in its name: maps of the same name have the same
+//! layout, so a restarted process takes over what is pinned, and a new layout starts with new maps.
 //! Invariants: all types are `repr(C)` without implicit padding; addresses are IPv6, with IPv4
 //! mapped (RFC 4291 section 2.5.5.2); fields that end in `_be` hold the bytes of the packet.
 //!
@@ -13,10 +13,10 @@
 //! The one that the [`Selector`] names is in force and never written; changing the selector
 //! replaces everything at once, so one packet sees one generation.
 
-/// Version of all layouts in this file; part of every map's name.
-pub const LAYOUT_VERSION: u32 = 3;
+use crate::qos::Treatment;
+
 /// Array of [`Record`]s: two copies of the configuration, of which one is in force.
-pub const CONFIG_MAP: &str = "mp_config_v3";
+pub const CONFIG_MAP: &str = "mp_config_v4";
 /// Array of [`Connection`]s: the places of the table of connections, two of them a connection.
 pub const CONNECTIONS_MAP: &str = "mp_conns_v4";
 /// Array of [`Claims`]: who holds the places.
@@ -370,8 +370,10 @@ pub struct Header {
     pub seed: u32,
     /// Services of any local address.
     pub any_address: u32,
-    /// Zero.
-    pub padding: [u32; 2],
+    /// Record at which the [`crate::qos::Treatments`] of packets to clients begin.
+    pub egress_start: u32,
+    /// Slots that have one there.
+    pub egress_slots: u32,
 }
 
 /// Which of [`PORTS_PER_RECORD`] ports are some service's or connections to backends leave from.
@@ -396,13 +398,13 @@ pub mod kind {
 /// How the packets of a service get to a backend: [`Entry::forwarding`].
 pub mod forwarding {
     /// Full NAT.
-    pub const NAT: u32 = 0;
+    pub const NAT: u8 = 0;
     /// By another Ethernet address.
-    pub const L2: u32 = 1;
+    pub const L2: u8 = 1;
     /// Through an IP tunnel.
-    pub const IPIP: u32 = 2;
+    pub const IPIP: u8 = 2;
     /// Through UDP.
-    pub const GUE: u32 = 3;
+    pub const GUE: u8 = 3;
 }
 
 /// Key of the lookup table.
@@ -455,16 +457,18 @@ pub struct Entry {
     /// Counter slot of a service.
     pub slot: u32,
     /// 1 when established connections go on and new ones do not begin.
-    pub draining: u32,
+    pub draining: u8,
+    /// One of [`forwarding`].
+    pub forwarding: u8,
+    /// Zero.
+    pub padding: u16,
     /// IPv4 backends of a service.
     pub v4: Pool,
     /// IPv6 backends of a service. A service that is not NAT has one family only, and the other
     /// family's pool holds the backends that it had before the last change.
     pub v6: Pool,
-    /// One of [`forwarding`].
-    pub forwarding: u32,
-    /// Zero.
-    pub padding: u32,
+    /// What is done to packets from clients.
+    pub treatment: Treatment,
 }
 
 /// A backend of a service with full NAT.

@@ -2,7 +2,7 @@
 //!
 //! Two halves: the layout of the maps they share ([`layout`], [`verdict`]) and the pure decisions
 //! of the packet path ([`path`], made of [`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`],
-//! [`claims`], [`flows`], [`tunnel`], [`icmp`] and [`filter`]), which are compiled for both BPF and the host, so
+//! [`claims`], [`flows`], [`tunnel`], [`icmp`], [`filter`] and [`qos`]), which are compiled for both BPF and the host, so
 //! that host tests drive the very code that the kernel runs. Nothing here calls a helper, allocates,
 //! or keeps state.
 
@@ -22,6 +22,7 @@ pub mod icmp;
 pub mod layout;
 pub mod parse;
 pub mod path;
+pub mod qos;
 pub mod rewrite;
 pub mod state;
 pub mod tunnel;

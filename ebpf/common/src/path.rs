@@ -9,8 +9,9 @@
 //!        ├─ neither TCP nor UDP ─▶ Task::Error                                │
 //!        └─ anything else ─▶ Reason          connection not current ─▶ Task::Connection
 //! ```
+//! Before a reply or a service's packet goes on, limits and marks are applied to it (`qos`).
 //! [`steer`] handles what most frames need and ends in a [`Sent`], in a [`Reason`], or in a [`Task`],
-//! which [`resume`] does. The configuration is read once per packet ([`config`]), so a packet sees one
+//! which [`resume`] does. The configuration is read once per packet (`config`), so a packet sees one
 //! generation. All of it is generic over the [`Kernel`] that it runs in: the XDP programs compile
 //! it for BPF, tests for the host.
 
@@ -21,6 +22,7 @@ mod errors;
 mod filter;
 mod forward;
 mod kernel;
+mod qos;
 mod reply;
 mod send;
 mod task;
@@ -55,11 +57,11 @@ pub fn steer(kernel: &impl Kernel) -> Result<Sent, Stop> {
     unsafe {
         match family(start, end)? {
             Family::V4 => match parse(start, end, Family::V4) {
-                Ok(packet) => balance::<false>(kernel, &packet),
+                Ok(mut packet) => balance::<false>(kernel, &mut packet),
                 Err(reason) => other::<false>(kernel, reason),
             },
             Family::V6 => match parse(start, end, Family::V6) {
-                Ok(packet) => balance::<true>(kernel, &packet),
+                Ok(mut packet) => balance::<true>(kernel, &mut packet),
                 Err(reason) => other::<true>(kernel, reason),
             },
         }
@@ -77,13 +79,15 @@ fn other<const V6: bool>(kernel: &impl Kernel, reason: Reason) -> Result<Sent, S
 }
 
 #[inline(always)]
-fn balance<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Sent, Stop> {
+fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<Sent, Stop> {
     let generation = Generation::current(kernel)?;
     let port = u16::from_be(packet.tuple.destination_port_be);
     let known = generation.knows_port(port);
     let found = match known_reply(kernel, packet, known, port) {
         Some(found) => {
-            kernel.set(stat::GENERATION, Config::of(generation)?.header.generation);
+            let config = Config::of(generation)?;
+            kernel.set(stat::GENERATION, config.header.generation);
+            qos::egress::<V6, _>(kernel, packet, &config, found.connection.slot)?;
             Some(found)
         }
         None => {
@@ -94,6 +98,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Sent
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+            qos::ingress::<V6, _>(kernel, packet, &config, &service.treatment)?;
             if service.forwarding != forwarding::NAT {
                 return direct::forward(kernel, packet, &config, service);
             }

@@ -62,11 +62,13 @@ pub enum Reason {
     Filtered = 21,
     /// The program that goes on with such packets is not in place.
     NoTask = 22,
+    /// Over the limit of a QoS policy.
+    OverLimit = 23,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -90,6 +92,7 @@ impl Reason {
         Self::NoHeadroom,
         Self::Filtered,
         Self::NoTask,
+        Self::OverLimit,
     ];
 
     /// Returns what happens to the packet.
@@ -119,7 +122,8 @@ impl Reason {
             | Self::NotOnLink
             | Self::NoHeadroom
             | Self::Filtered
-            | Self::NoTask => Action::Drop,
+            | Self::NoTask
+            | Self::OverLimit => Action::Drop,
         }
     }
 
@@ -150,6 +154,7 @@ impl Reason {
             Self::NoHeadroom => "no_headroom",
             Self::Filtered => "filtered",
             Self::NoTask => "no_task",
+            Self::OverLimit => "over_limit",
         }
     }
 }

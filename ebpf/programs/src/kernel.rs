@@ -13,6 +13,7 @@ use ebpf_common::{
         STATS_WORDS, Told, Tuple,
     },
     path::{Kernel, Scratch},
+    qos::{Credit, Spent},
     verdict::Reason,
 };
 
@@ -150,7 +151,7 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
-    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> bool {
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
         let seen: u64;
         // SAFETY: the caller's word; the instruction is an atomic one of 64 bits.
         unsafe {
@@ -161,7 +162,7 @@ impl Kernel for Xdp<'_> {
                 inlateout("r0") old => seen,
             );
         }
-        seen == old
+        seen
     }
 
     #[inline(always)]
@@ -179,6 +180,16 @@ impl Kernel for Xdp<'_> {
     #[inline(always)]
     fn connection(&self, index: u32) -> Option<*mut Connection> {
         maps::CONNECTIONS.get_ptr_mut(index)
+    }
+
+    #[inline(always)]
+    fn credit(&self, entry: u32) -> Option<*mut Credit> {
+        maps::CREDIT.get_ptr_mut(entry)
+    }
+
+    #[inline(always)]
+    fn spent(&self, entry: u32) -> Option<*mut u64> {
+        maps::SPENT.get_ptr_mut(entry).map(<*mut Spent>::cast)
     }
 
     #[inline(always)]

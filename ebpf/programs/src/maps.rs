@@ -12,9 +12,10 @@ use ebpf_common::{
         EndpointHop, FLOW_BUCKETS, FlowBucket, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told,
     },
     path::{Scratch, TASKS as TASKS_COUNT},
+    qos::{Credit, LIMITER_WAYS, Spent},
 };
 
-#[btf_map(name = "mp_config_v3")]
+#[btf_map(name = "mp_config_v4")]
 pub static CONFIG: Array<Record, CONFIG_RECORDS, MMAPABLE> = Array::new();
 
 #[btf_map(name = "mp_conns_v4")]
@@ -74,6 +75,12 @@ pub static FILTER: ArrayOfMaps<FilterRecords, FILTER_SLOTS> = ArrayOfMaps::new()
 
 #[btf_map(name = "mp_fhits_v1")]
 pub static FILTER_HITS: PerCpuArray<u64, HITS_MAX> = PerCpuArray::new();
+
+#[btf_map(name = "mp_spent_v1")]
+pub static SPENT: Array<Spent, LIMITER_WAYS, MMAPABLE> = Array::new();
+
+#[btf_map(name = "mp_credit_v1")]
+pub static CREDIT: PerCpuArray<Credit, LIMITER_WAYS> = PerCpuArray::new();
 
 /// Returns the buckets of the table of flows, less one.
 #[inline(always)]

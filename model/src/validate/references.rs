@@ -63,7 +63,11 @@ fn check_referred(
         .filter(|key| match key.kind {
             Kind::Listener => true,
             Kind::Service | Kind::PrefixList => snapshot.get(key).is_none(),
-            Kind::HttpRoute | Kind::TcpRoute | Kind::UdpRoute | Kind::PacketFilter => false,
+            Kind::HttpRoute
+            | Kind::TcpRoute
+            | Kind::UdpRoute
+            | Kind::PacketFilter
+            | Kind::QosPolicy => false,
         })
         .map(|key| ((key.kind, key.name.as_str(), key.namespace.as_str()), key))
         .collect();
@@ -71,7 +75,8 @@ fn check_referred(
         return;
     }
     let mut broken = Referrers::new();
-    let referring = [Kind::HttpRoute, Kind::TcpRoute, Kind::UdpRoute, Kind::PacketFilter];
+    let referring =
+        [Kind::HttpRoute, Kind::TcpRoute, Kind::UdpRoute, Kind::PacketFilter, Kind::QosPolicy];
     for (key, object) in referring.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
         if changed.contains(key) {
             continue;
@@ -105,8 +110,8 @@ fn broken_reference(
     let named = named.join(", ");
     match snapshot.listener(&target.namespace, &target.name) {
         Some(listener) if target.kind == Kind::Listener => {
-            let message = format!("does not fit the routes that attach to it: {named}");
-            let remedy = "change or remove those routes in the same apply";
+            let message = format!("does not fit what attaches to it: {named}");
+            let remedy = "change or remove those in the same apply";
             fault(target, "spec.protocol", spoken(listener), message, remedy)
         }
         _ => {
@@ -137,6 +142,7 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
             }
         }
         Spec::PacketFilter(filter) => each_list(filter, visit),
+        Spec::QosPolicy(policy) => each_listener(&policy.listeners, visit),
     }
 }
 
@@ -162,12 +168,13 @@ fn each_backend(backends: &[WeightedBackend], parent: &dyn Fn() -> String, visit
     }
 }
 
-/// Tells whether routes of a kind may attach to a listener.
+/// Tells whether objects of a kind may attach to a listener.
 fn fits(route: Kind, listener: &Listener) -> bool {
     match route {
         Kind::HttpRoute => listener.protocol.is_http(),
         Kind::TcpRoute => listener.protocol == Protocol::Tcp,
         Kind::UdpRoute => listener.protocol == Protocol::Udp,
+        Kind::QosPolicy => !listener.protocol.is_http(),
         Kind::Listener | Kind::Service | Kind::PacketFilter | Kind::PrefixList => true,
     }
 }
@@ -176,6 +183,7 @@ fn wanted(route: Kind) -> &'static str {
     match route {
         Kind::TcpRoute => "TCP",
         Kind::UdpRoute => "UDP",
+        Kind::QosPolicy => "TCP or UDP",
         Kind::HttpRoute
         | Kind::Listener
         | Kind::Service

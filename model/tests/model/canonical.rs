@@ -4,7 +4,7 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 7] = [
+const CASES: [(&str, &[u8]); 8] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("HTTPRoute", include_bytes!("../fixtures/canonical-v1/http_route.json")),
     ("TCPRoute", include_bytes!("../fixtures/canonical-v1/tcp_route.json")),
@@ -12,6 +12,7 @@ const CASES: [(&str, &[u8]); 7] = [
     ("Service", include_bytes!("../fixtures/canonical-v1/service.json")),
     ("PacketFilter", include_bytes!("../fixtures/canonical-v1/packet_filter.json")),
     ("PrefixList", include_bytes!("../fixtures/canonical-v1/prefix_list.json")),
+    ("QoSPolicy", include_bytes!("../fixtures/canonical-v1/qos_policy.json")),
 ];
 
 #[test]

@@ -24,7 +24,8 @@ pub(crate) fn document() -> Raw {
         l4_route("UDPRoute"),
         service(),
         packet_filter(),
-        prefix_list()
+        prefix_list(),
+        qos_policy()
     ]
     .boxed()
 }
@@ -224,6 +225,47 @@ fn packet_filter() -> Raw {
             with(json!({ "rules": rules }), [("priority", priority.map(Value::from))])
         });
     object("PacketFilter", spec)
+}
+
+fn qos_policy() -> Raw {
+    let limit = || {
+        (1..=100_000u32, option::of(any::<Index>())).prop_map(|(mbps, burst)| {
+            let least = (mbps * 10).div_ceil(8).max(10) as usize;
+            let burst = burst.map(|share| json!(least + share.index(1_000_001 - least)));
+            with(json!({ "bandwidthMbps": mbps }), [("burstKB", burst)])
+        })
+    };
+    let class = option::of((select(vec!["P0", "P1", "P2", "P3"]), option::of(1..=100u32)));
+    let dscp = prop_oneof![
+        (0..64u32).prop_map(Value::from),
+        select(vec!["EF", "AF11", "AF43", "CS0", "CS7"]).prop_map(Value::from),
+    ];
+    let excess = option::of(select(vec!["Queue", "Drop"]));
+    let ecn = option::of(select(vec!["Preserve", "Mark"]));
+    let limits = (option::of(limit()), option::of(limit()), option::of(dscp));
+    let rest = (option::of(duration(1..1_000)), excess, ecn, option::of(Just("Node")));
+    let spec = (references(3), class, limits, rest).prop_map(
+        |(listeners, class, (ingress, egress, dscp), (latency, excess, ecn, scope))| {
+            let limited = ingress.is_some() || egress.is_some();
+            let dscp = dscp.or((!limited).then(|| json!("EF")));
+            let weight = class.and_then(|(class, weight)| weight.filter(|_| class != "P0"));
+            with(
+                json!({ "listeners": listeners }),
+                [
+                    ("class", class.map(|(class, _)| json!(class))),
+                    ("weight", weight.map(Value::from)),
+                    ("latencyLimit", latency),
+                    ("ingress", ingress),
+                    ("egress", egress),
+                    ("dscp", dscp),
+                    ("excess", excess.map(Value::from)),
+                    ("ecn", ecn.filter(|_| limited).map(Value::from)),
+                    ("scope", scope.map(Value::from)),
+                ],
+            )
+        },
+    );
+    object("QoSPolicy", spec)
 }
 
 fn filter_rule() -> Raw {

@@ -11,6 +11,7 @@ mod mistakes_filter;
 mod mistakes_http;
 mod mistakes_listener;
 mod mistakes_match;
+mod mistakes_qos;
 mod mistakes_service;
 mod mistakes_snapshot;
 mod mutation;

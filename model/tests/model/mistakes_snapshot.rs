@@ -72,7 +72,7 @@ fn references_resolve() {
     );
     apply(
         "kind: Listener\nmetadata: { name: web }\nspec: { protocol: TCP, port: 8080 }\n",
-        &["spec.protocol = \"TCP\": does not fit the routes that attach to it: \
+        &["spec.protocol = \"TCP\": does not fit what attaches to it: \
            HTTPRoute/default/shop (spec.listeners[0])"],
     );
 }

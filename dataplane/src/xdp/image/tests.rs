@@ -5,14 +5,20 @@ use std::net::SocketAddr;
 use ebpf_common::{
     hash,
     layout::{EntryKey, MAGLEV_PER_RECORD, PORTS_START, Record, TCP},
+    qos::{Limit, Way, flag},
 };
-use model::{Kind, ObjectKey, listener::Forwarding};
+use model::{
+    Kind, ObjectKey, QosPolicy,
+    listener::Forwarding,
+    qos_policy::{Dscp, Ecn, Excess, LimitScope, RateLimit, TrafficClass},
+};
 use proptest::prelude::*;
 
 use super::*;
 use crate::xdp::{
     maglev,
-    record::{read_slots, to_backend, to_entry, to_maglev, to_ports},
+    qos::Policy,
+    record::{read_slots, to_backend, to_entry, to_limits, to_maglev, to_ports, to_treatments},
     slots::Slot,
 };
 
@@ -45,7 +51,70 @@ fn carried(n: usize, first: usize, count: usize) -> Arc<Carried> {
         forwarding: Forwarding::Nat,
         v4: backends(first, count, false),
         v6: backends(first, count / 2, true),
+        policy: policy(n, count),
     })
+}
+
+/// Services that may have a policy: fewer than there are limiters.
+const POLICIES: usize = 60;
+
+/// No policy, limits of one way or both, or a mark alone.
+fn policy(n: usize, count: usize) -> Option<Policy> {
+    let limit = |mbps| RateLimit { bandwidth_mbps: mbps, burst_kb: 16 };
+    let kind = (n + count) % 4;
+    let spec = QosPolicy {
+        listeners: Vec::new(),
+        class: TrafficClass::P2,
+        latency_limit: TrafficClass::P2.latency_limit(),
+        weight: None,
+        ingress: (kind == 1).then(|| limit(1 + n as u32)),
+        egress: (kind <= 2).then(|| limit(2 + count as u32)),
+        excess: Excess::Drop,
+        dscp: (kind >= 2).then(|| Dscp::new(n as u8 % 64).unwrap()),
+        ecn: if n.is_multiple_of(2) { Ecn::Mark } else { Ecn::Preserve },
+        scope: LimitScope::Node,
+    };
+    let key = ObjectKey::new(Kind::QosPolicy, "default", format!("p{}", n % 5));
+    (kind != 0 && n < POLICIES).then(|| Policy { key, spec: Arc::new(spec) })
+}
+
+/// Checks what is done to the packets of a service; returns its limiter's number.
+fn check_policy(
+    records: &[Record],
+    header: &Header,
+    entry: &Entry,
+    policy: Option<&Policy>,
+) -> u16 {
+    let egress = if entry.slot < header.egress_slots {
+        let record = &records[(header.egress_start + entry.slot / 8) as usize];
+        to_treatments(record).slots[(entry.slot % 8) as usize]
+    } else {
+        Treatment::default()
+    };
+    let Some(policy) = policy else {
+        assert_eq!((entry.treatment, egress), Default::default());
+        return 0;
+    };
+    let spec = &policy.spec;
+    let number = entry.treatment.limiter;
+    assert_ne!(number, 0);
+    for (way, treatment, limit) in
+        [(Way::Ingress, entry.treatment, spec.ingress), (Way::Egress, egress, spec.egress)]
+    {
+        if limit.is_none() && spec.dscp.is_none() {
+            assert_eq!(treatment.flags, 0);
+            continue;
+        }
+        assert_eq!(treatment.limiter, number);
+        assert_eq!(treatment.has(flag::DSCP), spec.dscp.is_some());
+        assert_eq!(treatment.dscp, spec.dscp.map_or(0, Dscp::value));
+        assert_eq!(treatment.has(flag::LIMITED), limit.is_some());
+        assert_eq!(treatment.has(flag::ECN), limit.is_some() && spec.ecn == Ecn::Mark);
+        let Some(limit) = limit else { continue };
+        let found = to_limits(&records[treatment.limits as usize]).ways[way as usize];
+        assert_eq!(found, Limit::new(limit.bytes_per_s(), limit.burst_bytes(), 250, 2));
+    }
+    number
 }
 
 fn node(last: u8) -> NodeView {
@@ -89,9 +158,14 @@ type Model = BTreeMap<Frontend, (u32, Option<Arc<Carried>>)>;
 
 fn check(records: &[Record], model: &Model, last: u8) {
     let mut entries = 0;
+    let mut limiters = BTreeSet::new();
+    let header = to_header(&records[0]);
     for (frontend, (slot, carried)) in model {
         let entry = find(records, service_key(frontend)).expect("the service");
-        assert_eq!((entry.slot, entry.draining), (*slot, u32::from(carried.is_none())));
+        assert_eq!((entry.slot, entry.draining), (*slot, u8::from(carried.is_none())));
+        let policy = carried.as_ref().and_then(|carried| carried.policy.as_ref());
+        let limiter = check_policy(records, &header, &entry, policy);
+        assert!(limiter == 0 || limiters.insert(limiter), "a limiter is one service's");
         let [v4, v6] = carried.as_ref().map_or([&[][..]; 2], |c| [&c.v4[..], &c.v6[..]]);
         check_pool(records, &entry.v4, v4);
         check_pool(records, &entry.v6, v6);
@@ -107,7 +181,6 @@ fn check(records: &[Record], model: &Model, last: u8) {
         assert!(find(records, local_key(local)).is_some());
         entries += 1;
     }
-    let header = to_header(&records[0]);
     let any_address = model.keys().filter(|frontend| frontend.address.is_none()).count();
     assert_eq!(header.any_address as usize, any_address);
     let mut ports = [0u64; 1 << 10];
@@ -193,6 +266,8 @@ proptest! {
             image.remove(frontend, now);
         }
         prop_assert!(image.pools.is_empty() && image.services.is_empty());
+        prop_assert_eq!(image.treatments.egress(), (0, 0));
+        prop_assert_eq!(image.treatments.limiters().iter().count(), 0);
     }
 }
 

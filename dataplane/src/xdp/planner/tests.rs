@@ -384,3 +384,40 @@ proptest! {
         }
     }
 }
+
+fn policy(listeners: &[&str], dscp: u8) -> Spec {
+    let yaml = format!(
+        "kind: QoSPolicy\nmetadata: {{ name: p }}\nspec: {{ listeners: [{}], dscp: {dscp} }}\n",
+        listeners.iter().map(|name| format!("{{ name: {name} }}")).collect::<Vec<_>>().join(", ")
+    );
+    model::parse::parse_documents(&yaml).unwrap().remove(0).spec
+}
+
+#[test]
+fn a_policy_reaches_its_listeners_and_leaves_them() {
+    let mut config = Snapshot::default();
+    for (name, port) in [("a", 80), ("b", 81)] {
+        config.put(object(name, listener(ListenAddress::Any, port, EngineChoice::Xdp)));
+    }
+    config.put(object("r", route(&["a", "b"], &[("s", 1)])));
+    config.put(object("s", service(&["10.0.0.9:80"])));
+    let (unhealthy, node) = (Arc::default(), node());
+    let mut planner = Planner::default();
+    planner.update(&config, &unhealthy, &node);
+    let mut step = |config: &Snapshot| {
+        let touched = planner.update(config, &unhealthy, &node);
+        let dscp = |carried: &Arc<Carried>| {
+            carried.policy.as_ref().and_then(|policy| Some(policy.spec.dscp?.value()))
+        };
+        let ports: Vec<u16> = touched.iter().map(|frontend| frontend.port).collect();
+        (ports, planner.plan().carried.values().map(dscp).collect::<Vec<_>>())
+    };
+    config.put(object("p", policy(&["a"], 7)));
+    assert_eq!(step(&config), (vec![80], vec![Some(7), None]));
+    config.put(object("p", policy(&["a"], 8)));
+    assert_eq!(step(&config), (vec![80], vec![Some(8), None]));
+    config.put(object("p", policy(&["b"], 8)));
+    assert_eq!(step(&config), (vec![80, 81], vec![None, Some(8)]));
+    config.remove(&ObjectKey::new(Kind::QosPolicy, "default", "p"));
+    assert_eq!(step(&config), (vec![81], vec![None, None]));
+}

@@ -13,6 +13,7 @@ use ebpf_common::{
         ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record, SERVICES_MAX,
         STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP,
     },
+    qos::{CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent},
 };
 
 use super::{LoadError, Program, Sizes, remove_pin};
@@ -48,6 +49,35 @@ impl Program {
     /// Returns what the kernel refused.
     pub fn endpoints(&self) -> Result<Mapping, LoadError> {
         mapping(&self.ebpf, ENDPOINTS_MAP)
+    }
+
+    /// Returns what the limiters have spent.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn spent(&self) -> Result<Mapping, LoadError> {
+        mapping(&self.ebpf, SPENT_MAP)
+    }
+
+    /// Returns what the CPUs have of the limiters.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn credit(&mut self) -> Result<PerCpuArray<&mut MapData, [u64; CREDIT_WORDS]>, LoadError> {
+        let map = self.ebpf.map_mut(CREDIT_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: CREDIT_MAP, source })
+    }
+
+    /// Takes credit and counters of an entry from all CPUs.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn clear_credit(&mut self, entry: u32) -> Result<(), LoadError> {
+        let failed = |source| LoadError::Map { name: CREDIT_MAP, source };
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
+        let zero = PerCpuValues::try_from(vec![[0u64; CREDIT_WORDS]; cpus])
+            .map_err(|error| failed(MapError::IoError(error)))?;
+        self.credit()?.set(entry, zero, 0).map_err(failed)
     }
 
     /// Returns the packet filter's outer map.
@@ -160,6 +190,8 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), Lo
         (TASKS_MAP, sizes(4, 4, TASK_PROGRAMS.len())),
         (FILTER_MAP, sizes(4, 4, FILTER_SLOTS)),
         (FILTER_HITS_MAP, sizes(4, 8, HITS_MAX)),
+        (SPENT_MAP, sizes(4, size_of::<Spent>(), LIMITER_WAYS)),
+        (CREDIT_MAP, sizes(4, 8 * CREDIT_WORDS, LIMITER_WAYS)),
     ];
     for (name, shape) in shapes {
         let path = pins.map(name);

@@ -7,6 +7,7 @@ use crate::{
         Address, Backend, Entry, EntryKey, Header, Layout, MAGIC, MAGLEV_PER_RECORD, MaglevRecord,
         PORTS_PER_RECORD, PORTS_START, Pool, PortsRecord, Selector, Tuple, kind,
     },
+    qos::{TREATMENTS_PER_RECORD, Treatment, Treatments},
     verdict::Reason,
 };
 
@@ -128,6 +129,19 @@ impl<'k, K: Kernel> Config<'k, K> {
         record.ok_or(Reason::BrokenConfiguration)
     }
 
+    /// Returns what is done to packets to clients of the service in a slot.
+    #[inline(always)]
+    pub(super) fn egress(&self, slot: u32) -> Option<Treatment> {
+        if slot >= self.header.egress_slots {
+            return None;
+        }
+        let index = self.header.egress_start + slot / TREATMENTS_PER_RECORD;
+        let part: &Treatments = self.record(index)?;
+        let within = (slot % TREATMENTS_PER_RECORD) as usize;
+        // SAFETY: `within` is below the length of the array, by the mask just applied.
+        Some(unsafe { *part.slots.as_ptr().add(within) })
+    }
+
     #[inline(always)]
     fn find(&self, key: &EntryKey) -> Option<&'k Entry> {
         let hash = hash::entry(key, self.header.seed);
@@ -144,8 +158,9 @@ impl<'k, K: Kernel> Config<'k, K> {
         self.record(self.header.table_start + (hash & self.header.table_mask))
     }
 
+    /// Returns a record by its number.
     #[inline(always)]
-    fn record<T: Layout>(&self, index: u32) -> Option<&'k T> {
+    pub(super) fn record<T: Layout>(&self, index: u32) -> Option<&'k T> {
         self.generation.record(index)
     }
 }

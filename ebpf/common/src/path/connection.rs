@@ -144,7 +144,7 @@ fn word(kernel: &impl Kernel, index: u32) -> Option<Claim> {
 #[inline(always)]
 fn exchange(kernel: &impl Kernel, claims: &Claims, place: u32, old: Claim, new: Claim) -> bool {
     // SAFETY: words are written here and below only.
-    unsafe { kernel.exchange(claims.word(place), old.0, new.0) }
+    unsafe { kernel.exchange(claims.word(place), old.0, new.0) == old.0 }
 }
 
 /// Replaces the word of a place that this CPU holds.

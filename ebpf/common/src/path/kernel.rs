@@ -10,6 +10,7 @@ use crate::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
         Translation, Tuple,
     },
+    qos::Credit,
     verdict::Reason,
 };
 
@@ -103,12 +104,12 @@ pub trait Kernel {
     /// Returns the words of a bucket of the table of connections.
     fn claims(&self, bucket: u32) -> Option<*const Claims>;
 
-    /// Replaces a word by compare and swap, and tells whether it was the old one. A full barrier, as
+    /// Replaces a word where it is the old one, and returns what it was. A full barrier, as
     /// [`Self::publish`] is.
     ///
     /// # Safety
     /// The word must be one that is written by these two only.
-    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> bool;
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64;
 
     /// Replaces a word.
     ///
@@ -118,6 +119,12 @@ pub trait Kernel {
 
     /// Returns a place of the table of connections.
     fn connection(&self, index: u32) -> Option<*mut Connection>;
+
+    /// Returns what this CPU has of a limiter and way.
+    fn credit(&self, entry: u32) -> Option<*mut Credit>;
+
+    /// Returns the word that all CPUs share of a limiter and way.
+    fn spent(&self, entry: u32) -> Option<*mut u64>;
 
     /// Returns the tables of the packet filter, where one is in force.
     fn filter(&self) -> Option<Self::Filter>;

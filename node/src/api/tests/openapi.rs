@@ -30,6 +30,27 @@ spec:
       ports: [53, 8000-8999]
 ";
 
+/// A policy with every field.
+const POLICY: &str = "\
+kind: Listener
+metadata: { name: orders }
+spec: { protocol: TCP, port: 5432 }
+---
+kind: QoSPolicy
+metadata: { name: gold }
+spec:
+  listeners: [{ name: orders }]
+  class: P1
+  latencyLimit: 2ms
+  weight: 20
+  ingress: { bandwidthMbps: 100, burstKB: 500 }
+  egress: { bandwidthMbps: 100 }
+  excess: Drop
+  dscp: AF41
+  ecn: Mark
+  scope: Node
+";
+
 #[test]
 fn the_document_names_exactly_the_routes_and_every_reference_leads_somewhere() {
     let document = document();
@@ -133,6 +154,8 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("POST", "/v1/apply", "/v1/apply?force=true", FILTERS.to_owned(), 200),
         ("GET", "/v1/objects/{kind}", "/v1/objects/packetfilters", String::new(), 200),
         ("GET", "/v1/objects/{kind}", "/v1/objects/prefixlists", String::new(), 200),
+        ("POST", "/v1/apply", "/v1/apply", POLICY.to_owned(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/qospolicies", String::new(), 200),
         ("POST", "/v1/apply", "/v1/apply", bad, 422),
         ("POST", "/v1/apply", "/v1/apply?expectRevision=1", SHOP.to_owned(), 409),
         ("POST", "/v1/apply", "/v1/apply?unknown=1", SHOP.to_owned(), 400),

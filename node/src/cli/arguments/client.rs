@@ -76,8 +76,8 @@ Examples:
   marchproxy get httproute shop -o yaml
   marchproxy get listeners -A")]
 pub struct GetArgs {
-    /// Listener, HTTPRoute, TCPRoute, UDPRoute, Service, PacketFilter or PrefixList; letter case and
-    /// a plural s do not matter
+    /// Listener, HTTPRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList or QoSPolicy;
+    /// letter case and the plural do not matter
     pub kind: Kind,
     /// One object of that kind
     pub name: Option<String>,

@@ -36,6 +36,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::Service => &["ENDPOINTS", "BALANCING", "HEALTH CHECK"],
         Kind::PacketFilter => &["PRIORITY", "RULES", "LISTS"],
         Kind::PrefixList => &["PREFIXES"],
+        Kind::QosPolicy => &["LISTENERS", "CLASS", "INGRESS", "EGRESS", "EXCESS", "DSCP", "ECN"],
     }
 }
 
@@ -70,6 +71,15 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
             vec![text(&spec["priority"]), count(&spec["rules"]), lists]
         }
         Kind::PrefixList => vec![count(&spec["prefixes"])],
+        Kind::QosPolicy => vec![
+            join(&spec["listeners"], reference),
+            text(&spec["class"]),
+            limit(&spec["ingress"]),
+            limit(&spec["egress"]),
+            text(&spec["excess"]),
+            text(&spec["dscp"]),
+            text(&spec["ecn"]),
+        ],
     }
 }
 
@@ -97,6 +107,13 @@ fn backend(value: &Value) -> String {
     match value["weight"].as_u64() {
         None | Some(1) => reference(&value["service"]),
         Some(weight) => format!("{}={weight}", reference(&value["service"])),
+    }
+}
+
+fn limit(value: &Value) -> String {
+    match value["bandwidthMbps"].as_u64() {
+        Some(bandwidth) => format!("{bandwidth} Mbit/s"),
+        None => String::new(),
     }
 }
 
@@ -145,6 +162,18 @@ shop       orders  0          Maglev        -
         );
         let list = json!({"metadata": {"name": "a"}, "spec": {"prefixes": ["10.0.0.0/8"]}});
         assert_eq!(table(Kind::PrefixList, &[list], false), "NAME  PREFIXES\na     1\n");
+    }
+
+    #[test]
+    fn policies_show_their_limits_and_marks() {
+        let policy = json!({"metadata": {"name": "gold"}, "spec": {
+            "listeners": [{"name": "a"}, {"name": "b"}], "class": "P1", "excess": "Drop",
+            "ingress": {"bandwidthMbps": 100, "burstKB": 250}, "dscp": 7, "ecn": "Preserve"}});
+        let expected = "\
+NAME  LISTENERS  CLASS  INGRESS     EGRESS  EXCESS  DSCP  ECN
+gold  a,b        P1     100 Mbit/s  -       Drop    7     Preserve
+";
+        assert_eq!(table(Kind::QosPolicy, &[policy], false), expected);
     }
 
     #[test]

@@ -1,0 +1,145 @@
+//! Limits and marks: what is done to a packet before it goes on.
+//!
+//! A service without either costs a comparison. The one place where a packet is found to be over
+//! its limit is [`treat`].
+
+use super::{config::Config, kernel::Kernel};
+use crate::{
+    parse::Packet,
+    qos::{Credit, Limit, Limits, Treatment, Way, bucket::Verdict, counter, flag, mark},
+    verdict::Reason,
+};
+
+/// How often a CPU tries to borrow when others are faster; each time another one has borrowed.
+const TRIES: u32 = 4;
+
+/// Treats a packet to a service's endpoints.
+///
+/// # Errors
+/// Returns why it does not go on.
+#[inline(always)]
+pub(super) fn ingress<const V6: bool, K: Kernel>(
+    kernel: &K,
+    packet: &mut Packet,
+    config: &Config<'_, K>,
+    treatment: &Treatment,
+) -> Result<(), Reason> {
+    if treatment.flags == 0 {
+        return Ok(());
+    }
+    treat::<V6, K>(kernel, packet, config, treatment, Way::Ingress)
+}
+
+/// Treats a packet from an endpoint of the service in a slot.
+///
+/// # Errors
+/// Returns why it does not go on.
+#[inline(always)]
+pub(super) fn egress<const V6: bool, K: Kernel>(
+    kernel: &K,
+    packet: &mut Packet,
+    config: &Config<'_, K>,
+    slot: u32,
+) -> Result<(), Reason> {
+    match config.egress(slot) {
+        Some(treatment) if treatment.flags != 0 => {
+            treat::<V6, K>(kernel, packet, config, &treatment, Way::Egress)
+        }
+        _ => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn treat<const V6: bool, K: Kernel>(
+    kernel: &K,
+    packet: &mut Packet,
+    config: &Config<'_, K>,
+    treatment: &Treatment,
+    way: Way,
+) -> Result<(), Reason> {
+    let entry = way.entry(treatment.limiter);
+    let credit = kernel.credit(entry).ok_or(Reason::BrokenConfiguration)?;
+    // SAFETY: this CPU's, and no other reference to it is held.
+    let credit = unsafe { &mut *credit };
+    let bytes = u64::from(packet.length);
+    let verdict = judge(kernel, config, treatment, way, credit, packet.length);
+    let congested = match verdict {
+        Verdict::Green { congested } => congested,
+        Verdict::Over => {
+            credit.words[counter::OVER_PACKETS] += 1;
+            credit.words[counter::OVER_BYTES] += bytes;
+            return Err(Reason::OverLimit);
+        }
+    };
+    credit.words[counter::PASSED_PACKETS] += 1;
+    credit.words[counter::PASSED_BYTES] += bytes;
+    let before = packet.traffic_class;
+    let after = mark::class(before, treatment, congested);
+    if before == after {
+        return Ok(());
+    }
+    if mark::recodes(before, after) {
+        credit.words[counter::DSCP_PACKETS] += 1;
+    }
+    if mark::notifies(before, after) {
+        credit.words[counter::CE_PACKETS] += 1;
+    }
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    unsafe { mark::write_class::<V6>(kernel.start(), kernel.end(), packet, after) }
+}
+
+/// Takes a packet's bytes from this CPU's credit.
+#[inline(always)]
+fn judge<K: Kernel>(
+    kernel: &K,
+    config: &Config<'_, K>,
+    treatment: &Treatment,
+    way: Way,
+    credit: &mut Credit,
+    length: u16,
+) -> Verdict {
+    if !treatment.has(flag::LIMITED) {
+        return Verdict::Green { congested: false };
+    }
+    let need = credit.lacks(length);
+    if need > 0 {
+        let Some(limits) = config.record::<Limits>(treatment.limits) else { return Verdict::Over };
+        let [ingress, egress] = &limits.ways;
+        let limit = match way {
+            Way::Ingress => ingress,
+            Way::Egress => egress,
+        };
+        if !borrow(kernel, limit, credit, way.entry(treatment.limiter), need) {
+            return Verdict::Over;
+        }
+    }
+    credit.spend(length)
+}
+
+/// Borrows credit for this CPU; tells whether there was as much.
+///
+/// A function of its own, off the path of most packets, so that the verifier meets it once.
+#[inline(never)]
+fn borrow<K: Kernel>(
+    kernel: &K,
+    limit: &Limit,
+    credit: &mut Credit,
+    entry: u32,
+    need: u32,
+) -> bool {
+    let Some(spent) = kernel.spent(entry) else { return false };
+    let ticks = kernel.ticks();
+    // SAFETY: the map's; all CPUs read and exchange it as a whole.
+    let mut known = unsafe { spent.read_volatile() };
+    for _ in 0..TRIES {
+        let Some(loan) = limit.lend(known, ticks, need) else { return false };
+        // SAFETY: the map's words are written here only.
+        let found = unsafe { kernel.exchange(spent, known, loan.spent) };
+        if found == known {
+            credit.borrow(loan);
+            return true;
+        }
+        known = found;
+    }
+    false
+}
