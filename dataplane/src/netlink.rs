@@ -13,7 +13,9 @@ use nix::sys::{
     time::TimeVal,
 };
 
-use super::wire::{self, Request};
+use self::wire::Request;
+
+pub(crate) mod wire;
 
 /// The largest datagram that the kernel answers with (`NLMSG_GOODSIZE` is at most 32 KiB).
 const DATAGRAM_MAX: usize = 64 * 1024;
@@ -24,16 +26,16 @@ const MESSAGES_MAX: usize = 65_536;
 
 /// A socket of one netlink protocol.
 #[derive(Debug)]
-pub(super) struct Netlink(OwnedFd);
+pub(crate) struct Netlink(OwnedFd);
 
 impl Netlink {
     /// Opens a socket for links, routes and neighbours.
-    pub(super) fn route() -> io::Result<Self> {
+    pub(crate) fn route() -> io::Result<Self> {
         Self::open(SockProtocol::NetlinkRoute)
     }
 
     /// Opens a socket for generic families.
-    pub(super) fn generic() -> io::Result<Self> {
+    pub(crate) fn generic() -> io::Result<Self> {
         Self::open(SockProtocol::NetlinkGeneric)
     }
 
@@ -45,7 +47,7 @@ impl Netlink {
     }
 
     /// Asks for one object; returns what follows the message's header.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         kind: u16,
         header: &[u8],
@@ -61,7 +63,7 @@ impl Netlink {
     }
 
     /// Asks for all objects; returns what follows each message's header.
-    pub(super) fn dump(&self, kind: u16, header: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    pub(crate) fn dump(&self, kind: u16, header: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
         self.send(Request::new(kind, flags as u16, header))?;
         let mut buffer = vec![0; DATAGRAM_MAX];
