@@ -1,4 +1,4 @@
-//! A netlink socket: a question, and all messages of its answer.
+//! Netlink sockets: a question, and all messages of its answer; or changes as they happen.
 
 use std::{
     io,
@@ -7,8 +7,8 @@ use std::{
 
 use nix::sys::{
     socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
-        sockopt,
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+        setsockopt, socket, sockopt,
     },
     time::TimeVal,
 };
@@ -27,6 +27,15 @@ const MESSAGES_MAX: usize = 65_536;
 /// A socket of one netlink protocol.
 #[derive(Debug)]
 pub(crate) struct Netlink(OwnedFd);
+
+/// Opens a socket that hears of changes, without being asked and without blocking.
+pub(crate) fn listen(groups: u32) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let protocol = SockProtocol::NetlinkRoute;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(socket)
+}
 
 impl Netlink {
     /// Opens a socket for links, routes and neighbours.
