@@ -39,6 +39,7 @@ pub mod record;
 pub mod sheet;
 pub mod slots;
 pub mod statistics;
+pub mod ticks;
 pub mod trial;
 pub mod vlans;
 pub mod ways;

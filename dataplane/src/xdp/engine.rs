@@ -26,10 +26,11 @@ use super::{
     plan::{Frontend, L4Plan, NodeView},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
-    qos::{kernel::LimiterMaps, ticks::Pace},
+    qos::{kernel::LimiterMaps, treatments::Pace},
     record,
     slots::Slots,
     statistics::{ListenerCounters, Statistics, sum},
+    ticks,
     vlans::Vlans,
 };
 use crate::desired::Desired;
@@ -78,6 +79,12 @@ pub enum EngineError {
     /// The node's addresses could not be read.
     #[error("the node's addresses could not be read")]
     Addresses(#[source] io::Error),
+    /// The kernel's tick rate could not be read.
+    #[error("the kernel's tick rate could not be read")]
+    Ticks(#[source] io::Error),
+    /// The number of CPUs could not be read.
+    #[error("the number of CPUs could not be read")]
+    Cpus(#[source] io::Error),
     /// The interfaces of VLANs could not be read.
     #[error("the interfaces of VLANs could not be read")]
     Vlans(#[source] io::Error),
@@ -135,7 +142,10 @@ impl Engine {
         let endpoints = program.endpoints()?;
         let limiters = LimiterMaps::new(&program)?;
         let mut image = Image::default();
-        image.treatments().set_pace(Pace::of_host());
+        image.treatments().set_pace(Pace {
+            ticks_per_s: ticks::per_second().map_err(EngineError::Ticks)?,
+            cpus: aya::util::nr_cpus().map_err(|(_, error)| EngineError::Cpus(error))? as u32,
+        });
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));

@@ -33,6 +33,7 @@ pub use self::{
 use super::{
     generation::Generations,
     pins::{CONFIG_NEXT, MAPS, PinFolder, PinsError},
+    ticks,
 };
 
 /// The object, built by `build.rs`.
@@ -182,7 +183,9 @@ fn load_object(
     vlans: bool,
 ) -> Result<Ebpf, LoadError> {
     let (flow_mask, claim_mask) = (sizes.flow_buckets - 1, sizes.claim_buckets - 1);
-    let (seed, ticks) = (host::seed()?, host::ticks_per_second()?);
+    let seed = host::seed()?;
+    let ticks = ticks::per_second()
+        .map_err(|source| LoadError::Kernel { what: "the length of a tick", source })?;
     let mut loader = EbpfLoader::new();
     for name in MAPS {
         let path = if name == CONFIG_MAP { config.to_owned() } else { pins.map(name) };

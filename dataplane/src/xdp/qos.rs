@@ -11,7 +11,6 @@
 pub mod kernel;
 pub mod limiters;
 pub mod report;
-pub mod ticks;
 pub mod treatments;
 
 use std::sync::Arc;

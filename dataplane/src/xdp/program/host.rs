@@ -3,7 +3,6 @@
 use std::{fs, io};
 
 use ebpf_common::layout::{SNAT_PORT_FIRST, SNAT_PORT_LAST};
-use nix::time::{ClockId, clock_getres};
 
 use super::LoadError;
 
@@ -69,22 +68,4 @@ pub(super) fn seed() -> Result<u64, LoadError> {
     let digits: String = id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
     u64::from_str_radix(&digits, 16)
         .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
-}
-
-/// Returns the kernel's ticks in a second: the coarse clock's resolution is a tick.
-///
-/// # Errors
-/// Returns that the kernel does not tell it, or something else than 100 to 1,000.
-pub(super) fn ticks_per_second() -> Result<u32, LoadError> {
-    let failed = |source| LoadError::Kernel { what: "the length of a tick", source };
-    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)
-        .map_err(|error| failed(io::Error::from(error)))?;
-    let nanoseconds = u32::try_from(tick.tv_nsec()).unwrap_or_default().max(1);
-    // A kernel of 300 ticks has one of 3,333,333 ns.
-    let ticks = (1_000_000_000 + nanoseconds / 2) / nanoseconds;
-    if (100..=1_000).contains(&ticks) {
-        Ok(ticks)
-    } else {
-        Err(failed(io::Error::new(io::ErrorKind::InvalidData, format!("{ticks} in a second"))))
-    }
 }

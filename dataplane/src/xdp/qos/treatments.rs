@@ -8,12 +8,28 @@ use model::{
     qos_policy::{Ecn, RateLimit},
 };
 
-use super::{limiters::Limiters, ticks::Pace};
+use super::limiters::Limiters;
 use crate::xdp::{
     arena::Arena,
     plan::{Carried, Frontend},
     record::{of_limits, of_treatments},
 };
+
+/// What limits are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// The kernel's ticks a second.
+    pub ticks_per_s: u32,
+    /// CPUs that may borrow.
+    pub cpus: u32,
+}
+
+impl Default for Pace {
+    /// What is common.
+    fn default() -> Self {
+        Self { ticks_per_s: 250, cpus: 2 }
+    }
+}
 
 /// The treatments.
 #[derive(Debug, Default)]
