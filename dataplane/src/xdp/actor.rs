@@ -22,9 +22,12 @@ use super::{
     engine::{Engine, Settings},
     judge, pins,
     placement::L4Placement,
-    statistics,
+    qos, statistics,
 };
-use crate::desired::{Desired, DesiredReceiver};
+use crate::{
+    afxdp,
+    desired::{Desired, DesiredReceiver},
+};
 
 /// Time between looks at counters, addresses and interfaces. Prometheus scrapes every 15 s by
 /// default, so each scrape sees new figures.
@@ -208,7 +211,8 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
         Ok(plan) => {
             let placement = judge::placement(&desired.config, &plan, engine.attachments());
             let installed = engine.attachments().values().all(Result::is_ok);
-            let notes = plan.notes.values().flatten().cloned().collect();
+            let policies = qos::report::notes(&desired.config, &placement, &engine.problems());
+            let notes = plan.notes.values().flatten().cloned().chain(policies).collect();
             let missing = (!installed).then(|| placement.summary.clone());
             let unfiltered = engine.unfiltered().map(str::to_owned).or(missing);
             Outcome { placement, notes, installed, unfiltered }
@@ -223,6 +227,7 @@ fn look(engine: &Mutex<Option<Engine>>) -> bool {
         let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(engine) = slot.as_mut() else { return true };
         engine.resolve_neighbours();
+        afxdp::view::publish(&engine.waiting());
         (engine.statistics(), engine.is_stale())
     };
     match counted {

@@ -3,6 +3,8 @@
 //! All of it blocks (system calls, an RCU grace period per swap); the actor calls it off the
 //! runtime's threads.
 
+mod waiting;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -30,7 +32,7 @@ use super::{
     slots::Slots,
     statistics::{ListenerCounters, Statistics, sum},
 };
-use crate::desired::Desired;
+use crate::{afxdp::crew::Crew, desired::Desired};
 
 /// What an engine works with.
 #[derive(Clone, Debug)]
@@ -98,6 +100,7 @@ pub struct Engine {
     /// The endpoints by their numbers.
     endpoints: Mapping,
     limiters: LimiterMaps,
+    crew: Crew,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
@@ -106,6 +109,10 @@ pub struct Engine {
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
     generation: u64,
+    /// Why there are no workers.
+    unstaffed: Option<String>,
+    /// What was said of the workers last.
+    told: Vec<String>,
 }
 
 impl Engine {
@@ -129,7 +136,9 @@ impl Engine {
         let endpoints = program.endpoints()?;
         let limiters = LimiterMaps::new(&program)?;
         let mut image = Image::default();
-        image.treatments().set_pace(Pace::of_host());
+        let pace = Pace::of_host();
+        image.treatments().set_pace(pace);
+        let crew = Crew::new(program.shared_words()?, pace.ticks_per_s);
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));
@@ -149,12 +158,15 @@ impl Engine {
             image,
             endpoints,
             limiters,
+            crew,
             generations,
             behind,
             neighbours: Neighbours::new(),
             attachments: BTreeMap::new(),
             running: None,
             generation,
+            unstaffed: None,
+            told: Vec::new(),
         })
     }
 
@@ -174,6 +186,7 @@ impl Engine {
         let filtered = self.filter.follow(&desired.config, &mut self.program);
         self.unfiltered = filtered.err().map(|error| chain(&error));
         self.draw(Instant::now())?;
+        self.shape_both();
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
         } else if self.is_tight() {
@@ -181,6 +194,7 @@ impl Engine {
         }
         self.running = Some(self.planner.plan().revision);
         self.attach();
+        self.staff();
         Ok(self.planner.plan().clone())
     }
 
@@ -314,12 +328,14 @@ impl Engine {
     }
 
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an
-    /// address of the node, an interface, a drain time that has ended, or a map with little room.
+    /// address of the node, an interface, a drain time that has ended, a map with little room, or
+    /// workers that stand otherwise than was said.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         let addresses = addresses::read(&self.settings.interfaces, self.settings.addresses);
         addresses.is_ok_and(|node| node != *self.planner.node())
             || self.is_tight()
+            || self.told != self.problems()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
             || [self.slots.next_release(), self.image.next_forgetting()]
                 .into_iter()

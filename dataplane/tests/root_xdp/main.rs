@@ -16,3 +16,4 @@ mod nat_single;
 mod qos_network;
 mod qos_single;
 mod support;
+mod waiting_network;

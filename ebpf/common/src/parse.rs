@@ -49,6 +49,8 @@ pub struct Packet {
     pub v6: bool,
     /// Whether the transport header has a checksum.
     pub has_checksum: bool,
+    /// The entry of the limiter that the packet waits for; 0 when it goes on at once.
+    pub waits: u16,
 }
 
 /// Reads a value at an offset of the frame.
@@ -281,5 +283,5 @@ unsafe fn transport(
         padding: 0,
         padding_end: 0,
     };
-    Ok(Packet { tuple, length, traffic_class, hop_limit, tcp_flags, v6, has_checksum })
+    Ok(Packet { tuple, length, traffic_class, hop_limit, tcp_flags, v6, has_checksum, waits: 0 })
 }

@@ -111,7 +111,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
         Some(found) if !found.is_due(packet, clock) && !opens(packet.tcp_flags) => {
             send::send(kernel, packet, found.connection)
         }
-        _ => Err(Stop::Later(Task::Connection)),
+        _ => Err(task::connection_later(kernel, packet)),
     }
 }
 

@@ -10,6 +10,7 @@
 mod kernel;
 mod maps;
 mod next_hop;
+mod wait;
 
 use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_redirect, macros::xdp, programs::XdpContext,
@@ -60,6 +61,13 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
         Ok(Sent::Back) => return xdp_action::XDP_TX,
         // SAFETY: the helper has no precondition.
         Ok(Sent::On(ifindex)) => return unsafe { bpf_redirect(ifindex, 0) as u32 },
+        Ok(Sent::Later { entry, length, ifindex }) => {
+            let ticket = u64::from(ifindex) << 32 | u64::from(length) << 16 | u64::from(entry);
+            match wait::hand_over(kernel.context.ctx, ticket) {
+                0 => Reason::OverLimit,
+                action => return action,
+            }
+        }
         Err(Stop::Later(task)) => {
             // It returns only where there is no such program.
             // SAFETY: the map holds XDP programs only; the kernel sees to that.

@@ -1,7 +1,7 @@
 //! The maps.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray},
+    btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray, XskMap},
     macros::btf_map,
 };
 use ebpf_common::{
@@ -12,7 +12,7 @@ use ebpf_common::{
         EndpointHop, FLOW_BUCKETS, FlowBucket, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told,
     },
     path::{Scratch, TASKS as TASKS_COUNT},
-    qos::{Credit, LIMITER_WAYS, Spent},
+    qos::{Credit, LIMITER_WAYS, Spent, wait::PLACES as SOCKET_PLACES},
 };
 
 #[btf_map(name = "mp_config_v4")]
@@ -76,11 +76,14 @@ pub static FILTER: ArrayOfMaps<FilterRecords, FILTER_SLOTS> = ArrayOfMaps::new()
 #[btf_map(name = "mp_fhits_v1")]
 pub static FILTER_HITS: PerCpuArray<u64, HITS_MAX> = PerCpuArray::new();
 
-#[btf_map(name = "mp_spent_v1")]
+#[btf_map(name = "mp_spent_v2")]
 pub static SPENT: Array<Spent, LIMITER_WAYS, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_credit_v1")]
+#[btf_map(name = "mp_credit_v2")]
 pub static CREDIT: PerCpuArray<Credit, LIMITER_WAYS> = PerCpuArray::new();
+
+#[btf_map(name = "xsks_map")]
+pub static SOCKETS: XskMap<SOCKET_PLACES> = XskMap::new();
 
 /// Returns the buckets of the table of flows, less one.
 #[inline(always)]

@@ -153,7 +153,7 @@ impl<'a> Way<'a> {
             counters[counter::PACKETS_IN] += 1;
             counters[counter::BYTES_IN] += u64::from(packet.length);
         }
-        Ok(send::leave(kernel, hop.ifindex))
+        Ok(send::leave(kernel, packet, hop.ifindex))
     }
 }
 

@@ -19,6 +19,8 @@ use crate::{
 pub struct Scratch {
     /// What the way of the packet takes.
     pub mtu: u16,
+    /// [`crate::parse::Packet::waits`].
+    pub waits: u16,
     /// What the backend's packets have.
     pub key: Tuple,
     /// The client's packets.

@@ -1,7 +1,8 @@
 //! Limits and marks: what is done to a packet before it goes on.
 //!
 //! A service without either costs a comparison. The one place where a packet is found to be over
-//! its limit is [`treat`].
+//! its limit is [`treat`]: it is dropped, or goes the rest of its path and then waits. As long as
+//! packets of a limiter wait, the others wait behind them, in their order.
 
 use super::{config::Config, kernel::Kernel};
 use crate::{
@@ -64,15 +65,23 @@ fn treat<const V6: bool, K: Kernel>(
     let bytes = u64::from(packet.length);
     let verdict = judge(kernel, config, treatment, way, credit, packet.length);
     let congested = match verdict {
-        Verdict::Green { congested } => congested,
+        Verdict::Green { congested } => {
+            credit.words[counter::PASSED_PACKETS] += 1;
+            credit.words[counter::PASSED_BYTES] += bytes;
+            congested
+        }
+        Verdict::Over if treatment.has(flag::WAIT) => {
+            credit.words[counter::WAITING_PACKETS] += 1;
+            packet.waits = entry as u16;
+            // The worker marks, by how long the packet has waited.
+            false
+        }
         Verdict::Over => {
             credit.words[counter::OVER_PACKETS] += 1;
             credit.words[counter::OVER_BYTES] += bytes;
             return Err(Reason::OverLimit);
         }
     };
-    credit.words[counter::PASSED_PACKETS] += 1;
-    credit.words[counter::PASSED_BYTES] += bytes;
     let before = packet.traffic_class;
     let after = mark::class(before, treatment, congested);
     if before == after {
@@ -101,6 +110,9 @@ fn judge<K: Kernel>(
     if !treatment.has(flag::LIMITED) {
         return Verdict::Green { congested: false };
     }
+    if treatment.has(flag::WAIT) && some_wait(kernel, way.entry(treatment.limiter)) {
+        return Verdict::Over;
+    }
     let need = credit.lacks(length);
     if need > 0 {
         let Some(limits) = config.record::<Limits>(treatment.limits) else { return Verdict::Over };
@@ -114,6 +126,14 @@ fn judge<K: Kernel>(
         }
     }
     credit.spend(length)
+}
+
+/// Tells whether packets of a limiter are with workers: others of their flows must not overtake them,
+/// also by credit that this CPU has in hand.
+#[inline(always)]
+fn some_wait<K: Kernel>(kernel: &K, entry: u32) -> bool {
+    // SAFETY: the second word of the entry, a [`Spent`](crate::qos::Spent).
+    kernel.spent(entry).is_some_and(|spent| unsafe { spent.add(1).read_volatile() } != 0)
 }
 
 /// Borrows credit for this CPU; tells whether there was as much.

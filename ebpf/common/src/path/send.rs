@@ -14,6 +14,15 @@ pub enum Sent {
     Back,
     /// Out of another interface, by its number.
     On(u32),
+    /// To a worker, who sends it when its limiter allows it.
+    Later {
+        /// The entry of the limiter.
+        entry: u16,
+        /// Bytes that the limiter counts.
+        length: u16,
+        /// The interface that the frame leaves by then.
+        ifindex: u32,
+    },
 }
 
 /// Rewrites the packet for its connection and sends it to the next hop.
@@ -43,12 +52,15 @@ pub(super) fn send(
         counters[packets] += 1;
         counters[bytes] += u64::from(packet.length);
     }
-    Ok(leave(kernel, hop.ifindex))
+    Ok(leave(kernel, packet, hop.ifindex))
 }
 
-/// Sends the frame out of an interface.
+/// Sends the frame out of an interface, at once or when its limiter allows it.
 #[inline(always)]
-pub(super) fn leave(kernel: &impl Kernel, ifindex: u32) -> Sent {
+pub(super) fn leave(kernel: &impl Kernel, packet: &Packet, ifindex: u32) -> Sent {
+    if packet.waits != 0 {
+        return Sent::Later { entry: packet.waits, length: packet.length, ifindex };
+    }
     if ifindex == kernel.ingress() {
         kernel.count(stat::TRANSMITTED);
         Sent::Back

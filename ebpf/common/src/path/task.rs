@@ -47,6 +47,16 @@ impl From<Reason> for Stop {
     }
 }
 
+/// Leaves a packet for [`Task::Connection`], with whether it waits.
+#[inline(always)]
+pub(super) fn connection_later(kernel: &impl Kernel, packet: &Packet) -> Stop {
+    if let Some(scratch) = kernel.scratch() {
+        // SAFETY: this CPU's, and no other reference to it is held.
+        unsafe { (*scratch).waits = packet.waits };
+    }
+    Stop::Later(Task::Connection)
+}
+
 /// Goes on with a frame that was left for a task.
 ///
 /// # Errors
@@ -68,7 +78,9 @@ pub fn resume(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
 #[inline(always)]
 fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
     // SAFETY: the kernel gives these as the bounds of the frame.
-    let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    let mut packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    // SAFETY: this CPU's, and no other reference to it is held.
+    packet.waits = kernel.scratch().map_or(0, |scratch| unsafe { (*scratch).waits });
     let generation = Generation::current(kernel)?;
     let port = u16::from_be(packet.tuple.destination_port_be);
     let connection = match known_reply(kernel, &packet, generation.knows_port(port), port) {
