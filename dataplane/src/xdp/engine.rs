@@ -3,15 +3,17 @@
 //! All of it blocks (system calls, an RCU grace period per swap); the actor calls it off the
 //! runtime's threads.
 
+mod counted;
 mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     net::IpAddr,
     time::Instant,
 };
 
-use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOWS, STATS_WORDS, stat};
+use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOWS, VLANS_MAP};
 use model::Revision;
 use runtime::chain::chain;
 
@@ -24,13 +26,13 @@ use super::{
     neighbours::Neighbours,
     numbers::Numbers,
     pins::{PinFolder, PinsError},
-    plan::{Frontend, L4Plan},
+    plan::{Frontend, L4Plan, NodeView},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
     qos::{kernel::LimiterMaps, ticks::Pace},
     record,
     slots::Slots,
-    statistics::{ListenerCounters, Statistics, sum},
+    vlans::Vlans,
 };
 use crate::{afxdp::crew::Crew, desired::Desired};
 
@@ -77,7 +79,10 @@ pub enum EngineError {
     Install(#[from] InstallError),
     /// The node's addresses could not be read.
     #[error("the node's addresses could not be read")]
-    Addresses(#[source] std::io::Error),
+    Addresses(#[source] io::Error),
+    /// The interfaces of VLANs could not be read.
+    #[error("the interfaces of VLANs could not be read")]
+    Vlans(#[source] io::Error),
     /// Pins of another time could not be removed.
     #[error(transparent)]
     Pins(#[from] PinsError),
@@ -105,6 +110,7 @@ pub struct Engine {
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
     neighbours: Neighbours,
+    vlans: Vlans,
     attachments: BTreeMap<String, Attachment>,
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
@@ -148,7 +154,7 @@ impl Engine {
         }
         image.set_numbers(Numbers::restored(record::read_numbers(endpoints.records()), now));
         let behind = slots.frontends().collect();
-        Ok(Self {
+        let mut engine = Self {
             settings,
             program,
             planner: Planner::default(),
@@ -162,12 +168,15 @@ impl Engine {
             generations,
             behind,
             neighbours: Neighbours::new(),
+            vlans: Vlans::default(),
             attachments: BTreeMap::new(),
             running: None,
             generation,
             unstaffed: None,
             told: Vec::new(),
-        })
+        };
+        engine.ways_changed()?;
+        Ok(engine)
     }
 
     /// Makes the kernel run the desired state; does nothing where it already does.
@@ -175,8 +184,7 @@ impl Engine {
     /// # Errors
     /// Returns what was refused; what ran before still runs.
     pub fn reconcile(&mut self, desired: &Desired) -> Result<L4Plan, EngineError> {
-        let node = addresses::read(&self.settings.interfaces, self.settings.addresses)
-            .map_err(EngineError::Addresses)?;
+        let node = self.read_addresses().map_err(EngineError::Addresses)?;
         let touched = self.planner.update(&desired.config, &desired.unhealthy, &node);
         // Before the first packets, so that they find the way.
         self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
@@ -255,6 +263,7 @@ impl Engine {
         let larger = self.program.larger(map_records(self.image.length())?)?;
         let mut generations = larger.generations()?;
         self.image.sheet().forget_copies();
+        generations.take_ways(&self.generations);
         generations.install(self.image.sheet())?;
         self.generations = generations;
         self.settle(generation);
@@ -320,6 +329,29 @@ impl Engine {
         self.generation
     }
 
+    /// Makes the program look next hops up again, since routes, links or neighbours have changed.
+    ///
+    /// # Errors
+    /// Returns what was refused; then packets to VLANs go by what was known of these before.
+    pub fn ways_changed(&mut self) -> Result<(), EngineError> {
+        let vlans = Vlans::read().map_err(EngineError::Vlans)?;
+        if vlans != self.vlans {
+            let written = vlans.write(self.program.vlans()?);
+            written.map_err(|source| LoadError::Map { name: VLANS_MAP, source })?;
+            if !vlans.is_empty() {
+                self.program.take_vlans()?;
+            }
+            self.vlans = vlans;
+        }
+        self.generations.count_ways();
+        Ok(())
+    }
+
+    fn read_addresses(&self) -> io::Result<NodeView> {
+        let own = self.vlans.with_those_on(&self.settings.interfaces);
+        addresses::read(&own, self.settings.addresses)
+    }
+
     /// Keeps the endpoints' link addresses known.
     pub fn resolve_neighbours(&mut self) {
         let all = self.planner.plan().carried.keys().copied().collect();
@@ -332,8 +364,7 @@ impl Engine {
     /// workers that stand otherwise than was said.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        let addresses = addresses::read(&self.settings.interfaces, self.settings.addresses);
-        addresses.is_ok_and(|node| node != *self.planner.node())
+        self.read_addresses().is_ok_and(|node| node != *self.planner.node())
             || self.is_tight()
             || self.told != self.problems()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
@@ -341,48 +372,6 @@ impl Engine {
                 .into_iter()
                 .flatten()
                 .any(|at| at <= Instant::now())
-    }
-
-    /// Reads the counters.
-    ///
-    /// # Errors
-    /// Returns what the kernel refused.
-    pub fn statistics(&mut self) -> Result<Statistics, EngineError> {
-        let cpus: Vec<[u64; STATS_WORDS]> = {
-            let map = self.program.statistics()?;
-            let values =
-                map.get(&0, 0).map_err(|source| LoadError::Map { name: "statistics", source })?;
-            values.iter().copied().collect()
-        };
-        let plan = self.planner.plan();
-        let counters = self.program.counters()?;
-        let mut listeners = Vec::with_capacity(plan.carried.len());
-        for (frontend, carried) in &plan.carried {
-            let Some(slot) = self.slots.get(frontend) else { continue };
-            let values = counters
-                .get(&slot, 0)
-                .map_err(|source| LoadError::Map { name: "counters", source })?;
-            let words = sum(&values.iter().copied().collect::<Vec<_>>());
-            listeners.push(ListenerCounters { listener: carried.listener.to_string(), words });
-        }
-        Ok(Statistics {
-            generation: self.generation,
-            revision: self.running.map_or(0, |revision| revision.0),
-            generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
-            words: sum(&cpus),
-            listeners,
-            limiters: self
-                .limiters
-                .counters(&mut self.program, self.image.treatments().limiters())?,
-            filtered: self.filter.dropped(&self.program)?,
-            interfaces: self
-                .attachments
-                .iter()
-                .map(|(name, attachment)| {
-                    (name.clone(), attachment.as_ref().map_or("none", Mode::name))
-                })
-                .collect(),
-        })
     }
 
     /// Returns the loaded program, for test runs.

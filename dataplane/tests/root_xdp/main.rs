@@ -16,4 +16,6 @@ mod nat_single;
 mod qos_network;
 mod qos_single;
 mod support;
+mod vlan_single;
 mod waiting_network;
+mod ways;

@@ -85,7 +85,6 @@ unsafe fn parse_v4(start: usize, end: usize) -> Result<Packet, Reason> {
             tcp_flags: 0,
             v6: false,
             has_checksum: true,
-            waits: 0,
         };
         about(packet, read(quoted + 9), quoted + IPV4, addresses)
     }
@@ -127,7 +126,6 @@ unsafe fn parse_v6(start: usize, end: usize) -> Result<Packet, Reason> {
             tcp_flags: 0,
             v6: true,
             has_checksum: true,
-            waits: 0,
         };
         about(packet, read(quoted + 6), quoted + IPV6, (address(quoted + 24), sender))
     }

@@ -1,6 +1,6 @@
 //! Parses a frame into what the packet path needs: Ethernet, IPv4 or IPv6, TCP or UDP.
 //!
-//! Does not follow VLAN tags, IP options, extension headers or fragments: those have a
+//! Does not follow VLAN tags (see [`crate::path`]), IP options, extension headers or fragments: those have a
 //! [`Reason`]. Invariant: what [`parse`] returns lies within the frame, at the constant offsets of
 //! this file, so that the verifier (and [`crate::rewrite`]) can check it by one comparison.
 
@@ -49,8 +49,6 @@ pub struct Packet {
     pub v6: bool,
     /// Whether the transport header has a checksum.
     pub has_checksum: bool,
-    /// The entry of the limiter that the packet waits for; 0 when it goes on at once.
-    pub waits: u16,
 }
 
 /// Reads a value at an offset of the frame.
@@ -283,5 +281,5 @@ unsafe fn transport(
         padding: 0,
         padding_end: 0,
     };
-    Ok(Packet { tuple, length, traffic_class, hop_limit, tcp_flags, v6, has_checksum, waits: 0 })
+    Ok(Packet { tuple, length, traffic_class, hop_limit, tcp_flags, v6, has_checksum })
 }

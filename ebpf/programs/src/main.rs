@@ -16,7 +16,7 @@ use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_redirect, macros::xdp, programs::XdpContext,
 };
 use ebpf_common::{
-    path::{Kernel, Sent, Stop, Task, resume, steer},
+    path::{Kernel, Sent, Stop, Task, resume, steer, take_off},
     verdict::{Action, Reason},
 };
 
@@ -34,7 +34,7 @@ pub fn marchproxy_l4(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_connection(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::Connection))
 }
 
@@ -42,7 +42,7 @@ pub fn mp_connection(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_error(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::Error))
 }
 
@@ -50,8 +50,30 @@ pub fn mp_error(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_too_big(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::TooBig))
+}
+
+/// Goes on with a packet to an endpoint that answers directly, which has to wait.
+#[xdp]
+#[inline(always)]
+pub fn mp_direct(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::Direct))
+}
+
+/// Takes a VLAN tag off, and handles the frame as one without.
+#[xdp]
+#[inline(always)]
+pub fn mp_tagged(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    match take_off(&kernel) {
+        Ok(tag) => {
+            let kernel = kernel.with_tag(tag);
+            act(&kernel, resume(&kernel, Task::Tagged))
+        }
+        Err(reason) => act(&kernel, Err(Stop::For(reason))),
+    }
 }
 
 /// Does what was decided.
@@ -61,18 +83,15 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
         Ok(Sent::Back) => return xdp_action::XDP_TX,
         // SAFETY: the helper has no precondition.
         Ok(Sent::On(ifindex)) => return unsafe { bpf_redirect(ifindex, 0) as u32 },
-        Ok(Sent::Later { entry, length, ifindex }) => {
-            let ticket = u64::from(ifindex) << 32 | u64::from(length) << 16 | u64::from(entry);
-            match wait::hand_over(kernel.context.ctx, ticket) {
-                0 => Reason::OverLimit,
-                action => return action,
-            }
-        }
+        Ok(Sent::Later) => match wait::hand_over(kernel.context.ctx) {
+            0 => Reason::OverLimit,
+            action => return action,
+        },
         Err(Stop::Later(task)) => {
             // It returns only where there is no such program.
             // SAFETY: the map holds XDP programs only; the kernel sees to that.
             unsafe { maps::TASKS.tail_call(kernel.context, task as u32) };
-            Reason::NoTask
+            task.undone()
         }
         Err(Stop::For(reason)) => reason,
     };

@@ -18,23 +18,27 @@ const DROP: u64 = 1;
 /// Words of [`ebpf_common::qos::Spent`] before its count of packets with workers.
 const PENDING: usize = 1;
 
-/// Puts a ticket before the frame and hands it to the worker of its queue. Returns the action, or 0
-/// where nobody takes it: the packet is over its limit then.
+/// Puts the ticket of [`ebpf_common::path::Scratch`] before the frame and hands it to the worker of its
+/// queue. Returns the action, or 0 where nobody takes it: the packet is over its limit then.
 ///
-/// `ticket` is interface, length and entry in one. A function of its own, since few packets come
-/// here and the paths' stacks are crowded.
+/// A function of its own, since few packets come here and the paths' stacks are crowded.
 #[inline(never)]
-pub fn hand_over(context: *mut xdp_md, ticket: u64) -> u32 {
-    let action = try_hand_over(context, ticket);
+pub fn hand_over(context: *mut xdp_md) -> u32 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's, and no other reference to it is held.
+    let (entry, length, ifindex) = unsafe {
+        let ticket = &raw const (*scratch).ticket;
+        ((*ticket).entry, (*ticket).length, (*ticket).ifindex)
+    };
+    let action = try_hand_over(context, entry, length, ifindex);
     if action == 0 {
-        count_dropped(ticket as u16, (ticket >> 16) as u16);
+        count_dropped(entry, length);
     }
     action
 }
 
 #[inline(always)]
-fn try_hand_over(context: *mut xdp_md, ticket: u64) -> u32 {
-    let (ifindex, length, entry) = ((ticket >> 32) as u32, (ticket >> 16) as u16, ticket as u16);
+fn try_hand_over(context: *mut xdp_md, entry: u16, length: u16, ifindex: u32) -> u32 {
     // SAFETY: the context is the kernel's.
     let (ingress, queue) = unsafe { ((*context).ingress_ifindex, (*context).rx_queue_index) };
     let (Some(place), Some(spent)) =

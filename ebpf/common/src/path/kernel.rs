@@ -10,17 +10,20 @@ use crate::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
         Translation, Tuple,
     },
-    qos::Credit,
+    qos::{Credit, wait::Ticket},
     verdict::Reason,
 };
 
 /// What a task is told, and a connection in the making, which would crowd the 512-byte stack.
 #[repr(C)]
 pub struct Scratch {
+    /// What [`Kernel::tag`] is.
+    pub tag: u32,
     /// What the way of the packet takes.
     pub mtu: u16,
-    /// [`crate::parse::Packet::waits`].
-    pub waits: u16,
+    /// What a frame that waits is handed over with, but for the time. The entry is 0 for one that
+    /// does not.
+    pub ticket: Ticket,
     /// What the backend's packets have.
     pub key: Tuple,
     /// The client's packets.
@@ -51,6 +54,10 @@ pub trait Kernel {
 
     /// Returns the interface that the frame came in by.
     fn ingress(&self) -> u32;
+
+    /// Returns the VLAN tag that the frame came with and that [`super::take_off`] took off: its
+    /// control information, with the bit above set. 0 where it came without.
+    fn tag(&self) -> u32;
 
     /// Grows the frame at its head, and tells whether that was possible.
     fn grow_head(&self, bytes: i32) -> bool;

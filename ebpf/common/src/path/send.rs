@@ -1,10 +1,11 @@
 //! The end of the packet paths: rewrite, count, and send.
 
-use super::{kernel::Kernel, task::Stop, too_big};
+use super::{kernel::Kernel, task::Stop, too_big, vlan};
 use crate::{
-    layout::{Connection, counter, stat},
+    layout::{Connection, Hop, counter, stat},
     parse::Packet,
     rewrite::rewrite,
+    verdict::Reason,
 };
 
 /// Where a frame goes.
@@ -14,15 +15,8 @@ pub enum Sent {
     Back,
     /// Out of another interface, by its number.
     On(u32),
-    /// To a worker, who sends it when its limiter allows it.
-    Later {
-        /// The entry of the limiter.
-        entry: u16,
-        /// Bytes that the limiter counts.
-        length: u16,
-        /// The interface that the frame leaves by then.
-        ifindex: u32,
-    },
+    /// To a worker, who sends it when its limiter allows it: by [`super::Scratch::ticket`].
+    Later,
 }
 
 /// Rewrites the packet for its connection and sends it to the next hop.
@@ -52,20 +46,21 @@ pub(super) fn send(
         counters[packets] += 1;
         counters[bytes] += u64::from(packet.length);
     }
-    Ok(leave(kernel, packet, hop.ifindex))
+    Ok(leave(kernel, hop)?)
 }
 
-/// Sends the frame out of an interface, at once or when its limiter allows it.
+/// Sends the frame, which has the hop's Ethernet addresses, to its next hop.
+///
+/// # Errors
+/// Returns why it cannot.
 #[inline(always)]
-pub(super) fn leave(kernel: &impl Kernel, packet: &Packet, ifindex: u32) -> Sent {
-    if packet.waits != 0 {
-        return Sent::Later { entry: packet.waits, length: packet.length, ifindex };
-    }
-    if ifindex == kernel.ingress() {
+pub(super) fn leave(kernel: &impl Kernel, hop: &Hop) -> Result<Sent, Reason> {
+    vlan::put_on_for(kernel, hop)?;
+    if hop.ifindex == kernel.ingress() {
         kernel.count(stat::TRANSMITTED);
-        Sent::Back
+        Ok(Sent::Back)
     } else {
         kernel.count(stat::REDIRECTED);
-        Sent::On(ifindex)
+        Ok(Sent::On(hop.ifindex))
     }
 }

@@ -5,11 +5,11 @@
 
 use super::{
     config::{Config, Generation},
-    errors, forward,
+    direct, errors, forward,
     kernel::Kernel,
     known_reply, reply,
     send::{self, Sent},
-    too_big,
+    too_big, vlan,
 };
 use crate::{
     parse::{Family, Packet, family, parse},
@@ -20,16 +20,33 @@ use crate::{
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Begin, refresh or end a connection with full NAT.
+    /// Begin, refresh or end a connection with full NAT, or let a packet of one wait.
     Connection = 0,
     /// Forward an ICMP error.
     Error = 1,
     /// Tell the sender that its packet is too big.
     TooBig = 2,
+    /// Take a VLAN tag off, and begin again.
+    Tagged = 3,
+    /// Forward a packet that has to wait to an endpoint that answers directly.
+    Direct = 4,
 }
 
 /// Number of tasks.
-pub const TASKS: usize = 3;
+pub const TASKS: usize = 5;
+
+impl Task {
+    /// Returns what becomes of a frame whose task has no program.
+    #[inline(always)]
+    #[must_use]
+    pub const fn undone(self) -> Reason {
+        match self {
+            // The host has no VLANs.
+            Self::Tagged => Reason::NotIp,
+            Self::Connection | Self::Error | Self::TooBig | Self::Direct => Reason::NoTask,
+        }
+    }
+}
 
 /// Why the path of a frame ends where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,22 +64,34 @@ impl From<Reason> for Stop {
     }
 }
 
-/// Leaves a packet for [`Task::Connection`], with whether it waits.
-#[inline(always)]
-pub(super) fn connection_later(kernel: &impl Kernel, packet: &Packet) -> Stop {
-    if let Some(scratch) = kernel.scratch() {
-        // SAFETY: this CPU's, and no other reference to it is held.
-        unsafe { (*scratch).waits = packet.waits };
-    }
-    Stop::Later(Task::Connection)
-}
-
 /// Goes on with a frame that was left for a task.
 ///
 /// # Errors
 /// Returns why the frame goes nowhere, or the task that is left.
 #[inline(always)]
 pub fn resume(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
+    finish(kernel, perform(kernel, task))
+}
+
+/// Ends this part of the frame's path: what is left to a task finds the frame's tag, and the kernel
+/// gets the frame with it.
+#[inline(always)]
+pub(super) fn finish(kernel: &impl Kernel, decided: Result<Sent, Stop>) -> Result<Sent, Stop> {
+    match decided {
+        Err(Stop::For(reason)) => Err(Stop::For(vlan::put_back_for_kernel(kernel, reason))),
+        Err(Stop::Later(task)) => {
+            if let Some(scratch) = kernel.scratch() {
+                // SAFETY: this CPU's.
+                unsafe { (*scratch).tag = kernel.tag() };
+            }
+            Err(Stop::Later(task))
+        }
+        sent => sent,
+    }
+}
+
+#[inline(always)]
+fn perform(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
     // SAFETY: the kernel gives these as the bounds of the frame.
     let family = unsafe { family(kernel.start(), kernel.end()) }?;
     match (task, family) {
@@ -71,25 +100,64 @@ pub fn resume(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
         (Task::Error, Family::V6) => Ok(errors::forward::<true>(kernel)?),
         (Task::TooBig, Family::V4) => Ok(too_big::tell::<false>(kernel)?),
         (Task::TooBig, Family::V6) => Ok(too_big::tell::<true>(kernel)?),
+        (Task::Tagged, _) => super::decide(kernel),
+        (Task::Direct, family) => direct_later(kernel, family),
     }
 }
 
-/// Forwards a packet whose connection begins, ends, or must be refreshed.
+/// Leaves a packet that does not wait for [`Task::Connection`].
+#[inline(always)]
+pub(super) fn connection_later(kernel: &impl Kernel) -> Stop {
+    if let Some(scratch) = kernel.scratch() {
+        // SAFETY: this CPU's, and no other reference to it is held.
+        unsafe { (*scratch).ticket.entry = 0 };
+    }
+    Stop::Later(Task::Connection)
+}
+
+/// Forwards a packet for a service that is not NAT, and lets it wait.
+#[inline(always)]
+fn direct_later(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    let config = Config::of(Generation::current(kernel)?)?;
+    let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+    let sent = direct::forward(kernel, &packet, &config, service)?;
+    wait_if_told(kernel, sent)
+}
+
+/// Lets a frame wait that is ready to be sent, where it has to.
+#[inline(always)]
+fn wait_if_told(kernel: &impl Kernel, sent: Sent) -> Result<Sent, Stop> {
+    let scratch = kernel.scratch().ok_or(Reason::NoTask)?;
+    // SAFETY: this CPU's, and no other reference to it is held.
+    let ticket = unsafe { &mut (*scratch).ticket };
+    if ticket.entry == 0 {
+        return Ok(sent);
+    }
+    ticket.ifindex = match sent {
+        Sent::On(ifindex) => ifindex,
+        Sent::Back | Sent::Later => kernel.ingress(),
+    };
+    Ok(Sent::Later)
+}
+
+/// Forwards a packet whose connection begins, ends, or must be refreshed, or that has to wait.
 #[inline(always)]
 fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
     // SAFETY: the kernel gives these as the bounds of the frame.
-    let mut packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
-    // SAFETY: this CPU's, and no other reference to it is held.
-    packet.waits = kernel.scratch().map_or(0, |scratch| unsafe { (*scratch).waits });
+    let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
     let generation = Generation::current(kernel)?;
     let port = u16::from_be(packet.tuple.destination_port_be);
+    let ways = generation.ways;
     let connection = match known_reply(kernel, &packet, generation.knows_port(port), port) {
-        Some(found) => reply::connection(kernel, &packet, found)?,
+        Some(found) => reply::connection(kernel, &packet, found, ways)?,
         None => {
             let config = Config::of(generation)?;
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
             forward::connection(kernel, &packet, &config, service)?
         }
     };
-    send::send(kernel, &packet, connection)
+    let sent = send::send(kernel, &packet, connection)?;
+    wait_if_told(kernel, sent)
 }
