@@ -74,6 +74,12 @@ impl Tables {
         }
     }
 
+    /// Returns how large they are.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
     /// Puts the records of a configuration in force: the whole map, the selector first.
     pub fn set_config(&mut self, records: &[Record]) {
         self.config.clear();

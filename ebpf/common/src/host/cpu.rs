@@ -75,6 +75,13 @@ impl Own {
     pub fn stats(&self) -> [u64; STATS_WORDS] {
         *self.stats.borrow()
     }
+
+    /// Returns the counters of a service's slot.
+    #[must_use]
+    pub fn counters(&self, slot: u32) -> [u64; COUNTER_WORDS] {
+        // SAFETY: the CPU handles no frame while it is looked at.
+        self.counters.at(slot as usize).map_or([0; COUNTER_WORDS], |words| unsafe { *words })
+    }
 }
 
 impl<'t> Cpu<'t> {
@@ -227,7 +234,7 @@ impl<'t> Kernel for Cpu<'t> {
     }
 
     fn connection_seed(&self) -> u64 {
-        0x5eed_0f_c0_17ec_710e
+        0x5eed_0fc0_17ec_710e
     }
 
     fn claims(&self, bucket: u32) -> Option<*const Claims> {
