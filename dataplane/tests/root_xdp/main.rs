@@ -12,13 +12,18 @@ mod detach;
 mod direct_network;
 mod direct_single;
 mod doctor;
+#[path = "../../benches/support/driver.rs"]
+#[expect(dead_code, reason = "the benches use what this does not")]
+mod driver;
 mod filter_single;
+mod flood;
 mod icmp;
 mod naive;
 mod nat_network;
 mod nat_single;
 mod qos_network;
 mod qos_single;
+mod replacement;
 mod support;
 mod vlan_single;
 mod ways;

@@ -50,6 +50,7 @@ pub struct Tables {
     connections: Table<Connection>,
     spent: Table<Spent>,
     routes: Routes,
+    vlans: bool,
     ticks: AtomicU64,
     ticks_per_second: u32,
 }
@@ -69,6 +70,7 @@ impl Tables {
             connections: Table::new((sizes.claim_buckets * crate::claims::PLACES) as usize),
             spent: Table::new(LIMITER_WAYS),
             routes,
+            vlans: false,
             ticks: AtomicU64::new(0),
             ticks_per_second,
         }
@@ -99,6 +101,11 @@ impl Tables {
     /// Puts a packet filter in force: the records of each slot of its map, none for no filter.
     pub fn set_filter(&mut self, slots: Vec<Vec<Record>>) {
         self.filter = slots;
+    }
+
+    /// Tells whether the host has VLANs: without, nothing takes tags off.
+    pub fn set_vlans(&mut self, vlans: bool) {
+        self.vlans = vlans;
     }
 
     /// Forgets all flows and connections.

@@ -7,7 +7,8 @@ use ebpf_common::{
     host::{Cpu, Own, Sizes, Tables, frame::Guard},
     layout::{
         Address, CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP,
-        ENDPOINTS_MAP, ENDPOINTS_MAX, FLOWS_MAP, Hop, Record, STATS_MAP, STATS_WORDS, Tuple, stat,
+        ENDPOINTS_MAP, ENDPOINTS_MAX, FLOWS_MAP, Hop, Record, STATS_MAP, STATS_WORDS, Tuple, link,
+        stat,
     },
     path::Sent,
 };
@@ -326,7 +327,6 @@ fn of_hop(hop: &NextHop) -> Hop {
         mtu: hop.mtu.unwrap_or(0),
         destination: words(hop.to),
         source: words(hop.from),
-        gateway: hop.gateway.into(),
-        padding: 0,
+        link: if hop.gateway { link::GATEWAY } else { 0 },
     }
 }

@@ -93,6 +93,11 @@ impl Bench {
         detach(&spare).unwrap();
     }
 
+    /// Starts another engine beside this one, which it takes the place of with its programs.
+    pub(crate) fn replace(&mut self) {
+        self.engine = Engine::open(self.settings.clone()).unwrap();
+    }
+
     /// Runs the program on a frame that came in by `v0`.
     pub(crate) fn run(&mut self, frame: &[u8]) -> (u32, Vec<u8>) {
         self.run_on(frame, self.ifindex, 1).0

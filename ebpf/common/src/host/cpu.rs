@@ -17,7 +17,7 @@ use crate::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
         STATS_WORDS, Told, Tuple,
     },
-    path::{Kernel, Scratch, Sent, Stop, Way, resume, steer},
+    path::{Kernel, Scratch, Sent, Stop, Task, Way, resume, steer, take_off},
     qos::{Credit, LIMITER_WAYS},
     verdict::Reason,
 };
@@ -32,6 +32,8 @@ pub struct Cpu<'t> {
     tables: &'t Tables,
     own: Own,
     ingress: u32,
+    /// The tag that was taken off the frame.
+    tag: u32,
     /// State of the generator that decides where other threads go first; 0 for nowhere.
     unrest: Cell<u64>,
 }
@@ -63,6 +65,7 @@ impl Own {
             told: Box::default(),
             scratch: Box::new(UnsafeCell::new(Scratch {
                 mtu: 0,
+                tag: 0,
                 key: Tuple::default(),
                 there: scratch(),
                 back: scratch(),
@@ -94,7 +97,7 @@ impl<'t> Cpu<'t> {
     /// Returns a CPU with what it had kept.
     #[must_use]
     pub fn with(tables: &'t Tables, own: Own) -> Self {
-        Self { tables, own, ingress: 0, unrest: Cell::new(0) }
+        Self { tables, own, ingress: 0, tag: 0, unrest: Cell::new(0) }
     }
 
     /// Returns a CPU that lets others go first now and then, wherever it looks at what all share: with
@@ -136,11 +139,12 @@ impl<'t> Cpu<'t> {
     /// Returns why the frame goes nowhere, which is counted.
     pub fn run(&mut self, bytes: &[u8], ingress: u32, guard: Guard) -> Result<Sent, Reason> {
         self.ingress = ingress;
+        self.tag = 0;
         self.own.frame.borrow_mut().put(bytes, guard);
         let mut decided = steer(self);
         for _ in 0..PROGRAMS_MAX {
             match decided {
-                Err(Stop::Later(task)) => decided = resume(self, task),
+                Err(Stop::Later(task)) => decided = self.perform(task),
                 Ok(sent) => return Ok(sent),
                 Err(Stop::For(reason)) => {
                     self.count(reason as usize);
@@ -149,6 +153,20 @@ impl<'t> Cpu<'t> {
             }
         }
         panic!("a frame passed through more than {PROGRAMS_MAX} programs")
+    }
+
+    /// Goes on as the task's program does.
+    fn perform(&mut self, task: Task) -> Result<Sent, Stop> {
+        if task == Task::Tagged {
+            if !self.tables.vlans {
+                return Err(Stop::For(task.undone()));
+            }
+            self.tag = take_off(self)?;
+        } else {
+            // SAFETY: this CPU's, and no other reference to it is held.
+            self.tag = unsafe { (*self.own.scratch.get()).tag };
+        }
+        resume(self, task)
     }
 
     /// Returns the frame as it is after [`Self::run`].
@@ -171,6 +189,10 @@ impl<'t> Kernel for Cpu<'t> {
 
     fn ingress(&self) -> u32 {
         self.ingress
+    }
+
+    fn tag(&self) -> u32 {
+        self.tag
     }
 
     fn grow_head(&self, bytes: i32) -> bool {

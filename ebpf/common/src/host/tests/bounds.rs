@@ -68,8 +68,8 @@ fn a_frame_grows_and_shrinks_as_the_kernel_has_it() {
 /// Bytes that mostly get past the first comparisons.
 fn frames() -> impl Strategy<Value = (Vec<u8>, u32)> {
     let any_bytes = prop::collection::vec(any::<u8>(), 0..140);
-    (any_bytes, 0..8u8, any::<bool>(), 0..4u8, 0..200u32).prop_map(
-        |(mut bytes, kind, tcp, port, ingress)| {
+    (any_bytes, 0..8u8, any::<[bool; 2]>(), 0..4u8, 0..200u32).prop_map(
+        |(mut bytes, kind, [tcp, tagged], port, ingress)| {
             if bytes.len() > 60 && kind < 7 {
                 let v6 = kind & 1 == 1;
                 let ip = if v6 { 40 } else { 20 };
@@ -85,6 +85,9 @@ fn frames() -> impl Strategy<Value = (Vec<u8>, u32)> {
                     let error = if v6 { 2 } else { 3 };
                     site::quote(&mut bytes, v6, error, port);
                 }
+            }
+            if tagged && bytes.len() > 14 {
+                bytes.splice(12..12, [0x81, 0, 0x20, 5]);
             }
             (bytes, ingress)
         },

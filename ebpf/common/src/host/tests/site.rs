@@ -55,8 +55,7 @@ pub(super) fn tables(claim_buckets: u32) -> Tables {
             mtu: 1_500,
             destination: [2, 0, destination],
             source: [2, 0, 1],
-            gateway: 0,
-            padding: 0,
+            link: 0,
         })
     };
     let sizes = Sizes { flow_buckets: 1 << 6, claim_buckets, endpoints: 16 };
@@ -64,6 +63,7 @@ pub(super) fn tables(claim_buckets: u32) -> Tables {
     let (records, endpoints) = records();
     tables.set_config(&records);
     tables.set_endpoints(&endpoints);
+    tables.set_vlans(true);
     tables.set_ticks(1 << 20);
     tables
 }
