@@ -13,8 +13,8 @@ use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX},
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, Claims, Connection,
-        ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record, SERVICES_MAX,
-        STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP, VLANS_MAX, Vlan,
+        ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, PROGRAM, Record,
+        SERVICES_MAX, STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP, VLANS_MAX, Vlan,
     },
     qos::{
         CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent,
@@ -25,6 +25,7 @@ use ebpf_common::{
 use super::{LoadError, Program, Sizes, remove_pin};
 use crate::afxdp::words::SharedWords;
 use crate::xdp::{
+    bpf,
     generation::{CONFIG_RECORDS_MAX, CONFIG_RECORDS_MIN, Generations},
     mapping::Mapping,
     pins::PinFolder,
@@ -190,6 +191,22 @@ impl Program {
         let map = self.ebpf.map(STATS_MAP).expect("the object has the map");
         map.try_into().map_err(|source| LoadError::Map { name: STATS_MAP, source })
     }
+}
+
+/// Counts the map of sockets among those of the program on interfaces: tasks name it alone, and libbpf
+/// looks for it there.
+///
+/// # Errors
+/// Returns what the kernel refused.
+pub(super) fn bind_sockets(ebpf: &Ebpf) -> Result<(), LoadError> {
+    let failed = |error| LoadError::Map { name: SOCKETS_MAP, source: MapError::IoError(error) };
+    let (Some(Map::XskMap(map)), Some(aya::programs::Program::Xdp(program))) =
+        (ebpf.map(SOCKETS_MAP), ebpf.program(PROGRAM))
+    else {
+        panic!("the object has map and program");
+    };
+    let program = program.fd().map_err(|error| LoadError::Program(Box::new(error)))?;
+    bpf::bind_map(program.as_fd(), map.fd().as_fd()).map_err(failed)
 }
 
 /// Returns the copies of the configuration in an object's map.
