@@ -10,6 +10,7 @@ mod direct_network;
 mod direct_single;
 mod doctor;
 mod filter_single;
+mod flows;
 mod icmp;
 mod nat_network;
 mod nat_single;

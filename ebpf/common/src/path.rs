@@ -19,16 +19,20 @@ mod config;
 mod connection;
 mod direct;
 mod errors;
+mod event;
 mod filter;
 mod forward;
 mod kernel;
+mod note;
 mod qos;
 mod reply;
 mod send;
 mod task;
 mod too_big;
 
+pub use event::tell;
 pub use kernel::{Kernel, Scratch, Way};
+pub use note::is_wanted;
 pub use send::Sent;
 pub use task::{Stop, TASKS, Task, resume};
 
@@ -53,6 +57,7 @@ use crate::{
 #[inline(always)]
 pub fn steer(kernel: &impl Kernel) -> Result<Sent, Stop> {
     let (start, end) = (kernel.start(), kernel.end());
+    note::begin(kernel);
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe {
         match family(start, end)? {
@@ -87,6 +92,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
         Some(found) => {
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
+            note::service(kernel, found.connection.slot, true);
             qos::egress::<V6, _>(kernel, packet, &config, found.connection.slot)?;
             Some(found)
         }
@@ -98,6 +104,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+            note::service(kernel, service.slot, false);
             qos::ingress::<V6, _>(kernel, packet, &config, &service.treatment)?;
             if service.forwarding != forwarding::NAT {
                 return direct::forward(kernel, packet, &config, service);

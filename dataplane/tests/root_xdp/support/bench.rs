@@ -35,8 +35,20 @@ impl Bench {
         Self::with_tables(all, FLOWS, CONFIG_RECORDS as u32)
     }
 
+    /// A node that tells of one of so many packets.
+    pub(crate) fn telling_of(sampling: u32, all: &[Balanced]) -> Self {
+        Self::with_settings(all, |settings| settings.sampling = sampling)
+    }
+
     /// A node with tables for that many flows and records.
     pub(crate) fn with_tables(all: &[Balanced], flows: u32, records: u32) -> Self {
+        Self::with_settings(all, |settings| {
+            settings.flows = flows;
+            settings.records = records;
+        })
+    }
+
+    fn with_settings(all: &[Balanced], change: impl FnOnce(&mut Settings)) -> Self {
         let namespace = Namespace::new("p");
         namespace.enter();
         let setup = [
@@ -60,8 +72,8 @@ impl Bench {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("test-{}-{number}", std::process::id());
         let pins = PinFolder::new("/sys/fs/bpf", &instance).unwrap();
-        let settings =
-            Settings { flows, records, ..Settings::new(vec!["v0".to_owned()], pins.clone()) };
+        let mut settings = Settings::new(vec!["v0".to_owned()], pins.clone());
+        change(&mut settings);
         let mut engine = Engine::open(settings.clone())
             .unwrap_or_else(|error| panic!("{error:?} (root? see `cargo xtask setup`)"));
         engine.reconcile(&desired(1, all)).unwrap();

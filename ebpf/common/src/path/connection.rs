@@ -5,14 +5,15 @@
 //! [`crate::claims`]; times and flags of an entry only ever gain, and a lost update is repeated by
 //! the next packet.
 
-use super::kernel::Kernel;
+use super::{kernel::Kernel, note};
 use crate::{
     claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP},
+    event::why,
     hash,
     layout::{Claims, Connection, Hop, Tuple},
     parse::{Packet, read},
     rewrite::{reversed, translated},
-    state::{Clock, REFRESH_S, expired, flags_of, idle_limit_s},
+    state::{Clock, REFRESH_S, closed, expired, flags_of, idle_limit_s},
     verdict::Reason,
 };
 
@@ -197,6 +198,9 @@ pub(super) fn refresh<K: Kernel>(
         return false;
     }
     let connection = &mut *found.connection;
+    if closed(own, peer) && !closed(connection.own, connection.peer) {
+        note::turns(kernel, why::ENDED);
+    }
     connection.own = own;
     connection.peer = peer;
     connection.refreshed = clock.now;

@@ -7,8 +7,10 @@ use super::{
     config::Config,
     connection::{self, Found, Held, Refused},
     kernel::{Kernel, Scratch, Way},
+    note,
 };
 use crate::{
+    event::why,
     hash,
     layout::{
         Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP, counter, stat,
@@ -106,6 +108,7 @@ fn begin<'k, K: Kernel>(
         (&service.v4, Address::v4(header.source_v4))
     };
     let backend = config.backend(pool, config.choose(pool, flow)?)?;
+    note::backend(kernel, backend);
     if source.same(&Address::default()) || source.same(&Address::v4(0)) {
         return Err(Reason::NoSource);
     }
@@ -145,6 +148,7 @@ fn begin<'k, K: Kernel>(
         let counters = unsafe { &mut *counters };
         counters[counter::CONNECTIONS] += 1;
     }
+    note::turns(kernel, why::BEGUN);
     Ok(there.publish(kernel, &packet.tuple, clock))
 }
 

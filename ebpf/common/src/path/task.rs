@@ -1,13 +1,13 @@
 //! What most frames do not need: programs of their own, which begin with the frame once more.
 //!
 //! Each has a stack and an allowance of instructions to itself, and [`super::steer`] stays short.
-//! The packet filter has let the frame pass by then.
+//! The packet filter has let the frame pass by then, and what it noted stands.
 
 use super::{
     config::{Config, Generation},
     errors, forward,
     kernel::Kernel,
-    known_reply, reply,
+    known_reply, note, reply,
     send::{self, Sent},
     too_big,
 };
@@ -67,6 +67,7 @@ pub fn resume(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
 /// Forwards a packet whose connection begins, ends, or must be refreshed.
 #[inline(always)]
 fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
+    note::remember(kernel, kernel.start(), kernel.end(), 0);
     // SAFETY: the kernel gives these as the bounds of the frame.
     let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
     let generation = Generation::current(kernel)?;
