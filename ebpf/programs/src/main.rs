@@ -16,8 +16,8 @@ use aya_ebpf::{
 };
 use ebpf_common::{
     layout::{EVENT_TASK, note},
-    path::{Kernel, Sent, Stop, Task, is_wanted, resume, steer, tell},
-    verdict::{Action, Reason},
+    path::{Kernel, Sent, Stop, Task, is_wanted, resume, steer, take_off, tell},
+    verdict::Action,
 };
 
 use crate::kernel::Xdp;
@@ -34,7 +34,7 @@ pub fn marchproxy_l4(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_connection(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::Connection))
 }
 
@@ -42,7 +42,7 @@ pub fn mp_connection(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_error(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::Error))
 }
 
@@ -50,8 +50,22 @@ pub fn mp_error(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_too_big(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::TooBig))
+}
+
+/// Takes a VLAN tag off, and handles the frame as one without.
+#[xdp]
+#[inline(always)]
+pub fn mp_tagged(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    match take_off(&kernel) {
+        Ok(tag) => {
+            let kernel = kernel.with_tag(tag);
+            act(&kernel, resume(&kernel, Task::Tagged))
+        }
+        Err(reason) => act(&kernel, Err(Stop::For(reason))),
+    }
 }
 
 /// Tells of a frame about which all is decided.
@@ -75,7 +89,7 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
                     // It returns only where there is no such program.
                     // SAFETY: the map holds XDP programs only; the kernel sees to that.
                     unsafe { maps::TASKS.tail_call(kernel.context, task as u32) };
-                    Reason::NoTask
+                    task.undone()
                 }
                 Stop::For(reason) => reason,
             };

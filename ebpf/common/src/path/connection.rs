@@ -5,7 +5,7 @@
 //! [`crate::claims`]; times and flags of an entry only ever gain, and a lost update is repeated by
 //! the next packet.
 
-use super::{kernel::Kernel, note};
+use super::{kernel::Kernel, note, vlan};
 use crate::{
     claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP},
     event::why,
@@ -48,11 +48,12 @@ pub(super) struct Found<'k> {
 impl Found<'_> {
     /// Tells whether the entry must be refreshed before the packet goes on.
     #[inline(always)]
-    pub(super) fn is_due(&self, packet: &Packet, clock: Clock) -> bool {
+    pub(super) fn is_due(&self, packet: &Packet, clock: Clock, ways: u32) -> bool {
         let connection = &*self.connection;
         let kind = Kind::of(connection.own, connection.peer, packet.tuple.protocol);
         clock.since(self.refreshed) >= refresh_after(kind, clock)
             || flags_of(packet.tcp_flags) & !connection.own != 0
+            || connection.ways != ways
     }
 
     #[inline(always)]
@@ -179,15 +180,28 @@ fn keep(kernel: &impl Kernel, found: &Found<'_>, own: u8, peer: u8, clock: Clock
 
 /// Brings both entries of a connection up to date, and tells whether they are its own: one may have
 /// made way for another connection.
-///
-/// A function of its own, as the two below, for the sake of the path's stack.
-#[inline(never)]
-pub(super) fn refresh<K: Kernel>(
-    kernel: &K,
+#[inline(always)]
+pub(super) fn refresh(
+    kernel: &impl Kernel,
     packet: &Packet,
     found: &mut Found<'_>,
     clock: Clock,
 ) -> bool {
+    let was_closed = closed(found.connection.own, found.connection.peer);
+    if !keep_both(kernel, packet, found, clock) {
+        return false;
+    }
+    if !was_closed && closed(found.connection.own, found.connection.peer) {
+        note::turns(kernel, why::ENDED);
+    }
+    true
+}
+
+/// Does what [`refresh`] does, but for the notes.
+///
+/// A function of its own, as the two below, for the sake of the path's stack.
+#[inline(never)]
+fn keep_both<K: Kernel>(kernel: &K, packet: &Packet, found: &mut Found<'_>, clock: Clock) -> bool {
     let own = found.connection.own | flags_of(packet.tcp_flags);
     let Some(other) = find(kernel, &partner(found.connection)) else { return false };
     if !partner(other.connection).same(&packet.tuple) {
@@ -198,9 +212,6 @@ pub(super) fn refresh<K: Kernel>(
         return false;
     }
     let connection = &mut *found.connection;
-    if closed(own, peer) && !closed(connection.own, connection.peer) {
-        note::turns(kernel, why::ENDED);
-    }
     connection.own = own;
     connection.peer = peer;
     connection.refreshed = clock.now;
@@ -214,7 +225,12 @@ pub(super) fn refresh<K: Kernel>(
 /// # Errors
 /// Returns why the packet cannot go on; the entry stays.
 #[inline(never)]
-pub(super) fn look_up<K: Kernel>(kernel: &K, connection: &mut Connection) -> Result<(), Reason> {
+pub(super) fn look_up<K: Kernel>(
+    kernel: &K,
+    connection: &mut Connection,
+    ways: u32,
+) -> Result<(), Reason> {
+    connection.ways = ways;
     match kernel.next_hop(&translated(&connection.to, connection.key.protocol)) {
         Ok(hop) => connection.hop = hop,
         // A neighbour that is being confirmed, and replies along the way their requests came.
@@ -406,5 +422,6 @@ pub(super) fn way_back(kernel: &impl Kernel) -> Option<Hop> {
     let word = |at: usize| unsafe { read::<u16>(start + at) };
     let destination = [word(6), word(8), word(10)];
     let source = [word(0), word(2), word(4)];
-    Some(Hop { ifindex: kernel.ingress(), mtu: 0, destination, source, gateway: 0, padding: 0 })
+    let link = vlan::link_back(kernel);
+    Some(Hop { ifindex: kernel.ingress(), mtu: 0, destination, source, link })
 }

@@ -3,6 +3,7 @@
 use super::{
     config::{Config, Generation},
     kernel::Kernel,
+    vlan,
 };
 use crate::{
     event::{FlowEvent, verdict, why},
@@ -106,8 +107,12 @@ fn arrived(kernel: &impl Kernel, event: &mut FlowEvent) {
 fn destined(kernel: &impl Kernel, event: &mut FlowEvent) {
     let endpoint = kernel.get(note::ENDPOINT);
     if endpoint == note::CHOSEN {
-        event.to = address(kernel, note::TO);
-        event.to_port_be = kernel.get(note::TO_PORT) as u16;
+        if let Some(scratch) = kernel.scratch() {
+            // SAFETY: this CPU's, and asked for once a frame.
+            let answers = unsafe { &(*scratch).key };
+            event.to = answers.source;
+            event.to_port_be = answers.source_port_be;
+        }
     } else if endpoint != 0 {
         if let Some(endpoint) = kernel.endpoint(endpoint as u16) {
             // SAFETY: a number's endpoint is written only while no packet refers to it.
@@ -116,8 +121,9 @@ fn destined(kernel: &impl Kernel, event: &mut FlowEvent) {
             event.to_port_be = endpoint.port_be;
         }
     } else if event.service != 0 && event.verdict >= verdict::TRANSMIT {
-        // With full NAT the frame has it.
+        // With full NAT the frame has it, behind the tag of its VLAN if it is in one.
         let (start, end) = (kernel.start(), kernel.end());
+        let start = if vlan::is_tagged(kernel) { start + vlan::TAG } else { start };
         // SAFETY: the kernel gives these as the bounds of the frame.
         let packet = unsafe { family(start, end).and_then(|family| parse(start, end, family)) };
         if let Ok(packet) = packet {

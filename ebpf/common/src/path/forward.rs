@@ -13,7 +13,8 @@ use crate::{
     event::why,
     hash,
     layout::{
-        Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP, counter, stat,
+        self, Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP,
+        counter, stat,
     },
     parse::Packet,
     rewrite::{reversed, translation},
@@ -43,13 +44,13 @@ pub(super) fn connection<'k, K: Kernel>(
     connection::check(packet)?;
     let clock = connection::clock(kernel);
     if let Some(mut found) = connection::find(kernel, &packet.tuple) {
-        if !found.is_due(packet, clock) && !opens(packet.tcp_flags) {
+        if !found.is_due(packet, clock, config.ways()) && !opens(packet.tcp_flags) {
             return Ok(found.connection);
         }
         if goes_on(kernel, packet, config, service, &mut found, clock)
             && connection::refresh(kernel, packet, &mut found, clock)
         {
-            connection::look_up(kernel, found.connection)?;
+            connection::look_up(kernel, found.connection, config.ways())?;
             return Ok(found.connection);
         }
         connection::end(kernel, &found, clock);
@@ -108,7 +109,6 @@ fn begin<'k, K: Kernel>(
         (&service.v4, Address::v4(header.source_v4))
     };
     let backend = config.backend(pool, config.choose(pool, flow)?)?;
-    note::backend(kernel, backend);
     if source.same(&Address::default()) || source.same(&Address::v4(0)) {
         return Err(Reason::NoSource);
     }
@@ -124,6 +124,7 @@ fn begin<'k, K: Kernel>(
         padding: 0,
         padding_end: 0,
     };
+    kernel.set(layout::note::ENDPOINT, layout::note::CHOSEN);
     find_ways(kernel, scratch)?;
     let back = claim_port(kernel, &mut scratch.key, (flow as u32) % PORTS, clock)?;
     translate(scratch, &packet.tuple);
@@ -139,7 +140,12 @@ fn begin<'k, K: Kernel>(
         }
     };
     let flags = flags_of(packet.tcp_flags);
-    let open = Opening { slot: service.slot, generation: header.generation as u32, clock };
+    let open = Opening {
+        slot: service.slot,
+        generation: header.generation as u32,
+        ways: config.ways(),
+        clock,
+    };
     open.write(there.connection, &scratch.there, (flags, 0), false);
     open.write(back.connection, &scratch.back, (0, flags), true);
     back.publish(kernel, &scratch.key, clock);
@@ -174,6 +180,7 @@ fn translate(scratch: &mut Scratch, client: &Tuple) {
 struct Opening {
     slot: u32,
     generation: u32,
+    ways: u32,
     clock: Clock,
 }
 
@@ -184,6 +191,7 @@ impl Opening {
         entry.hop = way.hop;
         entry.slot = self.slot;
         entry.generation = self.generation;
+        entry.ways = self.ways;
         entry.own = own;
         entry.peer = peer;
         entry.reply = u8::from(reply);

@@ -5,7 +5,7 @@
 use super::kernel::Kernel;
 use crate::{
     event::{BUDGET, WINDOW_SHIFT, why},
-    layout::{Address, Backend, Tuple, note, stat},
+    layout::{Address, Tuple, note, stat},
     parse::{Packet, addresses, family, parse},
 };
 
@@ -19,6 +19,14 @@ pub(super) fn begin(kernel: &impl Kernel) {
     kernel.set(note::FILTER, 0);
     if is_due(kernel) {
         remember(kernel, kernel.start(), kernel.end(), why::SAMPLED);
+    }
+}
+
+/// Notes the flow of a packet of the sample whose VLAN tag hid it until then.
+#[inline(always)]
+pub(super) fn untagged(kernel: &impl Kernel) {
+    if kernel.get(note::WANTED) != 0 {
+        remember(kernel, kernel.start(), kernel.end(), 0);
     }
 }
 
@@ -92,16 +100,6 @@ pub(super) fn turns(kernel: &impl Kernel, why: u8) {
 pub(super) fn service(kernel: &impl Kernel, slot: u32, reply: bool) {
     let reply = if reply { note::REPLY } else { 0 };
     kernel.set(note::SERVICE, (u64::from(slot) + 1) | reply);
-}
-
-/// Notes the backend that a connection with full NAT is to get.
-#[inline(always)]
-pub(super) fn backend(kernel: &impl Kernel, backend: &Backend) {
-    let [first, second] = words(&backend.address);
-    kernel.set(note::TO, first);
-    kernel.set(note::TO + 1, second);
-    kernel.set(note::TO_PORT, backend.port_be.into());
-    kernel.set(note::ENDPOINT, note::CHOSEN);
 }
 
 /// Tells whether a packet of which all is decided is told of; `dropped` tells what was decided.
