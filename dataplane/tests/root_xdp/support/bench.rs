@@ -38,18 +38,19 @@ impl Bench {
 
     /// A node that tells of one of so many packets.
     pub(crate) fn telling_of(sampling: u32, all: &[Balanced]) -> Self {
-        Self::with_settings(all, |settings| settings.sampling = sampling)
+        Self::with(all, |settings| settings.sampling = sampling)
     }
 
     /// A node with tables for that many flows and records.
     pub(crate) fn with_tables(all: &[Balanced], flows: u32, records: u32) -> Self {
-        Self::with_settings(all, |settings| {
+        Self::with(all, |settings| {
             settings.flows = flows;
             settings.records = records;
         })
     }
 
-    fn with_settings(all: &[Balanced], change: impl FnOnce(&mut Settings)) -> Self {
+    /// A node whose settings are changed before it begins.
+    pub(crate) fn with(all: &[Balanced], change: impl FnOnce(&mut Settings)) -> Self {
         let namespace = Namespace::new("p");
         namespace.enter();
         let setup = [
@@ -95,6 +96,11 @@ impl Bench {
         drop(std::mem::replace(&mut self.engine, Engine::open(other).unwrap()));
         self.engine = Engine::open(self.settings.clone()).unwrap();
         detach(&spare).unwrap();
+    }
+
+    /// Starts another engine beside this one, which it takes the place of with its programs.
+    pub(crate) fn replace(&mut self) {
+        self.engine = Engine::open(self.settings.clone()).unwrap();
     }
 
     /// Runs the program on a frame that came in by `v0`.
