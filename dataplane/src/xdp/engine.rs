@@ -3,7 +3,9 @@
 //! All of it blocks (system calls, an RCU grace period per swap); the actor calls it off the
 //! runtime's threads.
 
-mod counted;
+mod apart;
+mod attaching;
+mod counters;
 mod waiting;
 
 use std::{
@@ -13,13 +15,16 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOWS, VLANS_MAP};
+use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOW_SAMPLING_DEFAULT, FLOWS, VLANS_MAP};
 use model::Revision;
 use runtime::chain::chain;
+use tokio::sync::watch;
 
+pub use self::apart::Likeness;
 use super::{
     addresses::{self, Fixed},
     filter::Filter,
+    flows::FlowNames,
     generation::{Generations, InstallError, map_records},
     image::{Image, forwarding_of},
     mapping::Mapping,
@@ -49,6 +54,8 @@ pub struct Settings {
     pub flows: u32,
     /// Connections with full NAT that their table has room for; rounded up to a power of two.
     pub connections: u32,
+    /// Of how many packets one is told of; 0 when only what is told of anyway is.
+    pub sampling: u32,
     /// Records that the configuration's map has at first; it grows with the configuration.
     pub records: u32,
 }
@@ -63,6 +70,7 @@ impl Settings {
             addresses: Fixed::default(),
             flows: FLOWS,
             connections: CONNECTIONS,
+            sampling: FLOW_SAMPLING_DEFAULT,
             records: CONFIG_RECORDS as u32,
         }
     }
@@ -111,6 +119,11 @@ pub struct Engine {
     behind: BTreeSet<Frontend>,
     neighbours: Neighbours,
     vlans: Vlans,
+    /// Whether it is in no interface: apart from the one that runs.
+    apart: bool,
+    /// What the numbers in events of flows stand for, and who is told.
+    names: FlowNames,
+    named: watch::Sender<FlowNames>,
     attachments: BTreeMap<String, Attachment>,
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
@@ -131,11 +144,19 @@ impl Engine {
         let program = Program::load(
             settings.pins.clone(),
             Sizes::new(settings.flows, settings.connections),
+            settings.sampling,
             settings.records,
         )?;
+        Self::with(settings, program)
+    }
+
+    fn with(settings: Settings, program: Program) -> Result<Self, EngineError> {
         let generations = program.generations()?;
         let records = generations.records();
-        let generation = records.first().map_or(0, |record| record::to_header(record).generation);
+        let header = records.first().map(record::to_header).unwrap_or_default();
+        let generation = header.generation;
+        let mut names = FlowNames::default();
+        names.set_generation(generation, Revision(header.revision));
         let now = Instant::now();
         let left = record::read_slots(records);
         let slots = Slots::restored(left.iter().map(|(slot, _)| *slot), now);
@@ -168,7 +189,10 @@ impl Engine {
             generations,
             behind,
             neighbours: Neighbours::new(),
+            apart: false,
             vlans: Vlans::default(),
+            names,
+            named: watch::Sender::default(),
             attachments: BTreeMap::new(),
             running: None,
             generation,
@@ -179,6 +203,11 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Tells somebody, from now on, what the numbers in events of flows stand for.
+    pub fn tell_names_to(&mut self, named: watch::Sender<FlowNames>) {
+        self.named = named;
+    }
+
     /// Makes the kernel run the desired state; does nothing where it already does.
     ///
     /// # Errors
@@ -187,13 +216,20 @@ impl Engine {
         let node = self.read_addresses().map_err(EngineError::Addresses)?;
         let touched = self.planner.update(&desired.config, &desired.unhealthy, &node);
         // Before the first packets, so that they find the way.
-        self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
+        if !self.apart {
+            self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
+        }
         self.behind.extend(touched);
         self.image.set_node(&node);
         // Before the services, so that none is served unfiltered.
         let filtered = self.filter.follow(&desired.config, &mut self.program);
         self.unfiltered = filtered.err().map(|error| chain(&error));
+        self.names.config = desired.config.clone();
+        if let Some(filter) = self.filter.take_names() {
+            self.names.set_filter(filter);
+        }
         self.draw(Instant::now())?;
+        self.named.send_replace(self.names.clone());
         self.shape_both();
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
@@ -228,6 +264,7 @@ impl Engine {
             if taken.fresh {
                 self.program.clear_counters(taken.slot)?;
             }
+            self.names.set_slot(taken.slot, carried[&frontend].clone());
             self.image.put(frontend, taken.slot, Some(carried[&frontend].clone()), now);
             self.behind.remove(&frontend);
         }
@@ -274,7 +311,11 @@ impl Engine {
 
     fn stamp(&mut self) -> u64 {
         let generation = self.generation + 1;
-        self.image.stamp(generation, self.planner.plan().revision.0);
+        let revision = self.planner.plan().revision;
+        self.image.stamp(generation, revision.0);
+        // Before the first packet that sees it.
+        self.names.set_generation(generation, revision);
+        self.named.send_replace(self.names.clone());
         generation
     }
 
@@ -282,33 +323,6 @@ impl Engine {
         self.generation = generation;
         self.image.treatments().limiters().settled();
         tracing::debug!(generation, revision = %self.planner.plan().revision, "XDP maps swapped");
-    }
-
-    /// Attaches the program where it is not attached, once a configuration is in force.
-    fn attach(&mut self) {
-        for interface in &self.settings.interfaces {
-            if self.program.is_attached(interface)
-                && matches!(self.attachments.get(interface), Some(Ok(_)))
-            {
-                continue;
-            }
-            let attachment = self.program.attach(interface).map_err(|error| error.to_string());
-            if self.attachments.get(interface) != Some(&attachment) {
-                match &attachment {
-                    Ok(mode) => tracing::info!(%interface, %mode, "XDP attached"),
-                    Err(reason) => tracing::warn!(%interface, %reason, "XDP not attached"),
-                }
-            }
-            self.attachments.insert(interface.clone(), attachment);
-        }
-        let tidied = self
-            .settings
-            .pins
-            .remove_other_layouts()
-            .and_then(|_| self.settings.pins.remove_other_links(&self.settings.interfaces));
-        if let Err(error) = tidied {
-            tracing::warn!(%error, "pins of another time were not removed");
-        }
     }
 
     /// Returns how each interface stands.

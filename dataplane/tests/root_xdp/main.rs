@@ -15,8 +15,10 @@ mod doctor;
 #[path = "../../benches/support/driver.rs"]
 #[expect(dead_code, reason = "the benches use what this does not")]
 mod driver;
+mod explain;
 mod filter_single;
 mod flood;
+mod flows;
 mod icmp;
 mod naive;
 mod nat_network;

@@ -1,4 +1,4 @@
-//! Reads what the program has counted.
+//! What the engine's program has counted.
 
 use ebpf_common::layout::{STATS_WORDS, stat};
 
