@@ -18,7 +18,7 @@ use aya_ebpf::{
 use ebpf_common::{
     layout::{EVENT_TASK, note},
     path::{Kernel, Sent, Stop, Task, is_wanted, resume, steer, take_off, tell},
-    verdict::Action,
+    verdict::{Action, Reason},
 };
 
 use crate::kernel::Xdp;
