@@ -26,7 +26,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 14] = [
+pub const MAPS: [&str; 15] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
