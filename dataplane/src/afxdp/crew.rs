@@ -9,7 +9,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
@@ -35,16 +35,13 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
 /// A worker that ran for so long begins with the first pause again.
 const STEADY: Duration = Duration::from_secs(60);
-/// How often one that pauses looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What is said of a worker that has not begun yet, and how long it may take.
 const STARTS: &str = "it starts";
 const START_WITHIN: Duration = Duration::from_secs(3);
-const STEP: Duration = Duration::from_millis(2);
 
 /// How a worker is: running, or why not.
-type Standing = Arc<Mutex<Option<String>>>;
+type Standing = Arc<(Mutex<Option<String>>, Condvar)>;
 
 /// The workers.
 #[derive(Debug)]
@@ -130,7 +127,7 @@ impl Crew {
             tally: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
         };
-        let standing: Standing = Arc::new(Mutex::new(Some(STARTS.to_owned())));
+        let standing: Standing = Arc::new((Mutex::new(Some(STARTS.to_owned())), Condvar::new()));
         let (own, told, at) = (shared.clone(), standing.clone(), post.clone());
         let ticks_per_s = self.ticks_per_s;
         let name = format!("wait-{}-{}", post.interface, post.queue);
@@ -165,8 +162,7 @@ impl Crew {
         let mut problems = Vec::new();
         for member in self.members.values() {
             let post = &member.post;
-            let standing = member.standing.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(reason) = &*standing {
+            if let Some(reason) = &*reason(&member.standing) {
                 problems
                     .push(format!("worker of {} queue {}: {reason}", post.interface, post.queue));
             }
@@ -177,7 +173,7 @@ impl Crew {
     /// Returns what the workers have done, by post.
     pub fn tallies(&self) -> impl Iterator<Item = (&Post, bool, Tally)> {
         self.members.values().map(|member| {
-            let runs = member.standing.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+            let runs = reason(&member.standing).is_none();
             let tally = member.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
             (&member.post, runs, tally.clone())
         })
@@ -209,18 +205,16 @@ impl Crew {
 impl Member {
     /// Waits until it runs or tells why it does not.
     fn wait_for_start(&self) {
-        let until = Instant::now() + START_WITHIN;
-        let starts = || {
-            let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-            standing.as_deref() == Some(STARTS)
-        };
-        while starts() && Instant::now() < until {
-            std::thread::sleep(STEP);
-        }
+        let starts = |reason: &mut Option<String>| reason.as_deref() == Some(STARTS);
+        let told = self.standing.1.wait_timeout_while(reason(&self.standing), START_WITHIN, starts);
+        drop(told.unwrap_or_else(PoisonError::into_inner));
     }
 
     fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 }
 
@@ -251,22 +245,28 @@ fn keep_working(
         }));
         // What it held is lost, and counted no more.
         shared.held.clear();
-        let reason = match worked {
+        let why = match worked {
             Ok(Ok(())) => return,
             Ok(Err(error)) => chain(&*error),
             Err(_) => "it failed within".to_owned(),
         };
-        tracing::warn!(interface = post.interface, queue = post.queue, reason, "worker ended");
-        set(standing, Some(reason));
+        tracing::warn!(
+            interface = post.interface,
+            queue = post.queue,
+            reason = why,
+            "worker ended"
+        );
+        set(standing, Some(why));
         if began.elapsed() >= STEADY {
             pause = RETRY_FIRST;
         }
         let until = Instant::now() + pause;
+        // Who stops it wakes it.
         while Instant::now() < until {
             if shared.stop.load(Ordering::Acquire) {
                 return;
             }
-            std::thread::sleep(LOOK);
+            std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
         }
         pause = (2 * pause).min(RETRY_LONGEST);
     }
@@ -289,6 +289,11 @@ fn work(
     Ok(())
 }
 
-fn set(standing: &Standing, reason: Option<String>) {
-    *standing.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+fn set(standing: &Standing, told: Option<String>) {
+    *reason(standing) = told;
+    standing.1.notify_all();
+}
+
+fn reason(standing: &Standing) -> MutexGuard<'_, Option<String>> {
+    standing.0.lock().unwrap_or_else(PoisonError::into_inner)
 }

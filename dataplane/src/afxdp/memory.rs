@@ -15,12 +15,15 @@ const SLACK_NS: libc::c_ulong = 1_000;
 ///
 /// # Errors
 /// Returns what the kernel refused; one without NUMA has nothing to bind.
-pub fn bind(start: *mut c_void, length: usize, node: u32) -> io::Result<()> {
+///
+/// # Safety
+/// The memory must be a mapping of the caller's.
+pub unsafe fn bind(start: *mut c_void, length: usize, node: u32) -> io::Result<()> {
     let mut mask = [0 as libc::c_ulong; NODES / libc::c_ulong::BITS as usize];
     let bits = libc::c_ulong::BITS;
     let word = mask.get_mut((node / bits) as usize).ok_or(io::ErrorKind::InvalidInput)?;
     *word |= 1 << (node % bits);
-    // SAFETY: the mask has as many bits as is told; a policy changes no content of memory.
+    // SAFETY: the caller's; the mask has as many bits as is told.
     let failed = unsafe {
         libc::syscall(
             libc::SYS_mbind,
@@ -81,10 +84,12 @@ mod tests {
             )
         };
         assert_ne!(start, libc::MAP_FAILED);
-        bind(start, length, 0).expect("node 0 is there");
-        assert!(bind(start, length, 1 << 20).is_err());
         // SAFETY: the mapping just made.
-        unsafe { libc::munmap(start, length) };
+        unsafe {
+            bind(start, length, 0).expect("node 0 is there");
+            assert!(bind(start, length, 1 << 20).is_err());
+            libc::munmap(start, length);
+        }
     }
 
     #[test]

@@ -121,7 +121,8 @@ impl XdpSocket {
         let (area, mut free) = MmapArea::new(FRAMES, FRAME_BYTES, MmapAreaOptions::default())
             .map_err(|_| SocketError::Memory)?;
         if let Some(node) = site.node {
-            memory::bind(area.get_ptr(), FRAMES * FRAME_BYTES, node)
+            // SAFETY: the area is that long, and nobody has it yet.
+            unsafe { memory::bind(area.get_ptr(), FRAMES * FRAME_BYTES, node) }
                 .map_err(kernel("memory on the interface's NUMA node"))?;
         }
         free.reserve_exact(FRAMES.saturating_sub(free.len()));
@@ -131,7 +132,8 @@ impl XdpSocket {
                 Err(SocketError::Kernel { source, .. })
                     if source.raw_os_error() == Some(libc::EBUSY) && began.elapsed() < BUSY_FOR =>
                 {
-                    std::thread::sleep(BUSY_STEP);
+                    // Nobody tells when it is let go of.
+                    std::thread::park_timeout(BUSY_STEP);
                 }
                 other => break other?,
             }
