@@ -1,4 +1,4 @@
-//! The data plane's own HTTP, on a Unix socket with mode 0600: metrics, health, status.
+//! The data plane's own HTTP, on a Unix socket with mode 0600: metrics, health, status, flows.
 //!
 //! Owns the socket. Child of the root supervisor, restarted under a budget; its death harms no
 //! traffic. Whoever may open the socket is root or the data plane's user, so nothing asks who calls.
@@ -12,17 +12,39 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::Full;
-use hyper::{body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Bytes, Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use model::{
+    Revision, Snapshot,
+    explain::{ExplainRequest, Explanation},
+    flow::FlowQuery,
+};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{net::UnixListener, sync::Semaphore};
 
-use crate::tasks::Task;
+use crate::{
+    tasks::Task,
+    xdp::{
+        explain::{ExplainError, Question},
+        flows::FlowHub,
+    },
+};
 
-/// Requests served at once; scrapes and people, never traffic.
+/// A page, or a stream that may have no end.
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Requests served at once; scrapes and people, never traffic. Many more than may follow flows.
 const CONNECTIONS: usize = 32;
+
+/// The largest question: a whole configuration in JSON.
+const QUESTION_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// How long a caller may take over its request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -33,6 +55,10 @@ pub trait Pages: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// The status, as JSON.
     fn status(&self) -> serde_json::Value;
+    /// Who has the events of flows.
+    fn flows(&self) -> &FlowHub;
+    /// Says what would become of a packet.
+    fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
 }
 
 /// The socket cannot be served.
@@ -127,8 +153,8 @@ async fn accept(listener: UnixListener, pages: Arc<dyn Pages>) -> io::Error {
         let pages = Arc::clone(&pages);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = respond(&request, pages.as_ref());
-                async move { Ok::<_, Infallible>(response) }
+                let pages = Arc::clone(&pages);
+                async move { Ok::<_, Infallible>(respond(request, pages.as_ref()).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -144,14 +170,14 @@ async fn accept(listener: UnixListener, pages: Arc<dyn Pages>) -> io::Error {
     }
 }
 
-fn respond(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Full<Bytes>> {
-    let page = |status: StatusCode, kind: &'static str, body: String| {
-        let mut response = Response::new(Full::from(body));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
-        response
-    };
+async fn respond(request: Request<Incoming>, pages: &dyn Pages) -> Response<Body> {
     const TEXT: &str = "text/plain; charset=utf-8";
+    if request.method() == Method::POST && request.uri().path() == "/explain" {
+        return match explain(request.into_body(), pages).await {
+            Ok(answer) => page(StatusCode::OK, "application/json", answer),
+            Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
+        };
+    }
     if request.method() != Method::GET {
         return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
@@ -159,12 +185,110 @@ fn respond(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Full<Byte
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/metrics" => page(StatusCode::OK, "text/plain; version=0.0.4", pages.metrics()),
         "/status" => page(StatusCode::OK, "application/json", pages.status().to_string()),
+        "/flows" => match flows(request.uri().query(), pages.flows()) {
+            Ok(response) => response,
+            Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
+        },
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /healthz, /metrics and /status\n".to_owned(),
+            "there are /healthz, /metrics, /status, /flows and /explain\n".to_owned(),
         ),
     }
+}
+
+fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
+    answer(status, kind, Full::from(body).boxed_unsync())
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
+
+/// Answers with events of flows, a JSON object a line; the query is a [`FlowQuery`] in JSON,
+/// percent-encoded.
+fn flows(query: Option<&str>, hub: &FlowHub) -> Result<Response<Body>, (StatusCode, String)> {
+    let wrong = |reason: String| (StatusCode::BAD_REQUEST, reason);
+    let text = decoded(query.unwrap_or("%7B%7D")).ok_or_else(|| wrong("no UTF-8".to_owned()))?;
+    let query: FlowQuery = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let events = hub
+        .read(query)
+        .map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?
+        .map(|message| {
+            let mut line = serde_json::to_vec(&*message).expect("messages have string keys");
+            line.push(b'\n');
+            Ok::<_, Infallible>(Frame::data(Bytes::from(line)))
+        });
+    let body = StreamBody::new(events).boxed_unsync();
+    Ok(answer(StatusCode::OK, "application/x-ndjson", body))
+}
+
+/// What is asked of `POST /explain`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    request: ExplainRequest,
+    kept: Option<Kept>,
+}
+
+/// The configuration of a kept revision.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    revision: Revision,
+    objects: Vec<serde_json::Value>,
+}
+
+impl Kept {
+    fn snapshot(self) -> Result<Snapshot, String> {
+        let mut snapshot = Snapshot::default();
+        for object in self.objects {
+            let text = object.to_string();
+            let object = model::parse::object_from_slice(text.as_bytes());
+            snapshot.put(Arc::new(object.map_err(|errors| errors.to_string())?));
+        }
+        snapshot.set_revision(self.revision);
+        Ok(snapshot)
+    }
+}
+
+/// Answers what would become of a packet.
+async fn explain(body: Incoming, pages: &dyn Pages) -> Result<String, (StatusCode, String)> {
+    let wrong = |reason: String| (StatusCode::BAD_REQUEST, reason);
+    let body = Limited::new(body, QUESTION_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
+    let Asked { request, kept } =
+        serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
+    let kept = kept.map(Kept::snapshot).transpose().map_err(wrong)?;
+    let question = Question { request, kept, node: pages.flows().node() };
+    let answer = pages.explain(question).await.map_err(|error| {
+        let status = match &error {
+            ExplainError::Packet(_) | ExplainError::Interface { .. } => StatusCode::BAD_REQUEST,
+            ExplainError::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
+            ExplainError::Apart(_) | ExplainError::Engine(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, runtime::chain::chain(&error))
+    })?;
+    Ok(serde_json::to_string(&answer).expect("an answer has string keys"))
+}
+
+/// Decodes percent-encoding (RFC 3986, section 2.1).
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let (high, low) = (digit()?, digit()?);
+        bytes.push((high << 4 | low) as u8);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -177,8 +301,17 @@ mod tests {
 
     use super::*;
 
-    struct Fixed;
+    struct Fixed(FlowHub);
     impl Pages for Fixed {
+        fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+            let refused = question.request.to_frame().map(drop);
+            Box::pin(async { Err(refused.map_or_else(Into::into, |()| ExplainError::NotRunning)) })
+        }
+
+        fn flows(&self) -> &FlowHub {
+            &self.0
+        }
+
         fn metrics(&self) -> String {
             "a_metric 1\n".to_owned()
         }
@@ -187,6 +320,10 @@ mod tests {
             serde_json::json!({"revision": 4})
         }
     }
+
+    /// The one event, as a chunk (RFC 9112, section 7.1) and the end of the body.
+    const LOST: &str =
+        "\r\n{\"event\":\"lost\",\"node\":3,\"ring\":1,\"heldBack\":2,\"slow\":0}\n\r\n0\r\n\r\n";
 
     async fn get(socket: &Path, request: &str) -> String {
         let mut stream = UnixStream::connect(socket).await.unwrap();
@@ -207,7 +344,10 @@ mod tests {
         let spec = move || {
             let place = place.clone();
             ChildSpec::actor("admin", move || {
-                (AdminActor, AdminArguments { socket: place.clone(), pages: Arc::new(Fixed) })
+                let hub = FlowHub::new(model::cluster::NodeId(3));
+                hub.lost(1, 2);
+                let pages = Arc::new(Fixed(hub));
+                (AdminActor, AdminArguments { socket: place.clone(), pages })
             })
         };
         // The second round finds the first one's socket file.
@@ -222,7 +362,11 @@ mod tests {
             check("GET /healthz", "200", "ok\n").await;
             check("GET /metrics", "200", "a_metric 1\n").await;
             check("GET /status", "200", "{\"revision\":4}").await;
-            check("GET /", "404", "/status\n").await;
+            check("GET /flows", "200", LOST).await;
+            check("GET /flows?%7B%22verdict%22%3A%22dropped%22%7D", "200", LOST).await;
+            check("GET /flows?%7B%22verdict%22%3A1%7D", "400", "column 12\n").await;
+            check("GET /flows?%7", "400", "no UTF-8\n").await;
+            check("GET /", "404", "/flows and /explain\n").await;
             check("POST /status", "405", "only GET\n").await;
             supervisor.stop("test over").await;
         }

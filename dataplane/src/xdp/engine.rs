@@ -3,6 +3,11 @@
 //! All of it blocks (system calls, an RCU grace period per swap); the actor calls it off the
 //! runtime's threads.
 
+mod apart;
+mod attaching;
+mod counters;
+mod waiting;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -10,13 +15,16 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOWS, STATS_WORDS, VLANS_MAP, stat};
+use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOW_SAMPLING_DEFAULT, FLOWS, VLANS_MAP};
 use model::Revision;
 use runtime::chain::chain;
+use tokio::sync::watch;
 
+pub use self::apart::Likeness;
 use super::{
     addresses::{self, Fixed},
     filter::Filter,
+    flows::FlowNames,
     generation::{Generations, InstallError, map_records},
     image::{Image, forwarding_of},
     mapping::Mapping,
@@ -26,14 +34,13 @@ use super::{
     plan::{Frontend, L4Plan, NodeView},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
-    qos::{kernel::LimiterMaps, treatments::Pace},
+    qos::{kernel::LimiterMaps, pace::Pace},
     record,
     slots::Slots,
-    statistics::{ListenerCounters, Statistics, sum},
     ticks,
     vlans::Vlans,
 };
-use crate::desired::Desired;
+use crate::{afxdp::crew::Crew, desired::Desired};
 
 /// What an engine works with.
 #[derive(Clone, Debug)]
@@ -48,6 +55,8 @@ pub struct Settings {
     pub flows: u32,
     /// Connections with full NAT that their table has room for; rounded up to a power of two.
     pub connections: u32,
+    /// Of how many packets one is told of; 0 when only what is told of anyway is.
+    pub sampling: u32,
     /// Records that the configuration's map has at first; it grows with the configuration.
     pub records: u32,
 }
@@ -62,6 +71,7 @@ impl Settings {
             addresses: Fixed::default(),
             flows: FLOWS,
             connections: CONNECTIONS,
+            sampling: FLOW_SAMPLING_DEFAULT,
             records: CONFIG_RECORDS as u32,
         }
     }
@@ -110,15 +120,25 @@ pub struct Engine {
     /// The endpoints by their numbers.
     endpoints: Mapping,
     limiters: LimiterMaps,
+    crew: Crew,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
     neighbours: Neighbours,
     vlans: Vlans,
+    /// Whether it is in no interface: apart from the one that runs.
+    apart: bool,
+    /// What the numbers in events of flows stand for, and who is told.
+    names: FlowNames,
+    named: watch::Sender<FlowNames>,
     attachments: BTreeMap<String, Attachment>,
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
     generation: u64,
+    /// Why there are no workers.
+    unstaffed: Option<String>,
+    /// What was said of the workers last.
+    told: Vec<String>,
 }
 
 impl Engine {
@@ -131,21 +151,31 @@ impl Engine {
         let program = Program::load(
             settings.pins.clone(),
             Sizes::new(settings.flows, settings.connections),
+            settings.sampling,
             settings.records,
         )?;
+        Self::with(settings, program)
+    }
+
+    fn with(settings: Settings, program: Program) -> Result<Self, EngineError> {
         let generations = program.generations()?;
         let records = generations.records();
-        let generation = records.first().map_or(0, |record| record::to_header(record).generation);
+        let header = records.first().map(record::to_header).unwrap_or_default();
+        let generation = header.generation;
+        let mut names = FlowNames::default();
+        names.set_generation(generation, Revision(header.revision));
         let now = Instant::now();
         let left = record::read_slots(records);
         let slots = Slots::restored(left.iter().map(|(slot, _)| *slot), now);
         let endpoints = program.endpoints()?;
         let limiters = LimiterMaps::new(&program)?;
         let mut image = Image::default();
-        image.treatments().set_pace(Pace {
+        let pace = Pace {
             ticks_per_s: ticks::per_second().map_err(EngineError::Ticks)?,
             cpus: aya::util::nr_cpus().map_err(|(_, error)| EngineError::Cpus(error))? as u32,
-        });
+        };
+        image.treatments().set_pace(pace);
+        let crew = Crew::new(program.shared_words()?, pace.ticks_per_s);
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));
@@ -165,16 +195,27 @@ impl Engine {
             image,
             endpoints,
             limiters,
+            crew,
             generations,
             behind,
             neighbours: Neighbours::new(),
+            apart: false,
             vlans: Vlans::default(),
+            names,
+            named: watch::Sender::default(),
             attachments: BTreeMap::new(),
             running: None,
             generation,
+            unstaffed: None,
+            told: Vec::new(),
         };
         engine.ways_changed()?;
         Ok(engine)
+    }
+
+    /// Tells somebody, from now on, what the numbers in events of flows stand for.
+    pub fn tell_names_to(&mut self, named: watch::Sender<FlowNames>) {
+        self.named = named;
     }
 
     /// Makes the kernel run the desired state; does nothing where it already does.
@@ -185,13 +226,21 @@ impl Engine {
         let node = self.read_addresses().map_err(EngineError::Addresses)?;
         let touched = self.planner.update(&desired.config, &desired.unhealthy, &node);
         // Before the first packets, so that they find the way.
-        self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
+        if !self.apart {
+            self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
+        }
         self.behind.extend(touched);
         self.image.set_node(&node);
         // Before the services, so that none is served unfiltered.
         let filtered = self.filter.follow(&desired.config, &mut self.program);
         self.unfiltered = filtered.err().map(|error| chain(&error));
+        self.names.config = desired.config.clone();
+        if let Some(filter) = self.filter.take_names() {
+            self.names.set_filter(filter);
+        }
         self.draw(Instant::now())?;
+        self.named.send_replace(self.names.clone());
+        self.shape_both();
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
         } else if self.is_tight() {
@@ -199,6 +248,7 @@ impl Engine {
         }
         self.running = Some(self.planner.plan().revision);
         self.attach();
+        self.staff();
         Ok(self.planner.plan().clone())
     }
 
@@ -224,6 +274,7 @@ impl Engine {
             if taken.fresh {
                 self.program.clear_counters(taken.slot)?;
             }
+            self.names.set_slot(taken.slot, carried[&frontend].clone());
             self.image.put(frontend, taken.slot, Some(carried[&frontend].clone()), now);
             self.behind.remove(&frontend);
         }
@@ -270,7 +321,11 @@ impl Engine {
 
     fn stamp(&mut self) -> u64 {
         let generation = self.generation + 1;
-        self.image.stamp(generation, self.planner.plan().revision.0);
+        let revision = self.planner.plan().revision;
+        self.image.stamp(generation, revision.0);
+        // Before the first packet that sees it.
+        self.names.set_generation(generation, revision);
+        self.named.send_replace(self.names.clone());
         generation
     }
 
@@ -278,33 +333,6 @@ impl Engine {
         self.generation = generation;
         self.image.treatments().limiters().settled();
         tracing::debug!(generation, revision = %self.planner.plan().revision, "XDP maps swapped");
-    }
-
-    /// Attaches the program where it is not attached, once a configuration is in force.
-    fn attach(&mut self) {
-        for interface in &self.settings.interfaces {
-            if self.program.is_attached(interface)
-                && matches!(self.attachments.get(interface), Some(Ok(_)))
-            {
-                continue;
-            }
-            let attachment = self.program.attach(interface).map_err(|error| error.to_string());
-            if self.attachments.get(interface) != Some(&attachment) {
-                match &attachment {
-                    Ok(mode) => tracing::info!(%interface, %mode, "XDP attached"),
-                    Err(reason) => tracing::warn!(%interface, %reason, "XDP not attached"),
-                }
-            }
-            self.attachments.insert(interface.clone(), attachment);
-        }
-        let tidied = self
-            .settings
-            .pins
-            .remove_other_layouts()
-            .and_then(|_| self.settings.pins.remove_other_links(&self.settings.interfaces));
-        if let Err(error) = tidied {
-            tracing::warn!(%error, "pins of another time were not removed");
-        }
     }
 
     /// Returns how each interface stands.
@@ -356,58 +384,18 @@ impl Engine {
     }
 
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an
-    /// address of the node, an interface, a drain time that has ended, or a map with little room.
+    /// address of the node, an interface, a drain time that has ended, a map with little room, or
+    /// workers that stand otherwise than was said.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.read_addresses().is_ok_and(|node| node != *self.planner.node())
             || self.is_tight()
+            || self.told != self.problems()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
             || [self.slots.next_release(), self.image.next_forgetting()]
                 .into_iter()
                 .flatten()
                 .any(|at| at <= Instant::now())
-    }
-
-    /// Reads the counters.
-    ///
-    /// # Errors
-    /// Returns what the kernel refused.
-    pub fn statistics(&mut self) -> Result<Statistics, EngineError> {
-        let cpus: Vec<[u64; STATS_WORDS]> = {
-            let map = self.program.statistics()?;
-            let values =
-                map.get(&0, 0).map_err(|source| LoadError::Map { name: "statistics", source })?;
-            values.iter().copied().collect()
-        };
-        let plan = self.planner.plan();
-        let counters = self.program.counters()?;
-        let mut listeners = Vec::with_capacity(plan.carried.len());
-        for (frontend, carried) in &plan.carried {
-            let Some(slot) = self.slots.get(frontend) else { continue };
-            let values = counters
-                .get(&slot, 0)
-                .map_err(|source| LoadError::Map { name: "counters", source })?;
-            let words = sum(&values.iter().copied().collect::<Vec<_>>());
-            listeners.push(ListenerCounters { listener: carried.listener.to_string(), words });
-        }
-        Ok(Statistics {
-            generation: self.generation,
-            revision: self.running.map_or(0, |revision| revision.0),
-            generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
-            words: sum(&cpus),
-            listeners,
-            limiters: self
-                .limiters
-                .counters(&mut self.program, self.image.treatments().limiters())?,
-            filtered: self.filter.dropped(&self.program)?,
-            interfaces: self
-                .attachments
-                .iter()
-                .map(|(name, attachment)| {
-                    (name.clone(), attachment.as_ref().map_or("none", Mode::name))
-                })
-                .collect(),
-        })
     }
 
     /// Returns the loaded program, for test runs.

@@ -15,10 +15,10 @@ use std::{
 use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP},
     layout::{
-        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
-        TASKS_MAP, VLANS_MAP,
+        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, EVENTS_MAP,
+        FLOWS_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
     },
-    qos::{CREDIT_MAP, SPENT_MAP},
+    qos::{CREDIT_MAP, SPENT_MAP, wait::SOCKETS_MAP},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -26,12 +26,13 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 15] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
     COUNTERS_MAP,
     ENDPOINTS_MAP,
+    EVENTS_MAP,
     FLOWS_MAP,
     STATS_MAP,
     TASKS_MAP,
@@ -40,6 +41,7 @@ pub const MAPS: [&str; 13] = [
     FILTER_HITS_MAP,
     SPENT_MAP,
     CREDIT_MAP,
+    SOCKETS_MAP,
 ];
 /// The configuration's map while a larger one takes its place.
 pub const CONFIG_NEXT: &str = "mp_config_next";

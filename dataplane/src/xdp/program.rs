@@ -4,6 +4,7 @@
 //! is there is updated in place (`BPF_LINK_UPDATE`), so no packet sees an interface without the
 //! program; dropping a [`Program`] detaches nothing.
 
+mod apart;
 mod host;
 mod links;
 mod maps;
@@ -22,8 +23,8 @@ use aya::{
     programs::{ProgramError, Xdp, links::PinnedLink},
 };
 use ebpf_common::layout::{
-    CLAIM_MASK, CLAIMS_MAP, CONFIG_MAP, CONNECTION_SEED, CONNECTIONS_MAP, FLOW_MASK, FLOWS_MAP,
-    PROGRAM, TICKS_PER_SECOND,
+    CLAIM_MASK, CLAIMS_MAP, CONFIG_MAP, CONNECTION_SEED, CONNECTIONS_MAP, FLOW_MASK, FLOW_SAMPLING,
+    FLOWS_MAP, PROGRAM, TICKS_PER_SECOND,
 };
 
 pub use self::{
@@ -84,8 +85,10 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Program {
     ebpf: Ebpf,
-    pins: PinFolder,
+    /// `None` for one apart from those that run.
+    pins: Option<PinFolder>,
     sizes: Sizes,
+    sampling: u32,
     /// Whether frames with VLAN tags are taken.
     vlans: bool,
     links: BTreeMap<String, (u32, PinnedLink)>,
@@ -93,17 +96,43 @@ pub struct Program {
 
 impl Program {
     /// Loads the program, with the maps that an earlier process pinned or with new ones: tables of
-    /// those sizes, and a map of that many records for the configuration.
+    /// those sizes, and a map of that many records for the configuration. Of `sampling` packets one
+    /// is told of; 0 leaves that out.
     ///
     /// # Errors
     /// Returns what the host or the kernel refused.
-    pub fn load(pins: PinFolder, sizes: Sizes, records: u32) -> Result<Self, LoadError> {
+    pub fn load(
+        pins: PinFolder,
+        sizes: Sizes,
+        sampling: u32,
+        records: u32,
+    ) -> Result<Self, LoadError> {
         pins.prepare()?;
         host::prepare()?;
         maps::drop_unlike_maps(&pins, sizes)?;
-        let mut ebpf = load_object(&pins, sizes, &pins.map(CONFIG_MAP), records, false)?;
+        let config = pins.map(CONFIG_MAP);
+        let mut ebpf = load_object(Some((&pins, &config)), sizes, sampling, records, false)?;
         tasks::put_in_force(&mut ebpf, false)?;
-        Ok(Self { ebpf, pins, sizes, vlans: false, links: BTreeMap::new() })
+        let (pins, links) = (Some(pins), BTreeMap::new());
+        Ok(Self { ebpf, pins, sizes, sampling, vlans: false, links })
+    }
+
+    /// Loads the program apart from those that run: with maps of its own, which are not pinned, and
+    /// without a setting of the host touched. It tells of every packet.
+    ///
+    /// # Errors
+    /// Returns what the host or the kernel refused.
+    pub fn apart(sizes: Sizes, records: u32) -> Result<Self, LoadError> {
+        let mut ebpf = load_object(None, sizes, 1, records, false)?;
+        tasks::put_in_force(&mut ebpf, false)?;
+        let links = BTreeMap::new();
+        Ok(Self { ebpf, pins: None, sizes, sampling: 1, vlans: false, links })
+    }
+
+    /// Returns how large the tables are.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Takes frames with VLAN tags too, from then on.
@@ -125,9 +154,13 @@ impl Program {
     /// # Errors
     /// Returns what the host or the kernel refused.
     pub fn larger(&self, records: u32) -> Result<Larger, LoadError> {
-        let path = self.pins.map(CONFIG_NEXT);
-        remove_pin(path.clone())?;
-        Ok(Larger { ebpf: load_object(&self.pins, self.sizes, &path, records, self.vlans)? })
+        let place = self.pins.as_ref().map(|pins| (pins, pins.map(CONFIG_NEXT)));
+        if let Some((_, path)) = &place {
+            remove_pin(path.clone())?;
+        }
+        let place = place.as_ref().map(|(pins, path)| (*pins, path.as_path()));
+        let ebpf = load_object(place, self.sizes, self.sampling, records, self.vlans)?;
+        Ok(Larger { ebpf })
     }
 
     /// Puts the larger program into the links of all interfaces, and pins its map in place of the one
@@ -141,8 +174,9 @@ impl Program {
         // both.
         tasks::put_in_force(&mut self.ebpf, self.vlans)?;
         self.replace_in_links();
-        let path = self.pins.map(CONFIG_NEXT);
-        Ok(fs::rename(&path, self.pins.map(CONFIG_MAP))
+        let Some(pins) = &self.pins else { return Ok(()) };
+        let path = pins.map(CONFIG_NEXT);
+        Ok(fs::rename(&path, pins.map(CONFIG_MAP))
             .map_err(|source| PinsError::File { path, source })?)
     }
 
@@ -174,11 +208,12 @@ fn xdp(ebpf: &mut Ebpf) -> &mut Xdp {
         .expect("the object has the program")
 }
 
-/// Loads the object: with pinned maps, of which the configuration's may be elsewhere.
+/// Loads the object: with pinned maps, of which the configuration's may be elsewhere, or with maps
+/// of its own.
 fn load_object(
-    pins: &PinFolder,
+    pinned: Option<(&PinFolder, &Path)>,
     sizes: Sizes,
-    config: &Path,
+    sampling: u32,
     records: u32,
     vlans: bool,
 ) -> Result<Ebpf, LoadError> {
@@ -187,9 +222,11 @@ fn load_object(
     let ticks = ticks::per_second()
         .map_err(|source| LoadError::Kernel { what: "the length of a tick", source })?;
     let mut loader = EbpfLoader::new();
-    for name in MAPS {
-        let path = if name == CONFIG_MAP { config.to_owned() } else { pins.map(name) };
-        loader.map_pin_path(name, path);
+    if let Some((pins, config)) = pinned {
+        for name in MAPS {
+            let path = if name == CONFIG_MAP { config.to_owned() } else { pins.map(name) };
+            loader.map_pin_path(name, path);
+        }
     }
     loader.map_max_entries(CONFIG_MAP, records);
     loader.map_max_entries(FLOWS_MAP, sizes.flow_buckets);
@@ -198,10 +235,12 @@ fn load_object(
     loader.override_global(FLOW_MASK, &flow_mask, true);
     loader.override_global(CLAIM_MASK, &claim_mask, true);
     loader.override_global(CONNECTION_SEED, &seed, true);
+    loader.override_global(FLOW_SAMPLING, &sampling, true);
     loader.override_global(TICKS_PER_SECOND, &ticks, true);
     let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
     xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;
     tasks::load(&mut ebpf, vlans)?;
+    maps::bind_sockets(&ebpf)?;
     Ok(ebpf)
 }
 

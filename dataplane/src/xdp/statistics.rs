@@ -32,7 +32,7 @@ pub struct LimiterCounters {
 }
 
 /// What the program has counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
     /// Generation in force.
     pub generation: u64,
@@ -97,6 +97,11 @@ pub fn publish(statistics: &Statistics) {
     counter!("marchproxy_xdp_icmp_errors_forwarded_total")
         .absolute(statistics.words[stat::ERRORS_FORWARDED]);
     counter!("marchproxy_xdp_too_big_told_total").absolute(statistics.words[stat::TOO_BIG_TOLD]);
+    for (reason, word) in [("ring_full", stat::EVENTS_LOST), ("held_back", stat::EVENTS_HELD_BACK)]
+    {
+        counter!("marchproxy_xdp_flow_events_lost_total", "reason" => reason)
+            .absolute(statistics.words[word]);
+    }
     for (rule, dropped) in &statistics.filtered {
         counter!("marchproxy_xdp_filter_dropped_packets_total", "rule" => rule.clone())
             .absolute(*dropped);
@@ -153,6 +158,8 @@ fn publish_limiter(limiter: &LimiterCounters) {
         counter!("marchproxy_xdp_qos_bytes_total", &labels(("verdict", verdict)))
             .absolute(limiter.words[bytes]);
     }
+    counter!("marchproxy_xdp_qos_packets_total", &labels(("verdict", "waiting")))
+        .absolute(limiter.words[limited::WAITING_PACKETS]);
     for (mark, packets) in [("dscp", limited::DSCP_PACKETS), ("ce", limited::CE_PACKETS)] {
         counter!("marchproxy_xdp_qos_marked_packets_total", &labels(("mark", mark)))
             .absolute(limiter.words[packets]);
@@ -219,9 +226,16 @@ fn describe() {
             "Packets that a rule of a packet filter dropped"
         );
         describe_counter!(
+            "marchproxy_xdp_flow_events_lost_total",
+            Unit::Count,
+            "Packets that were to be told of and were not, by reason: no room in the ring, or held back \
+             since the CPU had told of as many as it may"
+        );
+        describe_counter!(
             "marchproxy_xdp_qos_packets_total",
             packets,
-            "Packets of a listener under a QoS policy, by direction and verdict: passed or over the limit"
+            "Packets of a listener under a QoS policy, by direction and verdict: passed, waiting, or over \
+             the limit and dropped"
         );
         describe_counter!(
             "marchproxy_xdp_qos_bytes_total",

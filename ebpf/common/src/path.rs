@@ -10,7 +10,8 @@
 //!        ├─ neither TCP nor UDP ─▶ Task::Error                                │
 //!        └─ anything else ─▶ Reason          connection not current ─▶ Task::Connection
 //! ```
-//! Before a reply or a service's packet goes on, limits and marks are applied to it (`qos`).
+//! Before a reply or a service's packet goes on, limits and marks are applied to it (`qos`); one that
+//! has to wait goes the rest of its way in a task, and from there to a worker.
 //! [`steer`] handles what most frames need and ends in a [`Sent`], in a [`Reason`], or in a [`Task`],
 //! which [`resume`] does. The configuration is read once per packet (`config`), so a packet sees one
 //! generation. All of it is generic over the [`Kernel`] that it runs in: the XDP programs compile
@@ -20,9 +21,11 @@ mod config;
 mod connection;
 mod direct;
 mod errors;
+mod event;
 mod filter;
 mod forward;
 mod kernel;
+mod note;
 mod qos;
 mod reply;
 mod send;
@@ -30,7 +33,9 @@ mod task;
 mod too_big;
 mod vlan;
 
+pub use event::tell;
 pub use kernel::{Kernel, Scratch, Way};
+pub use note::is_wanted;
 pub use send::Sent;
 pub use task::{Stop, TASKS, Task, resume};
 pub use vlan::take_off;
@@ -40,7 +45,7 @@ use self::{
     connection::Found,
 };
 use crate::{
-    layout::{SNAT_PORT_FIRST, forwarding, stat},
+    layout::{Entry, SNAT_PORT_FIRST, forwarding, stat},
     parse::{Family, Packet, family, parse},
     state::opens,
     verdict::Reason,
@@ -55,6 +60,7 @@ use crate::{
 /// is left.
 #[inline(always)]
 pub fn steer(kernel: &impl Kernel) -> Result<Sent, Stop> {
+    note::begin(kernel);
     let decided = match decide(kernel) {
         Err(Stop::For(Reason::NotIp)) if vlan::is_tagged(kernel) => Err(Stop::Later(Task::Tagged)),
         decided => decided,
@@ -100,7 +106,10 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
         Some(found) => {
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
-            qos::egress::<V6, _>(kernel, packet, &config, found.connection.slot)?;
+            note::service(kernel, found.connection.slot, true);
+            if qos::egress::<V6, _>(kernel, packet, &config, found.connection.slot)? {
+                return Err(Stop::Later(Task::Connection));
+            }
             Some(found)
         }
         None => {
@@ -111,7 +120,22 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
-            qos::ingress::<V6, _>(kernel, packet, &config, &service.treatment)?;
+            note::service(kernel, service.slot, false);
+            if service.treatment.flags != 0
+                && has_no_backend::<V6>(service)
+                && connection::find(kernel, &packet.tuple).is_none()
+            {
+                // Before it is marked: the kernel gets it as it came.
+                connection::check(packet)?;
+                return Err(Reason::NoBackend.into());
+            }
+            let waits = qos::ingress::<V6, _>(kernel, packet, &config, &service.treatment)?;
+            if waits && service.forwarding != forwarding::NAT {
+                return Err(Stop::Later(Task::Direct));
+            }
+            if waits {
+                return Err(Stop::Later(Task::Connection));
+            }
             if service.forwarding != forwarding::NAT {
                 return direct::forward(kernel, packet, &config, service);
             }
@@ -124,8 +148,15 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
         Some(found) if !found.is_due(packet, clock, ways) && !opens(packet.tcp_flags) => {
             send::send(kernel, packet, found.connection)
         }
-        _ => Err(Stop::Later(Task::Connection)),
+        _ => Err(task::connection_later(kernel)),
     }
+}
+
+/// Tells whether a service with full NAT takes no new connections of a family.
+#[inline(always)]
+fn has_no_backend<const V6: bool>(service: &Entry) -> bool {
+    let pool = if V6 { &service.v6 } else { &service.v4 };
+    service.forwarding == forwarding::NAT && pool.maglev_size == 0 && service.draining == 0
 }
 
 /// Finds the connection of a packet to a port that connections to backends leave from.

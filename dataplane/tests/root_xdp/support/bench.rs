@@ -36,8 +36,21 @@ impl Bench {
         Self::with_tables(all, FLOWS, CONFIG_RECORDS as u32)
     }
 
+    /// A node that tells of one of so many packets.
+    pub(crate) fn telling_of(sampling: u32, all: &[Balanced]) -> Self {
+        Self::with(all, |settings| settings.sampling = sampling)
+    }
+
     /// A node with tables for that many flows and records.
     pub(crate) fn with_tables(all: &[Balanced], flows: u32, records: u32) -> Self {
+        Self::with(all, |settings| {
+            settings.flows = flows;
+            settings.records = records;
+        })
+    }
+
+    /// A node whose settings are changed before it begins.
+    pub(crate) fn with(all: &[Balanced], change: impl FnOnce(&mut Settings)) -> Self {
         let namespace = Namespace::new("p");
         namespace.enter();
         let setup = [
@@ -61,8 +74,8 @@ impl Bench {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("test-{}-{number}", std::process::id());
         let pins = PinFolder::new("/sys/fs/bpf", &instance).unwrap();
-        let settings =
-            Settings { flows, records, ..Settings::new(vec!["v0".to_owned()], pins.clone()) };
+        let mut settings = Settings::new(vec!["v0".to_owned()], pins.clone());
+        change(&mut settings);
         let mut engine = Engine::open(settings.clone())
             .unwrap_or_else(|error| panic!("{error:?} (root? see `cargo xtask setup`)"));
         engine.reconcile(&desired(1, all)).unwrap();
@@ -78,11 +91,18 @@ impl Bench {
 
     /// Ends the engine as a process's end would, and starts another.
     pub(crate) fn restart(&mut self) {
-        let spare = PinFolder::new("/sys/fs/bpf", "test-spare").unwrap();
+        // Its own, since tests run beside each other.
+        let instance = format!("test-spare-{}", std::process::id());
+        let spare = PinFolder::new("/sys/fs/bpf", &instance).unwrap();
         let other = Settings { pins: spare.clone(), ..self.settings.clone() };
         drop(std::mem::replace(&mut self.engine, Engine::open(other).unwrap()));
         self.engine = Engine::open(self.settings.clone()).unwrap();
         detach(&spare).unwrap();
+    }
+
+    /// Starts another engine beside this one, which it takes the place of with its programs.
+    pub(crate) fn replace(&mut self) {
+        self.engine = Engine::open(self.settings.clone()).unwrap();
     }
 
     /// Runs the program on a frame that came in by `v0`.

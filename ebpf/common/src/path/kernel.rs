@@ -5,12 +5,13 @@
 //! write to it meanwhile, but not to what is said to be this CPU's, which handles one frame at a time.
 
 use crate::{
+    event::FlowEvent,
     filter::Tables,
     layout::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
         Translation, Tuple,
     },
-    qos::Credit,
+    qos::{Credit, wait::Ticket},
     verdict::Reason,
 };
 
@@ -21,6 +22,9 @@ pub struct Scratch {
     pub tag: u32,
     /// What the way of the packet takes.
     pub mtu: u16,
+    /// What a frame that waits is handed over with, but for the time. The entry is 0 for one that
+    /// does not.
+    pub ticket: Ticket,
     /// What the backend's packets have.
     pub key: Tuple,
     /// The client's packets.
@@ -79,6 +83,21 @@ pub trait Kernel {
 
     /// Sets a word of this CPU's statistics.
     fn set(&self, word: usize, value: u64);
+
+    /// Returns a word of this CPU's statistics.
+    fn get(&self, word: usize) -> u64;
+
+    /// Returns of how many packets one is told of; 0 when only what is told of anyway is.
+    fn sampling(&self) -> u32;
+
+    /// Returns a number that nobody foresees.
+    fn random(&self) -> u32;
+
+    /// Returns the monotonic clock's nanoseconds.
+    fn time(&self) -> u64;
+
+    /// Leaves an event for user space; tells whether there was room.
+    fn tell(&self, event: &FlowEvent) -> bool;
 
     /// Returns this CPU's counters of a service.
     fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]>;

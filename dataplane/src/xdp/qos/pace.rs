@@ -1,0 +1,28 @@
+//! What the limits of policies are made with beside the policies (pure).
+
+use ebpf_common::qos::Limit;
+use model::qos_policy::RateLimit;
+
+/// How fast the kernel's tick counter goes, and how many CPUs may borrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Ticks a second.
+    pub ticks_per_s: u32,
+    /// CPUs that there may be.
+    pub cpus: u32,
+}
+
+impl Default for Pace {
+    /// What is common.
+    fn default() -> Self {
+        Self { ticks_per_s: 250, cpus: 2 }
+    }
+}
+
+impl Pace {
+    /// Makes the limit of a rate.
+    #[must_use]
+    pub fn limit(self, rate: RateLimit) -> Limit {
+        Limit::new(rate.bytes_per_s(), rate.burst_bytes(), self.ticks_per_s, self.cpus)
+    }
+}
