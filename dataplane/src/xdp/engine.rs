@@ -129,7 +129,8 @@ impl Engine {
         let endpoints = program.endpoints()?;
         let limiters = LimiterMaps::new(&program)?;
         let mut image = Image::default();
-        image.treatments().set_pace(Pace::of_host());
+        let pace = Pace::of_host();
+        image.treatments().set_pace(pace);
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));
@@ -144,7 +145,7 @@ impl Engine {
             program,
             planner: Planner::default(),
             slots,
-            filter: Filter::default(),
+            filter: Filter::new(pace),
             unfiltered: None,
             image,
             endpoints,
@@ -358,7 +359,7 @@ impl Engine {
             limiters: self
                 .limiters
                 .counters(&mut self.program, self.image.treatments().limiters())?,
-            filtered: self.filter.dropped(&self.program)?,
+            filtered: self.filter.counters(&self.program)?,
             interfaces: self
                 .attachments
                 .iter()

@@ -13,7 +13,10 @@ use std::{
 };
 
 use ebpf_common::{
-    filter::{FILTER_HITS_MAP, FILTER_MAP},
+    filter::{
+        FILTER_MAP,
+        rates::{FILTER_RULES_MAP, FILTER_SPENT_MAP, SOURCES_MAP},
+    },
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
         TASKS_MAP,
@@ -26,7 +29,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 14] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
@@ -36,7 +39,9 @@ pub const MAPS: [&str; 12] = [
     STATS_MAP,
     TASKS_MAP,
     FILTER_MAP,
-    FILTER_HITS_MAP,
+    FILTER_RULES_MAP,
+    FILTER_SPENT_MAP,
+    SOURCES_MAP,
     SPENT_MAP,
     CREDIT_MAP,
 ];

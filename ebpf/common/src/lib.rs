@@ -20,6 +20,7 @@ pub mod generate;
 pub mod hash;
 pub mod icmp;
 pub mod layout;
+pub mod machine;
 pub mod parse;
 pub mod path;
 pub mod qos;

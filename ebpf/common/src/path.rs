@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parse ─┬─ destination port in the SNAT range and connection known ──────────┬─▶ Sent
-//!        ├─ a rule of the packet filter denies it ─▶ Reason                   │
+//!        ├─ a rule of the packet filter denies or limits it ─▶ Reason         │
 //!        ├─ destination port of no service ─▶ Reason                          │
 //!        ├─ service (address, port, protocol), or any local address ─┬▶ NAT ──┤
 //!        │                                                           └▶ direct┤
@@ -23,12 +23,14 @@ mod filter;
 mod forward;
 mod kernel;
 mod qos;
+mod rates;
 mod reply;
 mod send;
 mod task;
 mod too_big;
 
 pub use kernel::{Kernel, Scratch, Way};
+pub use rates::{Limits, admit_all};
 pub use send::Sent;
 pub use task::{Stop, TASKS, Task, resume};
 

@@ -64,11 +64,13 @@ pub enum Reason {
     NoTask = 22,
     /// Over the limit of a QoS policy.
     OverLimit = 23,
+    /// Over the rate of a rule of the packet filter.
+    RateLimited = 24,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -93,6 +95,7 @@ impl Reason {
         Self::Filtered,
         Self::NoTask,
         Self::OverLimit,
+        Self::RateLimited,
     ];
 
     /// Returns what happens to the packet.
@@ -123,7 +126,8 @@ impl Reason {
             | Self::NoHeadroom
             | Self::Filtered
             | Self::NoTask
-            | Self::OverLimit => Action::Drop,
+            | Self::OverLimit
+            | Self::RateLimited => Action::Drop,
         }
     }
 
@@ -155,6 +159,7 @@ impl Reason {
             Self::Filtered => "filtered",
             Self::NoTask => "no_task",
             Self::OverLimit => "over_limit",
+            Self::RateLimited => "rate_limited",
         }
     }
 }

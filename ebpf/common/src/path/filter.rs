@@ -1,10 +1,11 @@
-//! The packet filter: drops what a rule denies, before anything else looks at it.
+//! The packet filter: drops what a rule denies, or what exceeds its rate, before anything else
+//! looks at it.
 //!
 //! Where there is no filter, it costs the look at an empty slot.
 
-use super::kernel::Kernel;
+use super::{kernel::Kernel, rates};
 use crate::{
-    filter::{self, Counters, Header, MAGIC, Subject, Tables, front},
+    filter::{self, Decision, Header, MAGIC, Subject, Tables, front, rates::Asked},
     parse::{self, Packet},
     verdict::Reason,
 };
@@ -12,7 +13,7 @@ use crate::{
 /// Filters a TCP or UDP packet.
 ///
 /// # Errors
-/// Returns [`Reason::Filtered`] when a rule denies it.
+/// Returns [`Reason::Filtered`] when a rule denies it, [`Reason::RateLimited`] when it exceeds one.
 #[inline(always)]
 pub(super) fn check(kernel: &impl Kernel, packet: &Packet) -> Result<(), Reason> {
     let Some(tables) = kernel.filter() else { return Ok(()) };
@@ -30,7 +31,7 @@ pub(super) fn check(kernel: &impl Kernel, packet: &Packet) -> Result<(), Reason>
 /// Filters a packet that is not a whole TCP or UDP packet, for which `reason` stands.
 ///
 /// # Errors
-/// Returns [`Reason::Filtered`] when a rule denies it.
+/// Returns [`Reason::Filtered`] when a rule denies it, [`Reason::RateLimited`] when it exceeds one.
 #[inline(always)]
 pub(super) fn check_other<const V6: bool>(
     kernel: &impl Kernel,
@@ -53,14 +54,22 @@ fn judge<K: Kernel>(kernel: &K, tables: &K::Filter, subject: &Subject) -> Result
     if header.magic != MAGIC {
         return Err(Reason::BrokenConfiguration);
     }
-    let rule = filter::decide(tables, header, subject).ok_or(Reason::BrokenConfiguration)?;
-    if rule & header.deny == 0 {
+    let fitting = filter::fitting(tables, header, subject).ok_or(Reason::BrokenConfiguration)?;
+    if fitting & header.drops == 0 {
         return Ok(());
     }
-    if let Some(counters) = tables.front::<Counters>(front::COUNTERS) {
-        let place = rule.trailing_zeros() as usize & 63;
-        // SAFETY: the mask keeps the place within the array.
-        kernel.count_filtered(unsafe { *counters.counters.as_ptr().add(place) });
+    let Decision { rates, denied } = header.decision(fitting);
+    if rates != 0 {
+        kernel.admit_all(&Asked { rates, stamp: header.stamp, source: subject.source })?;
+    }
+    if denied == 0 {
+        return Ok(());
+    }
+    if let Some(number) = rates::number(tables, denied.trailing_zeros())
+        && let Some(state) = kernel.rule(number)
+    {
+        // SAFETY: this CPU's, and no other reference to it is held.
+        unsafe { (*state).dropped += 1 };
     }
     Err(Reason::Filtered)
 }
