@@ -40,6 +40,8 @@ pub mod sheet;
 pub mod slots;
 pub mod statistics;
 pub mod trial;
+pub mod vlans;
+pub mod ways;
 
 pub use actor::{XdpActor, XdpArguments, XdpMessage};
 pub use engine::{Engine, Settings};

@@ -13,18 +13,18 @@ use std::{
 use model::{EngineReport, Revision};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use runtime::chain::chain;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     engine::{Engine, Settings},
     judge, pins,
     placement::L4Placement,
-    statistics,
+    statistics, ways,
 };
-use crate::desired::{Desired, DesiredReceiver};
+use crate::{
+    desired::{Desired, DesiredReceiver},
+    tasks::Task,
+};
 
 /// Time between looks at counters, addresses and interfaces. Prometheus scrapes every 15 s by
 /// default, so each scrape sees new figures.
@@ -37,6 +37,8 @@ pub enum XdpMessage {
     Reconcile,
     /// Time has passed.
     Tick,
+    /// Routes, links or neighbours of the host have changed.
+    WaysChanged,
 }
 
 /// What the actor is started with; the same again after a restart.
@@ -64,7 +66,7 @@ pub struct XdpState {
     reported: Option<EngineReport>,
     /// Whether the first attempt to load the program has come to an end.
     decided: bool,
-    wakers: [JoinHandle<()>; 2],
+    _wakers: Vec<Task>,
 }
 
 impl Actor for XdpActor {
@@ -77,13 +79,21 @@ impl Actor for XdpActor {
         myself: ActorRef<XdpMessage>,
         arguments: XdpArguments,
     ) -> Result<XdpState, ActorProcessingErr> {
-        let wakers = [
-            tokio::spawn(wake_on_change(arguments.desired.clone(), myself.clone())),
-            tokio::spawn(wake_in_time(myself)),
+        let mut wakers = vec![
+            Task::spawn(wake_on_change(arguments.desired.clone(), myself.clone())),
+            Task::spawn(wake_in_time(myself.clone())),
         ];
         let decided = arguments.settings.interfaces.is_empty();
-        let mut state =
-            XdpState { arguments, engine: Arc::default(), reported: None, decided, wakers };
+        if !decided {
+            wakers.push(Task::spawn(wake_on_other_ways(myself)));
+        }
+        let mut state = XdpState {
+            arguments,
+            engine: Arc::default(),
+            reported: None,
+            decided,
+            _wakers: wakers,
+        };
         let revision = state.arguments.desired.borrow().revision;
         state.undecided(revision);
         Ok(state)
@@ -98,18 +108,8 @@ impl Actor for XdpActor {
         match message {
             XdpMessage::Reconcile => state.reconcile().await,
             XdpMessage::Tick => state.tick().await,
+            XdpMessage::WaysChanged => state.ways_changed().await,
         }
-    }
-
-    async fn post_stop(
-        &self,
-        _myself: ActorRef<XdpMessage>,
-        state: &mut XdpState,
-    ) -> Result<(), ActorProcessingErr> {
-        for waker in &state.wakers {
-            waker.abort();
-        }
-        Ok(())
     }
 }
 
@@ -156,6 +156,19 @@ impl XdpState {
         {
             self.reported = Some(report);
         }
+    }
+
+    async fn ways_changed(&mut self) -> Result<(), ActorProcessingErr> {
+        let engine = self.engine.clone();
+        let followed = tokio::task::spawn_blocking(move || {
+            let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.as_mut().map_or(Ok(()), Engine::ways_changed)
+        })
+        .await?;
+        if let Err(error) = followed {
+            tracing::warn!(error = %chain(&error), "VLANs of the host are not followed");
+        }
+        Ok(())
     }
 
     async fn tick(&mut self) -> Result<(), ActorProcessingErr> {
@@ -237,6 +250,22 @@ async fn wake_on_change(mut desired: DesiredReceiver, actor: ActorRef<XdpMessage
     while desired.changed().await.is_ok() {
         desired.mark_unchanged();
         if actor.cast(XdpMessage::Reconcile).is_err() {
+            return;
+        }
+    }
+}
+
+/// Wakes the actor when packets may have another next hop.
+async fn wake_on_other_ways(actor: ActorRef<XdpMessage>) {
+    loop {
+        match ways::follow(|| actor.cast(XdpMessage::WaysChanged).is_ok()).await {
+            Ok(()) => return,
+            // Next hops still age.
+            Err(error) => tracing::warn!(%error, "routes, links, neighbours are not followed"),
+        }
+        tokio::time::sleep(TICK).await;
+        // What has changed meanwhile is not known.
+        if actor.cast(XdpMessage::WaysChanged).is_err() {
             return;
         }
     }

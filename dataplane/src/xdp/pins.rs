@@ -19,7 +19,7 @@ use ebpf_common::{
     },
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
-        TASKS_MAP,
+        TASKS_MAP, VLANS_MAP,
     },
     qos::{CREDIT_MAP, SPENT_MAP},
 };
@@ -29,7 +29,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 14] = [
+pub const MAPS: [&str; 15] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
@@ -38,6 +38,7 @@ pub const MAPS: [&str; 14] = [
     FLOWS_MAP,
     STATS_MAP,
     TASKS_MAP,
+    VLANS_MAP,
     FILTER_MAP,
     FILTER_RULES_MAP,
     FILTER_SPENT_MAP,

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::{
     Ebpf,
-    maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
 };
 use ebpf_common::{
     filter::{
@@ -16,7 +16,7 @@ use ebpf_common::{
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, Claims, Connection,
         ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record, SERVICES_MAX,
-        STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP,
+        STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP, VLANS_MAX, Vlan,
     },
     qos::{CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent},
 };
@@ -84,6 +84,15 @@ impl Program {
         let zero = PerCpuValues::try_from(vec![[0u64; CREDIT_WORDS]; cpus])
             .map_err(|error| failed(MapError::IoError(error)))?;
         self.credit()?.set(entry, zero, 0).map_err(failed)
+    }
+
+    /// Returns the interfaces of VLANs.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn vlans(&mut self) -> Result<HashMap<&mut MapData, u32, [u8; 8]>, LoadError> {
+        let map = self.ebpf.map_mut(VLANS_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: VLANS_MAP, source })
     }
 
     /// Returns the packet filter's outer map.
@@ -205,6 +214,7 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), Lo
         (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
         (TASKS_MAP, sizes(4, 4, TASK_PROGRAMS.len())),
+        (VLANS_MAP, sizes(4, size_of::<Vlan>(), VLANS_MAX)),
         (FILTER_MAP, sizes(4, 4, FILTER_SLOTS)),
         (FILTER_RULES_MAP, sizes(4, 8 * RULE_WORDS, RULE_NUMBERS)),
         (FILTER_SPENT_MAP, sizes(4, size_of::<Spent>(), RULE_NUMBERS)),
