@@ -2,8 +2,9 @@
 //! gets another Ethernet address or an outer header.
 //!
 //! A flow keeps its endpoint by an entry in the table of flows. A SYN makes none while the segments
-//! after it go to the same endpoint without, so a flood of them displaces no flow; after a change of
-//! the endpoints, segments without an entry go where the endpoints before lead.
+//! after it go to the same endpoint without; after a change of the endpoints, segments without an entry
+//! go where the endpoints before lead. What a SYN enters then makes way for all else, so a flood of them
+//! displaces no flow.
 
 use super::{
     config::Config,
@@ -196,23 +197,25 @@ fn choose<K: Kernel>(
     if begins || !tcp {
         count_begun(kernel, service);
     }
-    let number = if begins {
-        // Where the segments after it go without a new entry.
-        let follows = match found {
-            Some((_, ended)) => ended.endpoint(),
-            None => config.choose(before, flow).unwrap_or(current),
-        };
-        if follows == current {
-            return Ok(current);
-        }
-        current
-    } else if tcp {
-        // The flow may have begun before the change.
-        config.choose(before, flow).unwrap_or(current)
-    } else {
-        current
+    // Where the segments after a SYN go without a new entry.
+    let follows = match found {
+        _ if !begins => None,
+        Some((_, ended)) => Some(ended.endpoint()),
+        None => Some(config.choose(before, flow).unwrap_or(current)),
     };
-    put(bucket, flows::place_for(seen, tag, now), Flow::new(tag, number, now));
+    if follows == Some(current) {
+        return Ok(current);
+    }
+    let (place, age) = flows::place_for(seen, tag, now);
+    let (number, seen_at) = match follows {
+        // One that may be of a flood takes no place from one that goes on.
+        Some(follows) if age < flows::BEGUN => return Ok(follows),
+        Some(_) => (current, flows::begun_time(now)),
+        // The flow may have begun before the change.
+        None if tcp => (config.choose(before, flow).unwrap_or(current), now),
+        None => (current, now),
+    };
+    put(bucket, place, Flow::new(tag, number, seen_at));
     Ok(number)
 }
 

@@ -158,10 +158,9 @@ proptest! {
             for _ in 0..burst {
                 let cpu = &mut cpus[cpu];
                 let need = cpu.lacks(1);
+                let limit = &record.limit;
                 // SAFETY: the word is this rule's.
-                if need > 0
-                    && !unsafe { borrow(&AtOnce(tick), &record.limit, cpu, &mut spent, need) }
-                {
+                if need > 0 && !unsafe { borrow(&AtOnce(tick), limit, cpu, &mut spent, need) } {
                     wants_more += 1;
                     continue;
                 }
