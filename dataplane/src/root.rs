@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! root ─┬ xdp         kernel program and maps          restarted under the default budget
+//!       ├ flows       events of single packets         default
 //!       ├ xds         Envoy's configuration server     default
 //!       ├ envoy       the Envoy process                retried for ever, at growing waits
 //!       ├ subscriber  session with a control node      default
@@ -41,7 +42,11 @@ use crate::{
     desired::{Changed, Desired, DesiredReceiver},
     lkg::{RecorderStatus, RefusalStore, Store, StoreError},
     subscriber::{PushStatus, ReportBook},
-    xdp::{L4Placement, pins::PinsError},
+    xdp::{
+        L4Placement,
+        flows::{FlowHub, FlowNames},
+        pins::PinsError,
+    },
     xds::Ledger,
 };
 
@@ -163,6 +168,8 @@ impl DataPlane {
             L4Placement::undecided()
         };
         let (placement, placement_receiver) = watch::channel(Arc::new(placement));
+        let (names, _) = watch::channel(FlowNames::default());
+        let flows = FlowHub::new(identity.node());
         let ledger = Ledger::restore(Instant::now(), &standing);
         let (standing, _) = watch::channel(Arc::new(standing));
         let reports = ReportBook::open();
@@ -180,6 +187,7 @@ impl DataPlane {
             recorder: recorder_receiver,
             reports: reports.newest.clone(),
             placement: placement_receiver.clone(),
+            flows: flows.clone(),
             supervisor: OnceLock::new(),
         });
         let parts = children::Parts {
@@ -196,6 +204,8 @@ impl DataPlane {
             recorder,
             placement,
             placement_receiver,
+            names,
+            flows,
             reports: reports.sender.clone(),
             newest: reports.newest.clone(),
             status: Arc::clone(&status),

@@ -13,7 +13,7 @@ use crate::{
     desired::DesiredReceiver,
     lkg::RecorderStatus,
     subscriber::{PushStatus, Reports},
-    xdp::{L4Placement, Placement},
+    xdp::{L4Placement, Placement, flows::FlowHub},
 };
 
 /// Everything the status is made of, live.
@@ -26,6 +26,7 @@ pub struct Status {
     pub(super) recorder: watch::Receiver<RecorderStatus>,
     pub(super) reports: watch::Receiver<Reports>,
     pub(super) placement: watch::Receiver<Arc<L4Placement>>,
+    pub(super) flows: FlowHub,
     pub(super) supervisor: OnceLock<SupervisorHandle>,
 }
 
@@ -38,6 +39,10 @@ impl fmt::Debug for Status {
 impl Pages for Status {
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+
+    fn flows(&self) -> &FlowHub {
+        &self.flows
     }
 
     fn status(&self) -> Value {

@@ -18,7 +18,10 @@ pub mod tables;
 pub mod v4;
 pub mod v6;
 
-use std::io;
+use std::{
+    io,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use ebpf_common::{
     filter::{BANK_CHUNKS, BANKS},
@@ -32,6 +35,7 @@ use self::{
     tables::{Tables, TablesError},
 };
 use super::{
+    flows::names::FilterNames,
     program::{LoadError, Program},
     qos::ticks::Pace,
     record::of_spent,
@@ -73,6 +77,10 @@ pub struct Filter {
     tables: Option<Tables>,
     chunks: Chunks,
     counters: CounterNumbers,
+    /// The number of the front in force, or of the last attempt at one.
+    serial: u32,
+    /// What that number stands for, until it is asked for.
+    names: Option<FilterNames>,
 }
 
 impl Filter {
@@ -161,12 +169,21 @@ impl Filter {
                 program.clear_filter_rule(number)?;
             }
         }
-        let front = tables.front(&self.counters);
+        self.serial = next_serial(self.serial);
+        let front = tables.front(&self.counters, self.serial);
         let outer = program.filter()?;
         let mut kernel = Kernel { outer, chunks: &mut self.chunks };
         kernel.install(&front).map_err(FilterError::Kernel)?;
+        let order = tables.rules().order.clone();
+        let (serial, revision) = (self.serial, config.revision());
+        self.names = Some(FilterNames { serial, revision, order });
         tables.settle();
         Ok(())
+    }
+
+    /// Returns what the number of the filter in force stands for, once.
+    pub fn take_names(&mut self) -> Option<FilterNames> {
+        self.names.take()
     }
 
     /// Reads what each rule has done.
@@ -183,6 +200,16 @@ impl Filter {
             })
             .collect()
     }
+}
+
+/// Returns another number: after those of the process before, which began with the time of its
+/// start.
+fn next_serial(last: u32) -> u32 {
+    if last == 0 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        return (now.as_secs() as u32).max(1);
+    }
+    last.wrapping_add(1).max(1)
 }
 
 /// Tells whether two configurations have the same filters and lists.

@@ -34,7 +34,7 @@ pub struct LimiterCounters {
 }
 
 /// What the program has counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
     /// Generation in force.
     pub generation: u64,
@@ -99,6 +99,11 @@ pub fn publish(statistics: &Statistics) {
     counter!("marchproxy_xdp_icmp_errors_forwarded_total")
         .absolute(statistics.words[stat::ERRORS_FORWARDED]);
     counter!("marchproxy_xdp_too_big_told_total").absolute(statistics.words[stat::TOO_BIG_TOLD]);
+    for (reason, word) in [("ring_full", stat::EVENTS_LOST), ("held_back", stat::EVENTS_HELD_BACK)]
+    {
+        counter!("marchproxy_xdp_flow_events_lost_total", "reason" => reason)
+            .absolute(statistics.words[word]);
+    }
     for RuleCounters { rule, dropped, displaced } in &statistics.filtered {
         counter!("marchproxy_xdp_filter_dropped_packets_total", "rule" => rule.clone())
             .absolute(*dropped);
@@ -226,6 +231,12 @@ fn describe() {
             "marchproxy_xdp_filter_displaced_sources_total",
             Unit::Count,
             "Sources under a rule's rate that made way for others before they had saved up a whole burst"
+        );
+        describe_counter!(
+            "marchproxy_xdp_flow_events_lost_total",
+            Unit::Count,
+            "Packets that were to be told of and were not, by reason: no room in the ring, or held back \
+             since the CPU had told of as many as it may"
         );
         describe_counter!(
             "marchproxy_xdp_qos_packets_total",

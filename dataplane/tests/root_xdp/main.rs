@@ -18,6 +18,7 @@ mod driver;
 mod filter_rates;
 mod filter_single;
 mod flood;
+mod flows;
 mod icmp;
 mod naive;
 mod nat_network;

@@ -49,7 +49,7 @@ pub const FILTER_SLOTS: usize = 1 + (BANKS * BANK_CHUNKS) as usize;
 pub const FILTER_FLAGS: usize = 1 << 10;
 
 /// Value of [`Header::magic`].
-pub const MAGIC: u32 = u32::from_le_bytes(*b"MPF2");
+pub const MAGIC: u16 = u16::from_le_bytes(*b"F2");
 /// Classes of addresses.
 pub const CLASSES_MAX: usize = 16_384;
 /// Classes of ports: each of 64 rules with 32 ranges begins and ends two at most.
@@ -102,13 +102,13 @@ layouts!(Header, Tree, Numbers, Entries, Node, Classes, Halves, Masks, Keys, Rat
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// [`MAGIC`].
-    pub magic: u32,
+    pub magic: u16,
     /// [`flag`]s.
     pub flags: u8,
     /// The bank of the arena that this front refers to.
     pub bank: u8,
-    /// Tells this front from those before it.
-    pub stamp: u16,
+    /// A number that fronts before and after it do not have; 0 when unknown.
+    pub serial: u32,
     /// Rules that may drop: all that do not allow.
     pub drops: u64,
     /// Rules with a rate.
@@ -247,8 +247,8 @@ pub struct Subject {
 pub struct Decision {
     /// The rules whose rates it must be within, in order from the lowest bit.
     pub rates: u64,
-    /// The bit of the rule that drops what is within them; 0 when it goes on.
-    pub denied: u64,
+    /// The bit of the rule that decides on what is within them; 0 when none does.
+    pub rule: u64,
 }
 
 impl Header {
@@ -257,10 +257,9 @@ impl Header {
     #[must_use]
     pub const fn decision(&self, fitting: u64) -> Decision {
         let deciding = fitting & !self.rates;
-        let first = deciding & deciding.wrapping_neg();
+        let rule = deciding & deciding.wrapping_neg();
         // Those before it, or all where none decides.
-        let rates = fitting & self.rates & first.wrapping_sub(1);
-        Decision { rates, denied: first & self.drops }
+        Decision { rates: fitting & self.rates & rule.wrapping_sub(1), rule }
     }
 }
 
@@ -290,8 +289,8 @@ pub fn fitting<T: Tables>(tables: &T, header: &Header, subject: &Subject) -> Opt
     } else {
         header.unlisted_sources
     };
-    // Most packets fit no rule by here that could drop them.
-    if fitting & header.drops != 0 {
+    // Most packets fit no rule by here.
+    if fitting != 0 {
         fitting &= if header.flags & flag::DESTINATIONS != 0 {
             match class(tables, &subject.destination, subject.v6)? {
                 0 => header.unlisted_destinations,

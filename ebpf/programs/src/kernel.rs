@@ -1,10 +1,14 @@
 //! What the path of a packet needs, by the kernel's maps and helpers.
 
 use aya_ebpf::{
-    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::generated::{
+        bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    },
     programs::XdpContext,
 };
 use ebpf_common::{
+    event::FlowEvent,
     filter::{
         self, CHUNK_RECORDS, Tables,
         rates::{Asked, RuleState},
@@ -138,6 +142,39 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
+    fn get(&self, word: usize) -> u64 {
+        if word < STATS_WORDS {
+            // SAFETY: the entry belongs to this CPU, and `word` is within it.
+            unsafe { *self.stats.add(word) }
+        } else {
+            0
+        }
+    }
+
+    #[inline(always)]
+    fn sampling(&self) -> u32 {
+        maps::flow_sampling()
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper has no precondition.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn time(&self) -> u64 {
+        // SAFETY: the helper has no precondition.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn tell(&self, event: &FlowEvent) -> bool {
+        // User space looks once in a while, so that no packet has to wake it.
+        maps::EVENTS.output(event, BPF_RB_NO_WAKEUP.into()).is_ok()
+    }
+
+    #[inline(always)]
     fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]> {
         maps::COUNTERS.get_ptr_mut(slot)
     }
@@ -213,8 +250,8 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
-    fn admit_all(&self, asked: &Asked) -> Result<(), Reason> {
-        rates::admit_all(asked)
+    fn exceeded(&self, asked: &Asked) -> Result<u64, Reason> {
+        rates::exceeded(asked)
     }
 }
 

@@ -12,37 +12,30 @@ use ebpf_common::{
 
 use crate::{kernel::InForce, machine, maps};
 
-/// What the function returns.
-const WITHIN: u32 = 0;
-const OVER: u32 = 1;
-const BROKEN: u32 = 2;
+/// What the function returns where the filter contradicts itself: more than one rule.
+const BROKEN: u64 = u64::MAX;
 
-/// Takes a packet from the limits of rules.
+/// Takes a packet from the limits of rules; returns the bit of the first that it exceeds.
 ///
 /// # Errors
-/// Returns why it does not go on.
+/// Returns that the filter contradicts itself.
 #[inline(always)]
-pub fn admit_all(asked: &Asked) -> Result<(), Reason> {
+pub fn exceeded(asked: &Asked) -> Result<u64, Reason> {
     let [a, b, c, d] = asked.source.words;
     let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    match mp_rates(asked.rates, pair(a, b), pair(c, d), asked.stamp.into()) {
-        WITHIN => Ok(()),
-        OVER => Err(Reason::RateLimited),
-        _ => Err(Reason::BrokenConfiguration),
+    match mp_rates(asked.rates, pair(a, b), pair(c, d), asked.serial) {
+        BROKEN => Err(Reason::BrokenConfiguration),
+        rule => Ok(rule),
     }
 }
 
-/// [`path::admit_all`], by numbers: the rules, the source's words in two halves, the stamp.
+/// [`path::exceeded`], by numbers: the rules, the source's words in two halves, the front's number.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn mp_rates(rates: u64, first: u64, last: u64, stamp: u32) -> u32 {
+pub extern "C" fn mp_rates(rates: u64, first: u64, last: u64, serial: u32) -> u64 {
     let words = [first as u32, (first >> 32) as u32, last as u32, (last >> 32) as u32];
-    let asked = Asked { rates, stamp: stamp as u16, source: Address { words } };
-    match path::admit_all(&Maps, &asked) {
-        Ok(()) => WITHIN,
-        Err(Reason::RateLimited) => OVER,
-        Err(_) => BROKEN,
-    }
+    let asked = Asked { rates, serial, source: Address { words } };
+    path::exceeded(&Maps, &asked).unwrap_or(BROKEN)
 }
 
 /// The maps, where there is no frame.

@@ -37,8 +37,6 @@ pub enum TablesError {
 #[derive(Debug)]
 pub struct Tables {
     pace: Pace,
-    /// Updates so far.
-    stamp: u16,
     rules: Rules,
     /// The numbers that classes know the sets by; never given to another set.
     sets: BTreeMap<SetKey, u32>,
@@ -57,7 +55,6 @@ impl Tables {
     pub fn new(bank: u32, pace: Pace) -> Self {
         Self {
             pace,
-            stamp: 0,
             rules: Rules::default(),
             sets: BTreeMap::new(),
             next_set: 0,
@@ -110,7 +107,6 @@ impl Tables {
             });
         }
         self.rules = rules;
-        self.stamp = self.stamp.wrapping_add(1);
         self.paint_v4(&v4, memory)?;
         if v6 {
             self.plant_v6(memory)?;
@@ -150,12 +146,12 @@ impl Tables {
         Ok(())
     }
 
-    /// Returns the records of the front.
+    /// Returns the records of the front of a number.
     #[must_use]
-    pub fn front(&self, counters: &CounterNumbers) -> Vec<Record> {
+    pub fn front(&self, counters: &CounterNumbers, serial: u32) -> Vec<Record> {
         let mut records = vec![Record::EMPTY; front::LENGTH as usize];
         let mut put = |at: u32, record: Record| records[at as usize] = record;
-        let header = Header { bank: self.bank() as u8, stamp: self.stamp, ..self.rules.header };
+        let header = Header { bank: self.bank() as u8, serial, ..self.rules.header };
         put(front::HEADER, record(&header));
         put(front::TREE, record(&self.tree));
         put(front::NUMBERS, record(&counters.record(&self.rules.order)));

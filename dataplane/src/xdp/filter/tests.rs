@@ -93,13 +93,14 @@ impl View<'_> {
 /// Checks the answers to packets.
 fn check(view: &View<'_>, config: &Snapshot, packets: &[FilteredPacket]) {
     let rules = ordered_rules(config);
+    let header: Header = layout(&view.front[front::HEADER as usize]);
     let place = |id| rules.iter().position(|(other, _)| *other == id).expect("one of the rules");
     for packet in packets {
         let expected = packet_filter::decide(&rules, config, packet);
         let rates = expected.rates.iter().fold(0, |bits, (id, _)| bits | 1 << place(*id));
-        let denied = expected.rule.filter(|_| expected.is_denied);
-        let denied = denied.map_or(0, |id| 1 << place(id));
-        assert_eq!(view.decision(packet), Decision { rates, denied }, "{packet:?}");
+        let rule = expected.rule.map_or(0, |id| 1 << place(id));
+        assert_eq!(view.decision(packet), Decision { rates, rule }, "{packet:?}");
+        assert_eq!(header.drops & rule != 0, expected.is_denied, "{packet:?}");
     }
 }
 
@@ -217,7 +218,7 @@ proptest! {
             if let Some((front, config)) = &before {
                 check(&View { front, chunks: &chunks }, config, &packets);
             }
-            let front = tables.front(&CounterNumbers::default());
+            let front = tables.front(&CounterNumbers::default(), 1);
             tables.settle();
             check(&View { front: &front, chunks: &chunks }, &config, &packets);
             before = Some((front, config));
@@ -279,7 +280,7 @@ fn an_ipv6_tree_of_the_greatest_size_is_searched_to_its_leaves() {
     let mut chunks = Chunks::default();
     let mut tables = Tables::new(1, Pace::default());
     tables.update(&config, &mut chunks).unwrap();
-    let front = tables.front(&CounterNumbers::default());
+    let front = tables.front(&CounterNumbers::default(), 1);
     let view = View { front: &front, chunks: &chunks };
     let tree: ebpf_common::filter::Tree = layout(&front[front::TREE as usize]);
     assert_eq!(tree.depth, 8);

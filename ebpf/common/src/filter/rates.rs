@@ -42,8 +42,8 @@ pub const SOURCE_LINES: usize = 1 << 16;
 pub struct Asked {
     /// The rules whose limits they are, a bit each.
     pub rates: u64,
-    /// [`super::Header::stamp`] of the front that says so.
-    pub stamp: u16,
+    /// [`super::Header::serial`] of the front that says so.
+    pub serial: u32,
     /// Where the packet comes from.
     pub source: Address,
 }

@@ -12,6 +12,7 @@ use super::{
     table::Table,
 };
 use crate::{
+    event::FlowEvent,
     filter::{
         self, CHUNK_RECORDS, RULE_NUMBERS,
         rates::{Asked, RuleState, SourceLine},
@@ -21,7 +22,7 @@ use crate::{
         STATS_WORDS, Told, Tuple,
     },
     machine::Machine,
-    path::{Kernel, Limits, Scratch, Sent, Stop, Task, Way, admit_all, resume, steer, take_off},
+    path::{Kernel, Limits, Scratch, Sent, Stop, Task, Way, exceeded, resume, steer, take_off},
     qos::{Credit, LIMITER_WAYS},
     verdict::Reason,
 };
@@ -244,6 +245,27 @@ impl<'t> Kernel for Cpu<'t> {
         self.own.stats.borrow_mut()[word] = value;
     }
 
+    fn get(&self, word: usize) -> u64 {
+        self.own.stats.borrow()[word]
+    }
+
+    /// Nobody is told of its packets.
+    fn sampling(&self) -> u32 {
+        0
+    }
+
+    fn random(&self) -> u32 {
+        0
+    }
+
+    fn time(&self) -> u64 {
+        0
+    }
+
+    fn tell(&self, _event: &FlowEvent) -> bool {
+        false
+    }
+
     fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]> {
         self.own.counters.at(slot as usize)
     }
@@ -307,8 +329,8 @@ impl<'t> Kernel for Cpu<'t> {
         self.own.rules.at(number.into())
     }
 
-    fn admit_all(&self, asked: &Asked) -> Result<(), Reason> {
-        admit_all(self, asked)
+    fn exceeded(&self, asked: &Asked) -> Result<u64, Reason> {
+        exceeded(self, asked)
     }
 }
 

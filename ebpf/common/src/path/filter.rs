@@ -6,6 +6,7 @@
 use super::{kernel::Kernel, rates};
 use crate::{
     filter::{self, Decision, Header, MAGIC, Subject, Tables, front, rates::Asked},
+    layout::note,
     parse::{self, Packet},
     verdict::Reason,
 };
@@ -55,17 +56,24 @@ fn judge<K: Kernel>(kernel: &K, tables: &K::Filter, subject: &Subject) -> Result
         return Err(Reason::BrokenConfiguration);
     }
     let fitting = filter::fitting(tables, header, subject).ok_or(Reason::BrokenConfiguration)?;
+    let Decision { rates, rule } = header.decision(fitting);
+    kernel.set(note::RULE, rule);
+    kernel.set(note::FILTER, header.serial.into());
     if fitting & header.drops == 0 {
         return Ok(());
     }
-    let Decision { rates, denied } = header.decision(fitting);
     if rates != 0 {
-        kernel.admit_all(&Asked { rates, stamp: header.stamp, source: subject.source })?;
+        let asked = Asked { rates, serial: header.serial, source: subject.source };
+        let exceeded = kernel.exceeded(&asked)?;
+        if exceeded != 0 {
+            kernel.set(note::RULE, exceeded);
+            return Err(Reason::RateLimited);
+        }
     }
-    if denied == 0 {
+    if rule & header.drops == 0 {
         return Ok(());
     }
-    if let Some(number) = rates::number(tables, denied.trailing_zeros())
+    if let Some(number) = rates::number(tables, rule.trailing_zeros())
         && let Some(state) = kernel.rule(number)
     {
         // SAFETY: this CPU's, and no other reference to it is held.

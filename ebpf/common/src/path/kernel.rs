@@ -5,6 +5,7 @@
 //! write to it meanwhile, but not to what is said to be this CPU's, which handles one frame at a time.
 
 use crate::{
+    event::FlowEvent,
     filter::{
         Tables,
         rates::{Asked, RuleState},
@@ -81,6 +82,21 @@ pub trait Kernel: Machine {
     /// Sets a word of this CPU's statistics.
     fn set(&self, word: usize, value: u64);
 
+    /// Returns a word of this CPU's statistics.
+    fn get(&self, word: usize) -> u64;
+
+    /// Returns of how many packets one is told of; 0 when only what is told of anyway is.
+    fn sampling(&self) -> u32;
+
+    /// Returns a number that nobody foresees.
+    fn random(&self) -> u32;
+
+    /// Returns the monotonic clock's nanoseconds.
+    fn time(&self) -> u64;
+
+    /// Leaves an event for user space; tells whether there was room.
+    fn tell(&self, event: &FlowEvent) -> bool;
+
     /// Returns this CPU's counters of a service.
     fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]>;
 
@@ -126,10 +142,10 @@ pub trait Kernel: Machine {
     /// Returns what this CPU has of a rule of the filter, by the rule's number.
     fn rule(&self, number: u8) -> Option<*mut RuleState>;
 
-    /// Takes a packet from the limits of rules of a filter, as [`super::admit_all`] does, which may
+    /// Takes a packet from the limits of rules of a filter, as [`super::exceeded`] does, which may
     /// be a function apart.
     ///
     /// # Errors
-    /// Returns why it does not go on.
-    fn admit_all(&self, asked: &Asked) -> Result<(), Reason>;
+    /// Returns that the filter contradicts itself.
+    fn exceeded(&self, asked: &Asked) -> Result<u64, Reason>;
 }

@@ -38,14 +38,16 @@ pub trait Limits: Machine {
 /// each of which it would follow through all limits. So the front is looked up anew; a packet that
 /// is under way while it is replaced is not limited.
 ///
+/// Returns the bit of the first rule whose limit it exceeds; 0 when it is within all.
+///
 /// # Errors
-/// Returns [`Reason::RateLimited`] where it exceeds one.
+/// Returns that the filter contradicts itself.
 #[inline(always)]
-pub fn admit_all<L: Limits>(limits: &L, asked: &Asked) -> Result<(), Reason> {
-    let Some(tables) = limits.filter() else { return Ok(()) };
+pub fn exceeded<L: Limits>(limits: &L, asked: &Asked) -> Result<u64, Reason> {
+    let Some(tables) = limits.filter() else { return Ok(0) };
     let header: &Header = tables.front(front::HEADER).ok_or(Reason::BrokenConfiguration)?;
-    if header.stamp != asked.stamp {
-        return Ok(());
+    if header.serial != asked.serial {
+        return Ok(0);
     }
     let mut left = asked.rates;
     let mut met = 0;
@@ -66,10 +68,10 @@ pub fn admit_all<L: Limits>(limits: &L, asked: &Asked) -> Result<(), Reason> {
         };
         if !is_within.ok_or(Reason::BrokenConfiguration)? {
             state.dropped += 1;
-            return Err(Reason::RateLimited);
+            return Ok(1 << place);
         }
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Takes a packet from the limit of its source; tells whether it is within that.

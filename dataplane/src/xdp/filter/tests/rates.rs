@@ -104,7 +104,7 @@ fn tables(rules: &[Value]) -> (Snapshot, Vec<Record>) {
     let config = config(&[filter]);
     let mut tables = Tables::new(0, PACE);
     tables.update(&config, &mut Chunks::default()).unwrap();
-    (config, tables.front(&CounterNumbers::default()))
+    (config, tables.front(&CounterNumbers::default(), 1))
 }
 
 proptest! {
