@@ -2,7 +2,8 @@
 //! (`BPF_PROG_TEST_RUN`). Needs root.
 //!
 //! The bursts of rules are so small that a CPU borrows no more than it needs, since a test may be
-//! moved to another one.
+//! moved to another one; the rules fit the test's packets only, since the kernel of the other end
+//! of the link sends some of its own.
 
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,8 @@ fn at_once<T>(rules: &str, observe: impl Fn(&mut Bench) -> T) -> T {
 
 #[test]
 fn root_each_source_has_a_limit_of_its_own() {
-    let rule = "{ action: Rate, rate: { packetsPerSecond: 1, burst: 7, per: Source, prefixLengthV4: 31 } }";
+    let rule = "{ action: Rate, sources: [203.0.113.0/24, '2001:db8::/32'], \
+                rate: { packetsPerSecond: 1, burst: 7, per: Source, prefixLengthV4: 31 } }";
     let (seen, limited, filtered, dropped) = at_once(rule, |bench| {
         let seen = [
             passed(bench, UDP, "203.0.113.2", 53),
@@ -107,7 +109,7 @@ fn root_all_packets_of_a_rule_share_its_limit() {
 
 #[test]
 fn root_what_is_within_a_limit_goes_on_to_the_rules_after_it() {
-    let rules = "{ action: Rate, rate: { packetsPerSecond: 1, burst: 15, per: Rule } }, \
+    let rules = "{ action: Rate, rate: { packetsPerSecond: 1, burst: 15, per: Rule }, protocol: TCP }, \
          { action: Rate, rate: { packetsPerSecond: 1, burst: 5, per: Source } }, \
          { action: Allow, sources: [203.0.113.0/24] }, \
          { action: Rate, rate: { packetsPerSecond: 1, burst: 2, per: Rule }, sources: [192.0.2.0/24] }, \
@@ -126,7 +128,7 @@ fn root_what_is_within_a_limit_goes_on_to_the_rules_after_it() {
 
 #[test]
 fn root_other_packets_are_limited_by_rules_without_protocol_and_ports() {
-    let rate = "rate: { packetsPerSecond: 1, burst: 3, per: Source }";
+    let rate = "rate: { packetsPerSecond: 1, burst: 3, per: Source }, sources: [203.0.113.0/24]";
     let rules = format!("{{ action: Rate, {rate} }}, {{ action: Rate, {rate}, protocol: UDP }}");
     let mut frame = Frame::new(TCP, "203.0.113.7:40000", "10.0.0.1:80").bytes();
     // ICMP.
@@ -157,7 +159,8 @@ fn root_a_limit_fills_again_with_time() {
 
 #[test]
 fn root_a_rule_that_comes_anew_has_a_whole_burst_and_one_that_stays_goes_on() {
-    let rule = "{ action: Rate, rate: { packetsPerSecond: 1, burst: 6, per: Rule } }";
+    let rule =
+        "{ action: Rate, rate: { packetsPerSecond: 1, burst: 6, per: Rule }, protocol: UDP }";
     let (seen, dropped) = at_once(rule, |bench| {
         let first = passed(bench, UDP, "203.0.113.2", 53);
         let more = format!("{rule}, {{ action: Deny, ports: [9] }}");
