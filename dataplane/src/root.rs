@@ -44,6 +44,7 @@ use crate::{
     subscriber::{PushStatus, ReportBook},
     xdp::{
         L4Placement,
+        actor::SharedEngine,
         flows::{FlowHub, FlowNames},
         pins::PinsError,
     },
@@ -170,6 +171,7 @@ impl DataPlane {
         let (placement, placement_receiver) = watch::channel(Arc::new(placement));
         let (names, _) = watch::channel(FlowNames::default());
         let flows = FlowHub::new(identity.node());
+        let engine = SharedEngine::default();
         let ledger = Ledger::restore(Instant::now(), &standing);
         let (standing, _) = watch::channel(Arc::new(standing));
         let reports = ReportBook::open();
@@ -188,6 +190,8 @@ impl DataPlane {
             reports: reports.newest.clone(),
             placement: placement_receiver.clone(),
             flows: flows.clone(),
+            engine: Arc::clone(&engine),
+            explaining: Mutex::default(),
             supervisor: OnceLock::new(),
         });
         let parts = children::Parts {
@@ -206,6 +210,7 @@ impl DataPlane {
             placement_receiver,
             names,
             flows,
+            engine,
             reports: reports.sender.clone(),
             newest: reports.newest.clone(),
             status: Arc::clone(&status),

@@ -20,9 +20,10 @@ use super::{
     flows::FlowNames,
     judge, pins,
     placement::L4Placement,
-    statistics, ways,
+    qos, statistics, ways,
 };
 use crate::{
+    afxdp,
     desired::{Desired, DesiredReceiver},
     tasks::Task,
 };
@@ -42,6 +43,9 @@ pub enum XdpMessage {
     WaysChanged,
 }
 
+/// The engine, which the actor owns and who explains packets borrows; `None` before it is loaded.
+pub type SharedEngine = Arc<Mutex<Option<Engine>>>;
+
 /// What the actor is started with; the same again after a restart.
 #[derive(Clone, Debug)]
 pub struct XdpArguments {
@@ -51,6 +55,8 @@ pub struct XdpArguments {
     pub desired: DesiredReceiver,
     /// Where reports go; the newest is what counts, so one that finds no room is left out.
     pub reports: mpsc::Sender<EngineReport>,
+    /// Where the engine is; one of an earlier incarnation is let go.
+    pub engine: SharedEngine,
     /// Where the placement is published.
     pub placement: watch::Sender<Arc<L4Placement>>,
     /// Where it is published what the numbers in events of flows stand for.
@@ -65,7 +71,7 @@ pub struct XdpActor;
 #[derive(Debug)]
 pub struct XdpState {
     arguments: XdpArguments,
-    engine: Arc<Mutex<Option<Engine>>>,
+    engine: SharedEngine,
     reported: Option<EngineReport>,
     /// Whether the first attempt to load the program has come to an end.
     decided: bool,
@@ -90,13 +96,14 @@ impl Actor for XdpActor {
         if !decided {
             wakers.push(Task::spawn(wake_on_other_ways(myself)));
         }
-        let mut state = XdpState {
-            arguments,
-            engine: Arc::default(),
-            reported: None,
-            decided,
-            _wakers: wakers,
-        };
+        let engine = Arc::clone(&arguments.engine);
+        let left = Arc::clone(&engine);
+        // What runs goes on without it.
+        tokio::task::spawn_blocking(move || {
+            left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        })
+        .await?;
+        let mut state = XdpState { arguments, engine, reported: None, decided, _wakers: wakers };
         let revision = state.arguments.desired.borrow().revision;
         state.undecided(revision);
         Ok(state)
@@ -228,7 +235,8 @@ fn follow(arguments: &XdpArguments, engine: &Mutex<Option<Engine>>, desired: &De
         Ok(plan) => {
             let placement = judge::placement(&desired.config, &plan, engine.attachments());
             let installed = engine.attachments().values().all(Result::is_ok);
-            let notes = plan.notes.values().flatten().cloned().collect();
+            let policies = qos::report::notes(&desired.config, &placement, &engine.problems());
+            let notes = plan.notes.values().flatten().cloned().chain(policies).collect();
             let missing = (!installed).then(|| placement.summary.clone());
             let unfiltered = engine.unfiltered().map(str::to_owned).or(missing);
             Outcome { placement, notes, installed, unfiltered }
@@ -243,6 +251,7 @@ fn look(engine: &Mutex<Option<Engine>>) -> bool {
         let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(engine) = slot.as_mut() else { return true };
         engine.resolve_neighbours();
+        afxdp::view::publish(&engine.waiting());
         (engine.statistics(), engine.is_stale())
     };
     match counted {

@@ -3,6 +3,11 @@
 //! All of it blocks (system calls, an RCU grace period per swap); the actor calls it off the
 //! runtime's threads.
 
+mod apart;
+mod attaching;
+mod counters;
+mod waiting;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -10,13 +15,12 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{
-    CONFIG_RECORDS, CONNECTIONS, FLOW_SAMPLING_DEFAULT, FLOWS, STATS_WORDS, VLANS_MAP, stat,
-};
+use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOW_SAMPLING_DEFAULT, FLOWS, VLANS_MAP};
 use model::Revision;
 use runtime::chain::chain;
 use tokio::sync::watch;
 
+pub use self::apart::Likeness;
 use super::{
     addresses::{self, Fixed},
     filter::Filter,
@@ -33,10 +37,9 @@ use super::{
     qos::{kernel::LimiterMaps, ticks::Pace},
     record,
     slots::Slots,
-    statistics::{ListenerCounters, Statistics, sum},
     vlans::Vlans,
 };
-use crate::desired::Desired;
+use crate::{afxdp::crew::Crew, desired::Desired};
 
 /// What an engine works with.
 #[derive(Clone, Debug)]
@@ -110,11 +113,14 @@ pub struct Engine {
     /// The endpoints by their numbers.
     endpoints: Mapping,
     limiters: LimiterMaps,
+    crew: Crew,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
     neighbours: Neighbours,
     vlans: Vlans,
+    /// Whether it is in no interface: apart from the one that runs.
+    apart: bool,
     /// What the numbers in events of flows stand for, and who is told.
     names: FlowNames,
     named: watch::Sender<FlowNames>,
@@ -122,6 +128,10 @@ pub struct Engine {
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
     generation: u64,
+    /// Why there are no workers.
+    unstaffed: Option<String>,
+    /// What was said of the workers last.
+    told: Vec<String>,
 }
 
 impl Engine {
@@ -137,6 +147,10 @@ impl Engine {
             settings.sampling,
             settings.records,
         )?;
+        Self::with(settings, program)
+    }
+
+    fn with(settings: Settings, program: Program) -> Result<Self, EngineError> {
         let generations = program.generations()?;
         let records = generations.records();
         let header = records.first().map(record::to_header).unwrap_or_default();
@@ -151,6 +165,7 @@ impl Engine {
         let mut image = Image::default();
         let pace = Pace::of_host();
         image.treatments().set_pace(pace);
+        let crew = Crew::new(program.shared_words()?, pace.ticks_per_s);
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));
@@ -170,15 +185,19 @@ impl Engine {
             image,
             endpoints,
             limiters,
+            crew,
             generations,
             behind,
             neighbours: Neighbours::new(),
+            apart: false,
             vlans: Vlans::default(),
             names,
             named: watch::Sender::default(),
             attachments: BTreeMap::new(),
             running: None,
             generation,
+            unstaffed: None,
+            told: Vec::new(),
         };
         engine.ways_changed()?;
         Ok(engine)
@@ -197,7 +216,9 @@ impl Engine {
         let node = self.read_addresses().map_err(EngineError::Addresses)?;
         let touched = self.planner.update(&desired.config, &desired.unhealthy, &node);
         // Before the first packets, so that they find the way.
-        self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
+        if !self.apart {
+            self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
+        }
         self.behind.extend(touched);
         self.image.set_node(&node);
         // Before the services, so that none is served unfiltered.
@@ -209,6 +230,7 @@ impl Engine {
         }
         self.draw(Instant::now())?;
         self.named.send_replace(self.names.clone());
+        self.shape_both();
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
         } else if self.is_tight() {
@@ -216,6 +238,7 @@ impl Engine {
         }
         self.running = Some(self.planner.plan().revision);
         self.attach();
+        self.staff();
         Ok(self.planner.plan().clone())
     }
 
@@ -302,33 +325,6 @@ impl Engine {
         tracing::debug!(generation, revision = %self.planner.plan().revision, "XDP maps swapped");
     }
 
-    /// Attaches the program where it is not attached, once a configuration is in force.
-    fn attach(&mut self) {
-        for interface in &self.settings.interfaces {
-            if self.program.is_attached(interface)
-                && matches!(self.attachments.get(interface), Some(Ok(_)))
-            {
-                continue;
-            }
-            let attachment = self.program.attach(interface).map_err(|error| error.to_string());
-            if self.attachments.get(interface) != Some(&attachment) {
-                match &attachment {
-                    Ok(mode) => tracing::info!(%interface, %mode, "XDP attached"),
-                    Err(reason) => tracing::warn!(%interface, %reason, "XDP not attached"),
-                }
-            }
-            self.attachments.insert(interface.clone(), attachment);
-        }
-        let tidied = self
-            .settings
-            .pins
-            .remove_other_layouts()
-            .and_then(|_| self.settings.pins.remove_other_links(&self.settings.interfaces));
-        if let Err(error) = tidied {
-            tracing::warn!(%error, "pins of another time were not removed");
-        }
-    }
-
     /// Returns how each interface stands.
     #[must_use]
     pub fn attachments(&self) -> &BTreeMap<String, Attachment> {
@@ -378,58 +374,18 @@ impl Engine {
     }
 
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an
-    /// address of the node, an interface, a drain time that has ended, or a map with little room.
+    /// address of the node, an interface, a drain time that has ended, a map with little room, or
+    /// workers that stand otherwise than was said.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.read_addresses().is_ok_and(|node| node != *self.planner.node())
             || self.is_tight()
+            || self.told != self.problems()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
             || [self.slots.next_release(), self.image.next_forgetting()]
                 .into_iter()
                 .flatten()
                 .any(|at| at <= Instant::now())
-    }
-
-    /// Reads the counters.
-    ///
-    /// # Errors
-    /// Returns what the kernel refused.
-    pub fn statistics(&mut self) -> Result<Statistics, EngineError> {
-        let cpus: Vec<[u64; STATS_WORDS]> = {
-            let map = self.program.statistics()?;
-            let values =
-                map.get(&0, 0).map_err(|source| LoadError::Map { name: "statistics", source })?;
-            values.iter().copied().collect()
-        };
-        let plan = self.planner.plan();
-        let counters = self.program.counters()?;
-        let mut listeners = Vec::with_capacity(plan.carried.len());
-        for (frontend, carried) in &plan.carried {
-            let Some(slot) = self.slots.get(frontend) else { continue };
-            let values = counters
-                .get(&slot, 0)
-                .map_err(|source| LoadError::Map { name: "counters", source })?;
-            let words = sum(&values.iter().copied().collect::<Vec<_>>());
-            listeners.push(ListenerCounters { listener: carried.listener.to_string(), words });
-        }
-        Ok(Statistics {
-            generation: self.generation,
-            revision: self.running.map_or(0, |revision| revision.0),
-            generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
-            words: sum(&cpus),
-            listeners,
-            limiters: self
-                .limiters
-                .counters(&mut self.program, self.image.treatments().limiters())?,
-            filtered: self.filter.counters(&self.program)?,
-            interfaces: self
-                .attachments
-                .iter()
-                .map(|(name, attachment)| {
-                    (name.clone(), attachment.as_ref().map_or("none", Mode::name))
-                })
-                .collect(),
-        })
     }
 
     /// Returns the loaded program, for test runs.

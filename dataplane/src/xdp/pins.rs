@@ -21,7 +21,7 @@ use ebpf_common::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, EVENTS_MAP,
         FLOWS_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
     },
-    qos::{CREDIT_MAP, SPENT_MAP},
+    qos::{CREDIT_MAP, SPENT_MAP, wait::SOCKETS_MAP},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -29,7 +29,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 16] = [
+pub const MAPS: [&str; 17] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
@@ -46,6 +46,7 @@ pub const MAPS: [&str; 16] = [
     SOURCES_MAP,
     SPENT_MAP,
     CREDIT_MAP,
+    SOCKETS_MAP,
 ];
 /// The configuration's map while a larger one takes its place.
 pub const CONFIG_NEXT: &str = "mp_config_next";

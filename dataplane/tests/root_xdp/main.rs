@@ -15,6 +15,7 @@ mod doctor;
 #[path = "../../benches/support/driver.rs"]
 #[expect(dead_code, reason = "the benches use what this does not")]
 mod driver;
+mod explain;
 mod filter_rates;
 mod filter_single;
 mod flood;
@@ -25,7 +26,10 @@ mod nat_network;
 mod nat_single;
 mod qos_network;
 mod qos_single;
+mod real_traffic;
 mod replacement;
 mod support;
+mod verifier;
 mod vlan_single;
+mod waiting_network;
 mod ways;

@@ -23,7 +23,7 @@ use crate::{
     },
     machine::Machine,
     path::{Kernel, Limits, Scratch, Sent, Stop, Task, Way, exceeded, resume, steer, take_off},
-    qos::{Credit, LIMITER_WAYS},
+    qos::{Credit, LIMITER_WAYS, wait::Ticket},
     verdict::Reason,
 };
 
@@ -71,6 +71,7 @@ impl Own {
             scratch: Box::new(UnsafeCell::new(Scratch {
                 mtu: 0,
                 tag: 0,
+                ticket: Ticket::default(),
                 key: Tuple::default(),
                 there: scratch(),
                 back: scratch(),
@@ -150,6 +151,8 @@ impl<'t> Cpu<'t> {
         for _ in 0..PROGRAMS_MAX {
             match decided {
                 Err(Stop::Later(task)) => decided = self.perform(task),
+                // Here is no worker that a frame could wait with.
+                Ok(Sent::Later) => decided = Err(Stop::For(Reason::OverLimit)),
                 Ok(sent) => return Ok(sent),
                 Err(Stop::For(reason)) => {
                     self.count(reason as usize);

@@ -94,6 +94,40 @@ impl Limit {
         (ticks << FRACTION).wrapping_sub(self.burst).wrapping_add(self.price(1))
     }
 
+    /// Returns the time that is saved up at a moment, in the units of time.
+    #[inline(always)]
+    const fn saved(&self, spent: u64, now: u64) -> u64 {
+        // What was spent by one who has seen a later moment counts as spent now.
+        let since = now.saturating_sub(spent);
+        if since > self.burst { self.burst } else { since }
+    }
+
+    /// Tells whether bytes can ever go: no more than the burst can be saved up.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn ever(&self, bytes: u32) -> bool {
+        self.price(bytes) <= self.burst
+    }
+
+    /// Takes units at a moment in the units of time, which is finer than ticks; returns the limiter's
+    /// word then, or nothing where there are not as many.
+    #[inline(always)]
+    #[must_use]
+    pub const fn take(&self, spent: u64, now: u64, units: u32) -> Option<u64> {
+        let (saved, price) = (self.saved(spent, now), self.price(units));
+        if price > saved {
+            return None;
+        }
+        Some(now.wrapping_sub(saved - price))
+    }
+
+    /// Returns the moment from which on bytes can be taken, if nobody takes any before.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn due(&self, spent: u64, bytes: u32) -> u64 {
+        spent.wrapping_add(self.price(bytes))
+    }
+
     /// Returns what a CPU may borrow that needs `need` bytes: more than that where there is more,
     /// and nothing where there is not as much. `spent` is the limiter's word.
     #[inline(always)]
@@ -113,23 +147,6 @@ impl Limit {
         let left = saved - price;
         let congested = left < self.burst / CONGESTED_SHARE;
         Some(Loan { spent: now.wrapping_sub(left), units, congested })
-    }
-
-    /// Returns the word of the limiter once a unit is taken from it, if there is one.
-    #[inline(always)]
-    #[must_use]
-    pub const fn take(&self, spent: u64, ticks: u64) -> Option<u64> {
-        let now = ticks << FRACTION;
-        let (saved, price) = (self.saved(spent, now), self.price(1));
-        if price > saved { None } else { Some(now.wrapping_sub(saved - price)) }
-    }
-
-    /// Returns the time that is saved up.
-    #[inline(always)]
-    const fn saved(&self, spent: u64, now: u64) -> u64 {
-        // What was spent by a CPU that has seen a later tick counts as now.
-        let since = now.saturating_sub(spent);
-        if since > self.burst { self.burst } else { since }
     }
 }
 
@@ -195,7 +212,7 @@ pub unsafe fn take<M: Machine>(machine: &M, limit: &Limit, spent: *mut u64, tick
     // SAFETY: as in `borrow`.
     let mut known = unsafe { spent.read_volatile() };
     for _ in 0..TRIES {
-        let Some(taken) = limit.take(known, ticks) else { return false };
+        let Some(taken) = limit.take(known, ticks << FRACTION, 1) else { return false };
         // SAFETY: the caller's.
         let found = unsafe { machine.exchange(spent, known, taken) };
         if found == known {
