@@ -38,6 +38,7 @@ pub mod qos;
 pub mod record;
 pub mod sheet;
 pub mod slots;
+pub mod slow_start;
 pub mod statistics;
 pub mod trial;
 

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use model::{ObjectKey, Service, service::LoadBalancing};
+use model::{
+    ObjectKey, Service,
+    service::{LoadBalancing, SlowStart},
+};
 
 use super::{
     ResourceType, names,
@@ -43,6 +46,7 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
         }),
         connect_timeout: Some(pb::duration(service.connect_timeout)),
         lb_policy: policy as i32,
+        lb_config: service.slow_start.and_then(|slow| starting_slowly(policy, slow)),
         circuit_breakers: Some(limits()),
         common_lb_config: Some(CommonLbConfig {
             // Panic is decided where all probes are known; Envoy's own would begin at one half.
@@ -56,6 +60,7 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
             .part(&name)
             .part(&service.load_balancing)
             .part(&service.connect_timeout)
+            .part(&service.slow_start)
             .finish(),
         body: pb::any(&message),
         clusters: Vec::new(),
@@ -68,6 +73,35 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
             text: "ConnectTimeout".into(),
             route: None,
         }],
+    }
+}
+
+/// Makes the settings of a policy that has slow start, which the model demands.
+fn starting_slowly(
+    policy: cluster::cluster::LbPolicy,
+    slow: SlowStart,
+) -> Option<cluster::cluster::LbConfig> {
+    use cluster::cluster::{
+        LbConfig, LbPolicy, LeastRequestLbConfig, RoundRobinLbConfig, SlowStartConfig,
+    };
+    let slow_start_config = Some(SlowStartConfig {
+        slow_start_window: Some(pb::duration(slow.window)),
+        aggression: Some(pb::core::RuntimeDouble {
+            default_value: f64::from(slow.aggression_percent) / 100.0,
+            // Envoy wants a name under which its runtime could override it; nothing does.
+            runtime_key: "marchproxy.slow_start.aggression".into(),
+        }),
+        min_weight_percent: Some(pb::kind::Percent { value: slow.min_weight_percent.into() }),
+    });
+    match policy {
+        LbPolicy::RoundRobin => {
+            Some(LbConfig::RoundRobinLbConfig(RoundRobinLbConfig { slow_start_config }))
+        }
+        LbPolicy::LeastRequest => Some(LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
+            slow_start_config,
+            ..Default::default()
+        })),
+        _ => None,
     }
 }
 

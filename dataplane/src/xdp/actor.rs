@@ -7,7 +7,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use model::{EngineReport, Revision};
@@ -22,6 +22,7 @@ use super::{
     engine::{Engine, Settings},
     judge, pins,
     placement::L4Placement,
+    slow_start::STEP_MIN,
     statistics,
 };
 use crate::desired::{Desired, DesiredReceiver};
@@ -37,6 +38,8 @@ pub enum XdpMessage {
     Reconcile,
     /// Time has passed.
     Tick,
+    /// An endpoint that starts slowly is due to get more.
+    Step,
 }
 
 /// What the actor is started with; the same again after a restart.
@@ -65,6 +68,8 @@ pub struct XdpState {
     /// Whether the first attempt to load the program has come to an end.
     decided: bool,
     wakers: [JoinHandle<()>; 2],
+    /// Sends the next [`XdpMessage::Step`].
+    step: Option<JoinHandle<()>>,
 }
 
 impl Actor for XdpActor {
@@ -82,8 +87,14 @@ impl Actor for XdpActor {
             tokio::spawn(wake_in_time(myself)),
         ];
         let decided = arguments.settings.interfaces.is_empty();
-        let mut state =
-            XdpState { arguments, engine: Arc::default(), reported: None, decided, wakers };
+        let mut state = XdpState {
+            arguments,
+            engine: Arc::default(),
+            reported: None,
+            decided,
+            wakers,
+            step: None,
+        };
         let revision = state.arguments.desired.borrow().revision;
         state.undecided(revision);
         Ok(state)
@@ -91,13 +102,13 @@ impl Actor for XdpActor {
 
     async fn handle(
         &self,
-        _myself: ActorRef<XdpMessage>,
+        myself: ActorRef<XdpMessage>,
         message: XdpMessage,
         state: &mut XdpState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            XdpMessage::Reconcile => state.reconcile().await,
-            XdpMessage::Tick => state.tick().await,
+            XdpMessage::Reconcile | XdpMessage::Step => state.reconcile(&myself).await,
+            XdpMessage::Tick => state.tick(&myself).await,
         }
     }
 
@@ -106,7 +117,7 @@ impl Actor for XdpActor {
         _myself: ActorRef<XdpMessage>,
         state: &mut XdpState,
     ) -> Result<(), ActorProcessingErr> {
-        for waker in &state.wakers {
+        for waker in state.wakers.iter().chain(&state.step) {
             waker.abort();
         }
         Ok(())
@@ -114,7 +125,7 @@ impl Actor for XdpActor {
 }
 
 impl XdpState {
-    async fn reconcile(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn reconcile(&mut self, myself: &ActorRef<XdpMessage>) -> Result<(), ActorProcessingErr> {
         let desired = self.arguments.desired.borrow_and_update().clone();
         if desired.changed == crate::desired::Changed::Nothing {
             return Ok(());
@@ -125,6 +136,7 @@ impl XdpState {
         let outcome =
             tokio::task::spawn_blocking(move || follow(&settings, &engine, &for_kernel)).await?;
         self.decided = true;
+        self.plan_step(myself, outcome.next_step);
         let placement = Arc::new(outcome.placement);
         let report = judge::report(
             &desired.config,
@@ -140,6 +152,21 @@ impl XdpState {
         });
         self.report(report);
         Ok(())
+    }
+
+    /// Wakes the actor for the next step of a slow start; steps of services with windows of different
+    /// lengths are taken together when they are close.
+    fn plan_step(&mut self, myself: &ActorRef<XdpMessage>, at: Option<Instant>) {
+        if let Some(earlier) = self.step.take() {
+            earlier.abort();
+        }
+        let Some(at) = at else { return };
+        let (actor, wait) = (myself.clone(), at.saturating_duration_since(Instant::now()));
+        self.step = Some(tokio::spawn(async move {
+            tokio::time::sleep(wait.max(STEP_MIN)).await;
+            // A dead actor has no use for it.
+            let _ = actor.cast(XdpMessage::Step);
+        }));
     }
 
     /// Says that the answer is yet to come, until the first attempt to load the program is over.
@@ -158,10 +185,10 @@ impl XdpState {
         }
     }
 
-    async fn tick(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn tick(&mut self, myself: &ActorRef<XdpMessage>) -> Result<(), ActorProcessingErr> {
         let engine = self.engine.clone();
         let stale = tokio::task::spawn_blocking(move || look(&engine)).await?;
-        if stale || self.reported.is_none() { self.reconcile().await } else { Ok(()) }
+        if stale || self.reported.is_none() { self.reconcile(myself).await } else { Ok(()) }
     }
 }
 
@@ -172,6 +199,8 @@ struct Outcome {
     installed: bool,
     /// Why the packet filter that is desired is not in force.
     unfiltered: Option<String>,
+    /// When an endpoint that starts slowly is due to get more.
+    next_step: Option<Instant>,
 }
 
 fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired) -> Outcome {
@@ -180,6 +209,7 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
         notes: Vec::new(),
         installed: false,
         unfiltered: Some(chain(reason)),
+        next_step: None,
     };
     if settings.interfaces.is_empty() {
         // What a process with interfaces left behind would forward by its last configuration for
@@ -194,6 +224,7 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
             notes: Vec::new(),
             installed: false,
             unfiltered: Some(judge::NOT_ASKED_FOR.to_owned()),
+            next_step: None,
         };
     }
     let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,7 +242,7 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
             let notes = plan.notes.values().flatten().cloned().collect();
             let missing = (!installed).then(|| placement.summary.clone());
             let unfiltered = engine.unfiltered().map(str::to_owned).or(missing);
-            Outcome { placement, notes, installed, unfiltered }
+            Outcome { placement, notes, installed, unfiltered, next_step: engine.next_step() }
         }
         Err(error) => failed(&error),
     }

@@ -28,7 +28,7 @@ use super::{
     qos::{kernel::LimiterMaps, ticks::Pace},
     record,
     slots::Slots,
-    statistics::{ListenerCounters, Statistics, sum},
+    statistics::{EndpointCounts, ListenerCounters, Statistics, sum},
 };
 use crate::desired::Desired;
 
@@ -163,9 +163,17 @@ impl Engine {
     /// # Errors
     /// Returns what was refused; what ran before still runs.
     pub fn reconcile(&mut self, desired: &Desired) -> Result<L4Plan, EngineError> {
+        self.reconcile_at(desired, Instant::now())
+    }
+
+    /// [`Self::reconcile`] at a time that does not go back from one call to the next.
+    ///
+    /// # Errors
+    /// Returns what was refused; what ran before still runs.
+    pub fn reconcile_at(&mut self, desired: &Desired, now: Instant) -> Result<L4Plan, EngineError> {
         let node = addresses::read(&self.settings.interfaces, self.settings.addresses)
             .map_err(EngineError::Addresses)?;
-        let touched = self.planner.update(&desired.config, &desired.unhealthy, &node);
+        let touched = self.planner.update(&desired.config, &desired.unhealthy, &node, now);
         // Before the first packets, so that they find the way.
         self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
         self.behind.extend(touched);
@@ -173,7 +181,7 @@ impl Engine {
         // Before the services, so that none is served unfiltered.
         let filtered = self.filter.follow(&desired.config, &mut self.program);
         self.unfiltered = filtered.err().map(|error| chain(&error));
-        self.draw(Instant::now())?;
+        self.draw(now)?;
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
         } else if self.is_tight() {
@@ -313,6 +321,12 @@ impl Engine {
         self.neighbours.resolve_in_turn(&addresses);
     }
 
+    /// Returns when an endpoint that starts slowly is due to get more: a [`Self::reconcile`].
+    #[must_use]
+    pub fn next_step(&self) -> Option<Instant> {
+        self.planner.starts().next_step()
+    }
+
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an
     /// address of the node, an interface, a drain time that has ended, or a map with little room.
     #[must_use]
@@ -321,7 +335,7 @@ impl Engine {
         addresses.is_ok_and(|node| node != *self.planner.node())
             || self.is_tight()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
-            || [self.slots.next_release(), self.image.next_forgetting()]
+            || [self.slots.next_release(), self.image.next_forgetting(), self.next_step()]
                 .into_iter()
                 .flatten()
                 .any(|at| at <= Instant::now())
@@ -354,6 +368,7 @@ impl Engine {
             revision: self.running.map_or(0, |revision| revision.0),
             generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
             words: sum(&cpus),
+            endpoints: self.endpoint_counts(),
             listeners,
             limiters: self
                 .limiters
@@ -372,6 +387,17 @@ impl Engine {
     /// Returns the loaded program, for test runs.
     pub fn program(&mut self) -> &mut Program {
         &mut self.program
+    }
+
+    /// Counts the endpoints of the listeners carried, one of two listeners twice.
+    fn endpoint_counts(&self) -> EndpointCounts {
+        let carried = self.planner.plan().carried.values();
+        let all = carried.flat_map(|carried| carried.backends());
+        let (mut active, mut draining) = (0, 0);
+        for backend in all {
+            *(if backend.weight > 0 { &mut active } else { &mut draining }) += 1;
+        }
+        EndpointCounts { active, draining, starting: self.planner.starts().count() }
     }
 
     fn endpoint_addresses(&self, frontends: &BTreeSet<Frontend>) -> BTreeSet<IpAddr> {

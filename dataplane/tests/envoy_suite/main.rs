@@ -7,6 +7,7 @@
 mod backend;
 mod churn;
 mod client;
+mod drain;
 mod l4;
 mod listening;
 mod plane;

@@ -9,6 +9,7 @@ mod detach;
 mod direct_network;
 mod direct_single;
 mod doctor;
+mod drain;
 mod filter_single;
 mod icmp;
 mod nat_network;

@@ -7,7 +7,7 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use model::{
@@ -105,7 +105,7 @@ fn accepted(config: &Config) -> Fact<Option<Accepted>> {
 /// What a configuration asks of a node (pure); without XDP, Envoy carries everything.
 fn demand(snapshot: &Snapshot, node: &NodeView, xdp: bool) -> Accepted {
     let mut planner = Planner::default();
-    planner.update(snapshot, &Arc::default(), node);
+    planner.update(snapshot, &Arc::default(), node, Instant::now());
     let carried = &planner.plan().carried;
     let mut endpoints: BTreeMap<IpAddr, Vec<Forwarding>> = BTreeMap::new();
     for carried in carried.values().filter(|_| xdp) {

@@ -86,6 +86,7 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
             .collect(),
         load_balancing: LoadBalancing::Maglev,
         connect_timeout: Duration::from_secs(5),
+        slow_start: None,
         health_check: None,
     };
     let route =

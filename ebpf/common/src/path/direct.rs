@@ -191,25 +191,25 @@ fn choose<K: Kernel>(
         return Err(Reason::Draining);
     }
     let (pool, before) = pools(service, packet.v6);
-    let current = config.choose(pool, flow)?;
-    if begins || !tcp {
-        count_begun(kernel, service);
-    }
-    let number = if begins {
-        // Where the segments after it go without a new entry.
-        let follows = match found {
-            Some((_, ended)) => ended.endpoint(),
-            None => config.choose(before, flow).unwrap_or(current),
-        };
-        if follows == current {
-            return Ok(current);
+    // Where the flow is led if it began before the last change.
+    let earlier = if tcp { config.choose(before, flow).ok() } else { None };
+    let number = match earlier {
+        Some(earlier) if !begins => earlier,
+        _ => {
+            let current = config.choose(pool, flow)?;
+            if begins || !tcp {
+                count_begun(kernel, service);
+            }
+            // Where the segments after it go without a new entry.
+            let follows = match found {
+                Some((_, ended)) => ended.endpoint(),
+                None => earlier.unwrap_or(current),
+            };
+            if begins && follows == current {
+                return Ok(current);
+            }
+            current
         }
-        current
-    } else if tcp {
-        // The flow may have begun before the change.
-        config.choose(before, flow).unwrap_or(current)
-    } else {
-        current
     };
     put(bucket, flows::place_for(seen, tag, now), Flow::new(tag, number, now));
     Ok(number)
