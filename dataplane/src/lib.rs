@@ -16,6 +16,7 @@ pub mod envoy;
 pub mod l7;
 pub mod lkg;
 pub mod metrics;
+mod netlink;
 pub mod root;
 pub mod subscriber;
 pub mod tasks;

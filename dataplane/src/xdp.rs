@@ -41,6 +41,8 @@ pub mod slots;
 pub mod slow_start;
 pub mod statistics;
 pub mod trial;
+pub mod vlans;
+pub mod ways;
 
 pub use actor::{XdpActor, XdpArguments, XdpMessage};
 pub use engine::{Engine, Settings};

@@ -9,11 +9,9 @@ mod host;
 mod interrupts;
 mod links;
 mod native;
-mod netlink;
 mod plane;
 mod text;
 mod ways;
-mod wire;
 
 use std::{collections::BTreeMap, net::IpAddr};
 

@@ -13,19 +13,19 @@ use std::{
 use model::{EngineReport, Revision};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use runtime::chain::chain;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     engine::{Engine, Settings},
     judge, pins,
     placement::L4Placement,
     slow_start::STEP_MIN,
-    statistics,
+    statistics, ways,
 };
-use crate::desired::{Desired, DesiredReceiver};
+use crate::{
+    desired::{Desired, DesiredReceiver},
+    tasks::Task,
+};
 
 /// Time between looks at counters, addresses and interfaces. Prometheus scrapes every 15 s by
 /// default, so each scrape sees new figures.
@@ -40,6 +40,8 @@ pub enum XdpMessage {
     Tick,
     /// An endpoint that starts slowly is due to get more.
     Step,
+    /// Routes, links or neighbours of the host have changed.
+    WaysChanged,
 }
 
 /// What the actor is started with; the same again after a restart.
@@ -67,9 +69,9 @@ pub struct XdpState {
     reported: Option<EngineReport>,
     /// Whether the first attempt to load the program has come to an end.
     decided: bool,
-    wakers: [JoinHandle<()>; 2],
+    _wakers: Vec<Task>,
     /// Sends the next [`XdpMessage::Step`].
-    step: Option<JoinHandle<()>>,
+    step: Option<Task>,
 }
 
 impl Actor for XdpActor {
@@ -82,17 +84,20 @@ impl Actor for XdpActor {
         myself: ActorRef<XdpMessage>,
         arguments: XdpArguments,
     ) -> Result<XdpState, ActorProcessingErr> {
-        let wakers = [
-            tokio::spawn(wake_on_change(arguments.desired.clone(), myself.clone())),
-            tokio::spawn(wake_in_time(myself)),
+        let mut wakers = vec![
+            Task::spawn(wake_on_change(arguments.desired.clone(), myself.clone())),
+            Task::spawn(wake_in_time(myself.clone())),
         ];
         let decided = arguments.settings.interfaces.is_empty();
+        if !decided {
+            wakers.push(Task::spawn(wake_on_other_ways(myself)));
+        }
         let mut state = XdpState {
             arguments,
             engine: Arc::default(),
             reported: None,
             decided,
-            wakers,
+            _wakers: wakers,
             step: None,
         };
         let revision = state.arguments.desired.borrow().revision;
@@ -109,18 +114,8 @@ impl Actor for XdpActor {
         match message {
             XdpMessage::Reconcile | XdpMessage::Step => state.reconcile(&myself).await,
             XdpMessage::Tick => state.tick(&myself).await,
+            XdpMessage::WaysChanged => state.ways_changed().await,
         }
-    }
-
-    async fn post_stop(
-        &self,
-        _myself: ActorRef<XdpMessage>,
-        state: &mut XdpState,
-    ) -> Result<(), ActorProcessingErr> {
-        for waker in state.wakers.iter().chain(&state.step) {
-            waker.abort();
-        }
-        Ok(())
     }
 }
 
@@ -157,16 +152,14 @@ impl XdpState {
     /// Wakes the actor for the next step of a slow start; steps of services with windows of different
     /// lengths are taken together when they are close.
     fn plan_step(&mut self, myself: &ActorRef<XdpMessage>, at: Option<Instant>) {
-        if let Some(earlier) = self.step.take() {
-            earlier.abort();
-        }
-        let Some(at) = at else { return };
-        let (actor, wait) = (myself.clone(), at.saturating_duration_since(Instant::now()));
-        self.step = Some(tokio::spawn(async move {
-            tokio::time::sleep(wait.max(STEP_MIN)).await;
-            // A dead actor has no use for it.
-            let _ = actor.cast(XdpMessage::Step);
-        }));
+        self.step = at.map(|at| {
+            let (actor, wait) = (myself.clone(), at.saturating_duration_since(Instant::now()));
+            Task::spawn(async move {
+                tokio::time::sleep(wait.max(STEP_MIN)).await;
+                // A dead actor has no use for it.
+                let _ = actor.cast(XdpMessage::Step);
+            })
+        });
     }
 
     /// Says that the answer is yet to come, until the first attempt to load the program is over.
@@ -183,6 +176,19 @@ impl XdpState {
         {
             self.reported = Some(report);
         }
+    }
+
+    async fn ways_changed(&mut self) -> Result<(), ActorProcessingErr> {
+        let engine = self.engine.clone();
+        let followed = tokio::task::spawn_blocking(move || {
+            let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.as_mut().map_or(Ok(()), Engine::ways_changed)
+        })
+        .await?;
+        if let Err(error) = followed {
+            tracing::warn!(error = %chain(&error), "VLANs of the host are not followed");
+        }
+        Ok(())
     }
 
     async fn tick(&mut self, myself: &ActorRef<XdpMessage>) -> Result<(), ActorProcessingErr> {
@@ -268,6 +274,22 @@ async fn wake_on_change(mut desired: DesiredReceiver, actor: ActorRef<XdpMessage
     while desired.changed().await.is_ok() {
         desired.mark_unchanged();
         if actor.cast(XdpMessage::Reconcile).is_err() {
+            return;
+        }
+    }
+}
+
+/// Wakes the actor when packets may have another next hop.
+async fn wake_on_other_ways(actor: ActorRef<XdpMessage>) {
+    loop {
+        match ways::follow(|| actor.cast(XdpMessage::WaysChanged).is_ok()).await {
+            Ok(()) => return,
+            // Next hops still age.
+            Err(error) => tracing::warn!(%error, "routes, links, neighbours are not followed"),
+        }
+        tokio::time::sleep(TICK).await;
+        // What has changed meanwhile is not known.
+        if actor.cast(XdpMessage::WaysChanged).is_err() {
             return;
         }
     }

@@ -5,11 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     net::IpAddr,
     time::Instant,
 };
 
-use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOWS, STATS_WORDS, stat};
+use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOWS, STATS_WORDS, VLANS_MAP, stat};
 use model::Revision;
 use runtime::chain::chain;
 
@@ -22,13 +23,14 @@ use super::{
     neighbours::Neighbours,
     numbers::Numbers,
     pins::{PinFolder, PinsError},
-    plan::{Frontend, L4Plan},
+    plan::{Frontend, L4Plan, NodeView},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
     qos::{kernel::LimiterMaps, ticks::Pace},
     record,
     slots::Slots,
     statistics::{EndpointCounts, ListenerCounters, Statistics, sum},
+    vlans::Vlans,
 };
 use crate::desired::Desired;
 
@@ -75,7 +77,10 @@ pub enum EngineError {
     Install(#[from] InstallError),
     /// The node's addresses could not be read.
     #[error("the node's addresses could not be read")]
-    Addresses(#[source] std::io::Error),
+    Addresses(#[source] io::Error),
+    /// The interfaces of VLANs could not be read.
+    #[error("the interfaces of VLANs could not be read")]
+    Vlans(#[source] io::Error),
     /// Pins of another time could not be removed.
     #[error(transparent)]
     Pins(#[from] PinsError),
@@ -102,6 +107,7 @@ pub struct Engine {
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
     neighbours: Neighbours,
+    vlans: Vlans,
     attachments: BTreeMap<String, Attachment>,
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
@@ -139,7 +145,7 @@ impl Engine {
         }
         image.set_numbers(Numbers::restored(record::read_numbers(endpoints.records()), now));
         let behind = slots.frontends().collect();
-        Ok(Self {
+        let mut engine = Self {
             settings,
             program,
             planner: Planner::default(),
@@ -152,10 +158,13 @@ impl Engine {
             generations,
             behind,
             neighbours: Neighbours::new(),
+            vlans: Vlans::default(),
             attachments: BTreeMap::new(),
             running: None,
             generation,
-        })
+        };
+        engine.ways_changed()?;
+        Ok(engine)
     }
 
     /// Makes the kernel run the desired state; does nothing where it already does.
@@ -171,8 +180,7 @@ impl Engine {
     /// # Errors
     /// Returns what was refused; what ran before still runs.
     pub fn reconcile_at(&mut self, desired: &Desired, now: Instant) -> Result<L4Plan, EngineError> {
-        let node = addresses::read(&self.settings.interfaces, self.settings.addresses)
-            .map_err(EngineError::Addresses)?;
+        let node = self.read_addresses().map_err(EngineError::Addresses)?;
         let touched = self.planner.update(&desired.config, &desired.unhealthy, &node, now);
         // Before the first packets, so that they find the way.
         self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
@@ -249,6 +257,7 @@ impl Engine {
         let larger = self.program.larger(map_records(self.image.length())?)?;
         let mut generations = larger.generations()?;
         self.image.sheet().forget_copies();
+        generations.take_ways(&self.generations);
         generations.install(self.image.sheet())?;
         self.generations = generations;
         self.settle(generation);
@@ -314,6 +323,29 @@ impl Engine {
         self.generation
     }
 
+    /// Makes the program look next hops up again, since routes, links or neighbours have changed.
+    ///
+    /// # Errors
+    /// Returns what was refused; then packets to VLANs go by what was known of these before.
+    pub fn ways_changed(&mut self) -> Result<(), EngineError> {
+        let vlans = Vlans::read().map_err(EngineError::Vlans)?;
+        if vlans != self.vlans {
+            let written = vlans.write(self.program.vlans()?);
+            written.map_err(|source| LoadError::Map { name: VLANS_MAP, source })?;
+            if !vlans.is_empty() {
+                self.program.take_vlans()?;
+            }
+            self.vlans = vlans;
+        }
+        self.generations.count_ways();
+        Ok(())
+    }
+
+    fn read_addresses(&self) -> io::Result<NodeView> {
+        let own = self.vlans.with_those_on(&self.settings.interfaces);
+        addresses::read(&own, self.settings.addresses)
+    }
+
     /// Keeps the endpoints' link addresses known.
     pub fn resolve_neighbours(&mut self) {
         let all = self.planner.plan().carried.keys().copied().collect();
@@ -331,8 +363,7 @@ impl Engine {
     /// address of the node, an interface, a drain time that has ended, or a map with little room.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        let addresses = addresses::read(&self.settings.interfaces, self.settings.addresses);
-        addresses.is_ok_and(|node| node != *self.planner.node())
+        self.read_addresses().is_ok_and(|node| node != *self.planner.node())
             || self.is_tight()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
             || [self.slots.next_release(), self.image.next_forgetting(), self.next_step()]

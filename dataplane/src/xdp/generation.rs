@@ -4,9 +4,9 @@
 //! map's memory, and then named in the selector, by one store. No packet sees the older copy any
 //! more after a grace period, so a copy is written again only behind one.
 
-use std::io;
+use std::{io, mem::offset_of};
 
-use ebpf_common::layout::Record;
+use ebpf_common::layout::{Record, Selector};
 
 use super::{
     grace::Grace,
@@ -14,6 +14,9 @@ use super::{
     sheet::{COPIES, Lacking, Sheet},
 };
 
+/// Where the fields of the selector stand, in words.
+const BASE: usize = offset_of!(Selector, base) / size_of::<u32>();
+const WAYS: usize = offset_of!(Selector, ways) / size_of::<u32>();
 /// Records of the least map: two copies of a page each.
 pub const CONFIG_RECORDS_MIN: u32 = 1 + COPIES as u32 * (1 << 6);
 /// Records of the greatest map: two copies of 128 MiB.
@@ -53,7 +56,7 @@ impl Generations {
     /// Returns what the kernel refused.
     pub fn new(mapping: Mapping) -> io::Result<Self> {
         let mut generations = Self { mapping, grace: Grace::new()?, current: None, lingers: true };
-        let base = generations.mapping.load_word(0);
+        let base = generations.mapping.load_word(0, BASE);
         generations.current = (0..COPIES).find(|copy| generations.base(*copy) == base as usize);
         Ok(generations)
     }
@@ -97,7 +100,7 @@ impl Generations {
                 }
             }
         }
-        self.mapping.store_word(0, base as u32);
+        self.mapping.store_word(0, BASE, base as u32);
         self.current = Some(spare);
         self.lingers = true;
         sheet.settled();
@@ -106,6 +109,17 @@ impl Generations {
             tracing::warn!(%error, "no grace period: the next change waits for one");
         }
         Ok(())
+    }
+
+    /// Makes the program look every next hop up again.
+    pub fn count_ways(&mut self) {
+        let ways = self.mapping.load_word(0, WAYS);
+        self.mapping.store_word(0, WAYS, ways.wrapping_add(1));
+    }
+
+    /// Takes the count of the ways over from the map before this one.
+    pub fn take_ways(&mut self, before: &Self) {
+        self.mapping.store_word(0, WAYS, before.mapping.load_word(0, WAYS));
     }
 
     fn wait(&mut self) -> io::Result<()> {

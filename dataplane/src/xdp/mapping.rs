@@ -58,21 +58,21 @@ impl Mapping {
         unsafe { self.first().add(index).write(*record) };
     }
 
-    /// Reads the first four bytes of a record, as a number.
+    /// Reads a word of a record.
     #[must_use]
-    pub fn load_word(&self, index: usize) -> u32 {
-        self.word(index).load(Ordering::Acquire)
+    pub fn load_word(&self, index: usize, word: usize) -> u32 {
+        self.word(index, word).load(Ordering::Acquire)
     }
 
-    /// Writes the first four bytes of a record at once, after all that was written before.
-    pub fn store_word(&mut self, index: usize, word: u32) {
-        self.word(index).store(word, Ordering::Release);
+    /// Writes a word of a record at once, after all that was written before.
+    pub fn store_word(&mut self, index: usize, word: usize, value: u32) {
+        self.word(index, word).store(value, Ordering::Release);
     }
 
-    fn word(&self, index: usize) -> &AtomicU32 {
-        assert!(index < self.records);
-        // SAFETY: the index is within the mapping, whose records are aligned to more than a word.
-        unsafe { AtomicU32::from_ptr(self.first().add(index).cast()) }
+    fn word(&self, index: usize, word: usize) -> &AtomicU32 {
+        assert!(index < self.records && word < size_of::<Record>() / size_of::<u32>());
+        // SAFETY: the word is within the mapping, whose records are aligned to more than one.
+        unsafe { AtomicU32::from_ptr(self.first().add(index).cast::<u32>().add(word)) }
     }
 
     /// Returns how many records there are.

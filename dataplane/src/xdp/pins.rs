@@ -16,7 +16,7 @@ use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP},
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
-        TASKS_MAP,
+        TASKS_MAP, VLANS_MAP,
     },
     qos::{CREDIT_MAP, SPENT_MAP},
 };
@@ -26,7 +26,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 13] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
@@ -35,6 +35,7 @@ pub const MAPS: [&str; 12] = [
     FLOWS_MAP,
     STATS_MAP,
     TASKS_MAP,
+    VLANS_MAP,
     FILTER_MAP,
     FILTER_HITS_MAP,
     SPENT_MAP,

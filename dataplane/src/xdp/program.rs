@@ -85,6 +85,8 @@ pub struct Program {
     ebpf: Ebpf,
     pins: PinFolder,
     sizes: Sizes,
+    /// Whether frames with VLAN tags are taken.
+    vlans: bool,
     links: BTreeMap<String, (u32, PinnedLink)>,
 }
 
@@ -98,9 +100,22 @@ impl Program {
         pins.prepare()?;
         host::prepare()?;
         maps::drop_unlike_maps(&pins, sizes)?;
-        let mut ebpf = load_object(&pins, sizes, &pins.map(CONFIG_MAP), records)?;
-        tasks::put_in_force(&mut ebpf)?;
-        Ok(Self { ebpf, pins, sizes, links: BTreeMap::new() })
+        let mut ebpf = load_object(&pins, sizes, &pins.map(CONFIG_MAP), records, false)?;
+        tasks::put_in_force(&mut ebpf, false)?;
+        Ok(Self { ebpf, pins, sizes, vlans: false, links: BTreeMap::new() })
+    }
+
+    /// Takes frames with VLAN tags too, from then on.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused; such frames are the kernel's then.
+    pub fn take_vlans(&mut self) -> Result<(), LoadError> {
+        if !self.vlans {
+            tasks::load(&mut self.ebpf, true)?;
+            tasks::put_in_force(&mut self.ebpf, true)?;
+            self.vlans = true;
+        }
+        Ok(())
     }
 
     /// Loads the program once more, with a map of that many records for the configuration. It is in
@@ -111,7 +126,7 @@ impl Program {
     pub fn larger(&self, records: u32) -> Result<Larger, LoadError> {
         let path = self.pins.map(CONFIG_NEXT);
         remove_pin(path.clone())?;
-        Ok(Larger { ebpf: load_object(&self.pins, self.sizes, &path, records)? })
+        Ok(Larger { ebpf: load_object(&self.pins, self.sizes, &path, records, self.vlans)? })
     }
 
     /// Puts the larger program into the links of all interfaces, and pins its map in place of the one
@@ -123,7 +138,7 @@ impl Program {
         self.ebpf = larger.ebpf;
         // Those of before go on with the same maps but for the configuration, which is in force in
         // both.
-        tasks::put_in_force(&mut self.ebpf)?;
+        tasks::put_in_force(&mut self.ebpf, self.vlans)?;
         self.replace_in_links();
         let path = self.pins.map(CONFIG_NEXT);
         Ok(fs::rename(&path, self.pins.map(CONFIG_MAP))
@@ -164,6 +179,7 @@ fn load_object(
     sizes: Sizes,
     config: &Path,
     records: u32,
+    vlans: bool,
 ) -> Result<Ebpf, LoadError> {
     let (flow_mask, claim_mask) = (sizes.flow_buckets - 1, sizes.claim_buckets - 1);
     let (seed, ticks) = (host::seed()?, host::ticks_per_second()?);
@@ -182,7 +198,7 @@ fn load_object(
     loader.override_global(TICKS_PER_SECOND, &ticks, true);
     let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
     xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;
-    tasks::load(&mut ebpf)?;
+    tasks::load(&mut ebpf, vlans)?;
     Ok(ebpf)
 }
 

@@ -32,7 +32,7 @@ pub fn load() -> Result<(), LoadError> {
         .and_then(|program| program.try_into().ok())
         .expect("the object has the program");
     xdp.load().map_err(|error| LoadError::Program(Box::new(error)))?;
-    tasks::load(&mut ebpf)
+    tasks::load(&mut ebpf, true)
 }
 
 /// Writes an error and its causes in one line. The verifier's log ends with what it refuses, so of

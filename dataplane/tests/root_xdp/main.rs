@@ -17,3 +17,5 @@ mod nat_single;
 mod qos_network;
 mod qos_single;
 mod support;
+mod vlan_single;
+mod ways;

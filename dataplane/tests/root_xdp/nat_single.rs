@@ -3,14 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::bench::{Bench, DROP, PASS, TX};
+use crate::support::bench::{Bench, DROP, PASS, REDIRECT, TX};
 use crate::support::objects::{self, Balanced, addresses};
 use crate::support::packets::{ACK, FIN, Frame, RST, SYN, TCP, UDP};
 use ebpf_common::{layout::stat, verdict::Reason};
 use model::listener::{Forwarding, Protocol};
 
-/// XDP verdict (include/uapi/linux/bpf.h).
-const REDIRECT: u32 = 4;
 const NODE_V4: &str = "10.0.0.1";
 const NODE_V6: &str = "fd00::1";
 

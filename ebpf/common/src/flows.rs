@@ -10,6 +10,8 @@ use crate::layout::{Flow, FlowBucket};
 const SEEN_SHIFT: u32 = 10;
 /// Ticks in a unit of [`hop_time`], as a power of two: 0.26 to 2.6 s.
 const HOP_SHIFT: u32 = 8;
+/// Where the ways stand in the mark of a next hop.
+const WAYS_SHIFT: u32 = 22;
 /// Units of [`seen_time`] after which an idle flow has ended: 2^20 ticks are 17 min to 2 h 55 min.
 /// An endpoint's number must rest for longer before it stands for another one.
 pub const IDLE_MAX: u16 = 1 << 10;
@@ -65,6 +67,15 @@ pub const fn seen_time(ticks: u64) -> u16 {
 #[must_use]
 pub const fn hop_time(ticks: u64) -> u32 {
     (ticks >> HOP_SHIFT) as u32
+}
+
+/// Returns the mark of a next hop that was looked up at a time, under some
+/// [`crate::layout::Selector::ways`].
+#[inline(always)]
+#[must_use]
+pub const fn looked_up(ticks: u64, ways: u32) -> u32 {
+    // Times that are this far from each other lie days apart.
+    hop_time(ticks) ^ ways << WAYS_SHIFT
 }
 
 /// Returns the tag of a flow's hash. The low half chooses the bucket.

@@ -18,7 +18,7 @@ use crate::qos::Treatment;
 /// Array of [`Record`]s: two copies of the configuration, of which one is in force.
 pub const CONFIG_MAP: &str = "mp_config_v4";
 /// Array of [`Connection`]s: the places of the table of connections, two of them a connection.
-pub const CONNECTIONS_MAP: &str = "mp_conns_v4";
+pub const CONNECTIONS_MAP: &str = "mp_conns_v5";
 /// Array of [`Claims`]: who holds the places.
 pub const CLAIMS_MAP: &str = "mp_claims_v4";
 /// Array of [`FlowBucket`]s: the flows that are forwarded as they are. All CPUs share it, since a
@@ -31,11 +31,16 @@ pub const COUNTERS_MAP: &str = "mp_counters_v3";
 /// Per-CPU array with one entry of [`STATS_WORDS`] words.
 pub const STATS_MAP: &str = "mp_stats_v3";
 /// Program array: those that a [`crate::path::Task`] is left to, by its number.
-pub const TASKS_MAP: &str = "mp_tasks_v4";
+pub const TASKS_MAP: &str = "mp_tasks_v5";
+/// Hash of a [`Vlan`] by the number of its interface.
+pub const VLANS_MAP: &str = "mp_vlans_v1";
+/// Interfaces of VLANs that there is room for: all that two interfaces can have.
+pub const VLANS_MAX: usize = 1 << 13;
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "marchproxy_l4";
 /// Names of the programs in [`TASKS_MAP`].
-pub const TASK_PROGRAMS: [&str; crate::path::TASKS] = ["mp_connection", "mp_error", "mp_too_big"];
+pub const TASK_PROGRAMS: [&str; crate::path::TASKS] =
+    ["mp_connection", "mp_error", "mp_too_big", "mp_tagged"];
 
 /// Connections with full NAT that the table has room for by default, in 34 MiB.
 pub const CONNECTIONS: u32 = 1 << 17;
@@ -195,10 +200,30 @@ pub struct Hop {
     pub destination: [u16; 3],
     /// Ethernet source, as it lies in the frame.
     pub source: [u16; 3],
-    /// 1 when the way leads through a gateway.
-    pub gateway: u8,
+    /// What the way leads through: [`link`], and the number of a VLAN.
+    pub link: u16,
+}
+
+/// What the way to a next hop leads through: [`Hop::link`].
+pub mod link {
+    /// A gateway.
+    pub const GATEWAY: u16 = 1 << 15;
+    /// A VLAN, whose number is in [`VLAN`].
+    pub const TAGGED: u16 = 1 << 14;
+    /// The number of a VLAN.
+    pub const VLAN: u16 = 0x0fff;
+}
+
+/// A VLAN's interface: what packets that are routed there leave by.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vlan {
+    /// The interface that it stands on.
+    pub ifindex: u32,
+    /// [`link::TAGGED`] and its number.
+    pub link: u16,
     /// Zero.
-    pub padding: u8,
+    pub padding: u16,
 }
 
 /// One flow: `tag | endpoint << 32 | seen << 48`; all zero when the place is empty.
@@ -237,7 +262,7 @@ pub struct Endpoint {
 pub struct EndpointHop {
     /// The next hop.
     pub hop: Hop,
-    /// When it was looked up, in [`crate::flows::hop_time`].
+    /// When and under which ways it was looked up, as [`crate::flows::looked_up`] has it.
     pub checked: u32,
 }
 
@@ -289,8 +314,10 @@ pub struct Connection {
     pub reply: u8,
     /// Zero.
     pub padding: u8,
+    /// [`Selector::ways`] under which the next hop was looked up.
+    pub ways: u32,
     /// Zero.
-    pub padding_line: u64,
+    pub padding_line: u32,
     /// What packets become.
     pub to: Translation,
     /// Where packets go.
@@ -344,8 +371,11 @@ layouts!(Selector, Header, PortsRecord, Entry, Backend, MaglevRecord);
 pub struct Selector {
     /// Record at which the copy in force begins; 0 when none is in force.
     pub base: u32,
+    /// Counts the changes of routes, links and neighbours. Next hops that were looked up under
+    /// another count are looked up again.
+    pub ways: u32,
     /// Zero.
-    pub padding: [u32; 15],
+    pub padding: [u32; 14],
 }
 
 /// Record 0 of a configuration.

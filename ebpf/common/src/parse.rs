@@ -1,6 +1,6 @@
 //! Parses a frame into what the packet path needs: Ethernet, IPv4 or IPv6, TCP or UDP.
 //!
-//! Does not follow VLAN tags, IP options, extension headers or fragments: those have a
+//! Does not follow VLAN tags (see [`crate::path`]), IP options, extension headers or fragments: those have a
 //! [`Reason`]. Invariant: what [`parse`] returns lies within the frame, at the constant offsets of
 //! this file, so that the verifier (and [`crate::rewrite`]) can check it by one comparison.
 

@@ -1,6 +1,7 @@
 //! The path of a packet: TCP and UDP load balancing, by full NAT or with direct server return.
 //!
 //! ```text
+//! one VLAN tag ─▶ Task::Tagged: takes it off, and begins again
 //! parse ─┬─ destination port in the SNAT range and connection known ──────────┬─▶ Sent
 //!        ├─ a rule of the packet filter denies it ─▶ Reason                   │
 //!        ├─ destination port of no service ─▶ Reason                          │
@@ -27,10 +28,12 @@ mod reply;
 mod send;
 mod task;
 mod too_big;
+mod vlan;
 
 pub use kernel::{Kernel, Scratch, Way};
 pub use send::Sent;
 pub use task::{Stop, TASKS, Task, resume};
+pub use vlan::take_off;
 
 use self::{
     config::{Config, Generation},
@@ -52,6 +55,15 @@ use crate::{
 /// is left.
 #[inline(always)]
 pub fn steer(kernel: &impl Kernel) -> Result<Sent, Stop> {
+    let decided = match decide(kernel) {
+        Err(Stop::For(Reason::NotIp)) if vlan::is_tagged(kernel) => Err(Stop::Later(Task::Tagged)),
+        decided => decided,
+    };
+    task::finish(kernel, decided)
+}
+
+#[inline(always)]
+fn decide(kernel: &impl Kernel) -> Result<Sent, Stop> {
     let (start, end) = (kernel.start(), kernel.end());
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe {
@@ -83,6 +95,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
     let generation = Generation::current(kernel)?;
     let port = u16::from_be(packet.tuple.destination_port_be);
     let known = generation.knows_port(port);
+    let ways = generation.ways;
     let found = match known_reply(kernel, packet, known, port) {
         Some(found) => {
             let config = Config::of(generation)?;
@@ -108,7 +121,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
     connection::check(packet)?;
     let clock = connection::clock(kernel);
     match found {
-        Some(found) if !found.is_due(packet, clock) && !opens(packet.tcp_flags) => {
+        Some(found) if !found.is_due(packet, clock, ways) && !opens(packet.tcp_flags) => {
             send::send(kernel, packet, found.connection)
         }
         _ => Err(Stop::Later(Task::Connection)),

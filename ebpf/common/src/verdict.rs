@@ -16,7 +16,8 @@ pub enum Action {
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Neither IPv4 nor IPv6; VLAN tags count as that.
+    /// Neither IPv4 nor IPv6; two VLAN tags count as that, a provider's, and
+    /// any tag on a host without VLANs.
     NotIp = 0,
     /// Neither TCP nor UDP, nor an ICMP error about a known flow.
     NotTransport = 1,

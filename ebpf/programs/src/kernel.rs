@@ -28,13 +28,29 @@ pub struct Xdp<'a> {
     pub context: &'a XdpContext,
     /// This CPU's statistics, of [`STATS_WORDS`].
     stats: *mut u64,
+    /// What [`Kernel::tag`] returns.
+    tag: u32,
 }
 
 impl<'a> Xdp<'a> {
     /// Returns the kernel for a frame; it is there always.
     #[inline(always)]
     pub fn of(context: &'a XdpContext) -> Option<Self> {
-        Some(Self { context, stats: maps::stats()? })
+        Some(Self { context, stats: maps::stats()?, tag: 0 })
+    }
+
+    /// Returns the kernel for a frame that another program has left a task about.
+    #[inline(always)]
+    pub fn of_task(context: &'a XdpContext) -> Option<Self> {
+        let scratch = maps::SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: this CPU's.
+        Some(Self::of(context)?.with_tag(unsafe { (*scratch).tag }))
+    }
+
+    /// Returns the kernel for the frame from which a tag was taken off.
+    #[inline(always)]
+    pub fn with_tag(self, tag: u32) -> Self {
+        Self { tag, ..self }
     }
 }
 
@@ -54,6 +70,11 @@ impl Kernel for Xdp<'_> {
     #[inline(always)]
     fn ingress(&self) -> u32 {
         self.context.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn tag(&self) -> u32 {
+        self.tag
     }
 
     #[inline(always)]

@@ -15,7 +15,7 @@ use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_redirect, macros::xdp, programs::XdpContext,
 };
 use ebpf_common::{
-    path::{Kernel, Sent, Stop, Task, resume, steer},
+    path::{Kernel, Sent, Stop, Task, resume, steer, take_off},
     verdict::{Action, Reason},
 };
 
@@ -33,7 +33,7 @@ pub fn marchproxy_l4(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_connection(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::Connection))
 }
 
@@ -41,7 +41,7 @@ pub fn mp_connection(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_error(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::Error))
 }
 
@@ -49,8 +49,22 @@ pub fn mp_error(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub fn mp_too_big(context: XdpContext) -> u32 {
-    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::TooBig))
+}
+
+/// Takes a VLAN tag off, and handles the frame as one without.
+#[xdp]
+#[inline(always)]
+pub fn mp_tagged(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    match take_off(&kernel) {
+        Ok(tag) => {
+            let kernel = kernel.with_tag(tag);
+            act(&kernel, resume(&kernel, Task::Tagged))
+        }
+        Err(reason) => act(&kernel, Err(Stop::For(reason))),
+    }
 }
 
 /// Does what was decided.
@@ -64,7 +78,7 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
             // It returns only where there is no such program.
             // SAFETY: the map holds XDP programs only; the kernel sees to that.
             unsafe { maps::TASKS.tail_call(kernel.context, task as u32) };
-            Reason::NoTask
+            task.undone()
         }
         Err(Stop::For(reason)) => reason,
     };

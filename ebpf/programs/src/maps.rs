@@ -1,7 +1,7 @@
 //! The maps.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, PerCpuArray, ProgramArray},
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use ebpf_common::{
@@ -10,6 +10,7 @@ use ebpf_common::{
     layout::{
         CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, ENDPOINTS_MAX, Endpoint,
         EndpointHop, FLOW_BUCKETS, FlowBucket, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told,
+        VLANS_MAX, Vlan,
     },
     path::{Scratch, TASKS as TASKS_COUNT},
     qos::{Credit, LIMITER_WAYS, Spent},
@@ -18,7 +19,7 @@ use ebpf_common::{
 #[btf_map(name = "mp_config_v4")]
 pub static CONFIG: Array<Record, CONFIG_RECORDS, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_conns_v4")]
+#[btf_map(name = "mp_conns_v5")]
 pub static CONNECTIONS: Array<Connection, { (CLAIM_BUCKETS * PLACES) as usize }, MMAPABLE> =
     Array::new();
 
@@ -61,8 +62,11 @@ static TICKS_PER_SECOND: u32 = 250;
 #[btf_map(name = "mp_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-#[btf_map(name = "mp_tasks_v4")]
+#[btf_map(name = "mp_tasks_v5")]
 pub static TASKS: ProgramArray<TASKS_COUNT> = ProgramArray::new();
+
+#[btf_map(name = "mp_vlans_v1")]
+static VLANS: HashMap<u32, Vlan, VLANS_MAX> = HashMap::new();
 
 #[btf_map(name = "mp_told")]
 pub static TOLD: PerCpuArray<Told, 1> = PerCpuArray::new();
@@ -111,6 +115,13 @@ pub fn ticks_per_second() -> u32 {
 fn constant<T>(of: *const T) -> T {
     // SAFETY: the callers give statics.
     unsafe { of.read_volatile() }
+}
+
+/// Returns what a VLAN's interface stands for.
+#[inline(always)]
+pub fn vlan(ifindex: u32) -> Option<Vlan> {
+    // SAFETY: the entries are not removed while they are read, in the kernel's grace period.
+    unsafe { VLANS.get(ifindex) }.copied()
 }
 
 /// Returns this CPU's statistics.

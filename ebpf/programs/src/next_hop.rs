@@ -8,9 +8,11 @@ use aya_ebpf::{
     helpers::generated::bpf_fib_lookup,
 };
 use ebpf_common::{
-    layout::{Address, Hop, Tuple},
+    layout::{Address, Hop, Tuple, link},
     verdict::Reason,
 };
+
+use crate::maps;
 
 /// `AF_INET` and `AF_INET6` (include/linux/socket.h).
 const AF_INET: u8 = 2;
@@ -48,15 +50,18 @@ pub fn find(context: *mut xdp_md, flow: &Tuple) -> Result<Hop, Reason> {
         bpf_fib_lookup(context.cast(), &raw mut fib, size_of::<FibParameters>() as i32, 0)
     };
     match answer as u32 {
-        BPF_FIB_LKUP_RET_SUCCESS => Ok(Hop {
-            ifindex: fib.ifindex,
-            // SAFETY: the kernel stores the route's MTU there on success.
-            mtu: unsafe { fib.__bindgen_anon_1.mtu_result },
-            destination: words(fib.dmac),
-            source: words(fib.smac),
-            gateway: u8::from(!leads_to(&fib, flow)),
-            padding: 0,
-        }),
+        BPF_FIB_LKUP_RET_SUCCESS => {
+            let vlan = maps::vlan(fib.ifindex);
+            let gateway = if leads_to(&fib, flow) { 0 } else { link::GATEWAY };
+            Ok(Hop {
+                ifindex: vlan.map_or(fib.ifindex, |vlan| vlan.ifindex),
+                // SAFETY: the kernel stores the route's MTU there on success.
+                mtu: unsafe { fib.__bindgen_anon_1.mtu_result },
+                destination: words(fib.dmac),
+                source: words(fib.smac),
+                link: gateway | vlan.map_or(0, |vlan| vlan.link),
+            })
+        }
         BPF_FIB_LKUP_RET_NO_NEIGH => Err(Reason::NoNeighbour),
         BPF_FIB_LKUP_RET_FWD_DISABLED => Err(Reason::ForwardingOff),
         _ => Err(Reason::NoRoute),

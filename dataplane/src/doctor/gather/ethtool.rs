@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, io, net::UdpSocket, os::fd::AsRawFd as _};
 
-use super::wire;
-use crate::doctor::facts::{Channels, Driver, Feature, Gap, Hardware, Rings};
+use crate::{
+    doctor::facts::{Channels, Driver, Feature, Gap, Hardware, Rings},
+    netlink::wire,
+};
 
 const GET_DRIVER: u32 = 0x03;
 const GET_RINGS: u32 = 0x10;

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{netlink::Netlink, wire};
-use crate::doctor::facts::{Joined, Link, XdpMode};
+use crate::{
+    doctor::facts::{Joined, Link, XdpMode},
+    netlink::{Netlink, wire},
+};
 
 /// Bytes of `struct ifinfomsg`.
 const HEADER: usize = 16;
@@ -157,8 +159,8 @@ fn read_xdp(value: &[u8]) -> Option<(XdpMode, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Request;
     use super::*;
+    use crate::netlink::wire::Request;
 
     fn nested(all: &[(u16, &[u8])]) -> Vec<u8> {
         let empty = Request::new(0, 0, &[]);

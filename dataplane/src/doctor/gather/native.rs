@@ -3,8 +3,10 @@
 
 use std::io;
 
-use super::{netlink::Netlink, wire};
-use crate::doctor::facts::Native;
+use crate::{
+    doctor::facts::Native,
+    netlink::{Netlink, wire},
+};
 
 /// Bytes of `struct genlmsghdr`: command, version, two reserved.
 const HEADER: usize = 4;

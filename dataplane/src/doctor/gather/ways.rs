@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Wishes, links::Links, netlink::Netlink, wire};
+use super::{Wishes, links::Links};
 use crate::{
     doctor::facts::{Fact, Gap, Neighbour, Plane, Route, Way},
+    netlink::{Netlink, wire},
     xdp::neighbours::Neighbours,
 };
 
@@ -160,8 +161,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Request;
     use super::*;
+    use crate::netlink::wire::Request;
 
     #[test]
     fn routes_are_read_with_gateways_of_both_families() {

@@ -4,14 +4,14 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::{
     Ebpf,
-    maps::{ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
 };
 use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX},
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, Claims, Connection,
         ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record, SERVICES_MAX,
-        STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP,
+        STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP, VLANS_MAX, Vlan,
     },
     qos::{CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent},
 };
@@ -78,6 +78,15 @@ impl Program {
         let zero = PerCpuValues::try_from(vec![[0u64; CREDIT_WORDS]; cpus])
             .map_err(|error| failed(MapError::IoError(error)))?;
         self.credit()?.set(entry, zero, 0).map_err(failed)
+    }
+
+    /// Returns the interfaces of VLANs.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn vlans(&mut self) -> Result<HashMap<&mut MapData, u32, [u8; 8]>, LoadError> {
+        let map = self.ebpf.map_mut(VLANS_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: VLANS_MAP, source })
     }
 
     /// Returns the packet filter's outer map.
@@ -188,6 +197,7 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), Lo
         (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
         (TASKS_MAP, sizes(4, 4, TASK_PROGRAMS.len())),
+        (VLANS_MAP, sizes(4, size_of::<Vlan>(), VLANS_MAX)),
         (FILTER_MAP, sizes(4, 4, FILTER_SLOTS)),
         (FILTER_HITS_MAP, sizes(4, 8, HITS_MAX)),
         (SPENT_MAP, sizes(4, size_of::<Spent>(), LIMITER_WAYS)),

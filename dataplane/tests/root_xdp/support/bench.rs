@@ -21,6 +21,7 @@ use crate::support::{
 pub(crate) const DROP: u32 = 1;
 pub(crate) const PASS: u32 = 2;
 pub(crate) const TX: u32 = 3;
+pub(crate) const REDIRECT: u32 = 4;
 
 pub(crate) struct Bench {
     pub(crate) engine: Engine,

@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Generation<'k, K> {
     kernel: &'k K,
     base: u32,
+    /// [`Selector::ways`].
+    pub(super) ways: u32,
 }
 
 /// One generation of the configuration, held for the time of a packet.
@@ -29,9 +31,12 @@ impl<'k, K: Kernel> Generation<'k, K> {
     #[inline(always)]
     pub(super) fn current(kernel: &'k K) -> Result<Self, Reason> {
         let selector = read::<Selector, _>(kernel, 0).ok_or(Reason::NoConfiguration)?;
-        // Once, since user space may change it at any time.
-        // SAFETY: a field of a reference.
-        Ok(Self { kernel, base: unsafe { (&raw const selector.base).read_volatile() } })
+        // Once, since user space may change them at any time.
+        // SAFETY: fields of a reference.
+        let (base, ways) = unsafe {
+            ((&raw const selector.base).read_volatile(), (&raw const selector.ways).read_volatile())
+        };
+        Ok(Self { kernel, base, ways })
     }
 
     /// Tells whether packets to a port can be for a service or part of a connection.
@@ -62,6 +67,12 @@ impl<'k, K: Kernel> Config<'k, K> {
             return Err(Reason::NoConfiguration);
         }
         Ok(Self { generation, header })
+    }
+
+    /// Returns [`Selector::ways`].
+    #[inline(always)]
+    pub(super) fn ways(&self) -> u32 {
+        self.generation.ways
     }
 
     /// Finds the service that a packet is for: by its address, or else by any local address.

@@ -5,7 +5,7 @@
 //! [`crate::claims`]; times and flags of an entry only ever gain, and a lost update is repeated by
 //! the next packet.
 
-use super::kernel::Kernel;
+use super::{kernel::Kernel, vlan};
 use crate::{
     claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP},
     hash,
@@ -47,11 +47,12 @@ pub(super) struct Found<'k> {
 impl Found<'_> {
     /// Tells whether the entry must be refreshed before the packet goes on.
     #[inline(always)]
-    pub(super) fn is_due(&self, packet: &Packet, clock: Clock) -> bool {
+    pub(super) fn is_due(&self, packet: &Packet, clock: Clock, ways: u32) -> bool {
         let connection = &*self.connection;
         let kind = Kind::of(connection.own, connection.peer, packet.tuple.protocol);
         clock.since(self.refreshed) >= refresh_after(kind, clock)
             || flags_of(packet.tcp_flags) & !connection.own != 0
+            || connection.ways != ways
     }
 
     #[inline(always)]
@@ -210,7 +211,12 @@ pub(super) fn refresh<K: Kernel>(
 /// # Errors
 /// Returns why the packet cannot go on; the entry stays.
 #[inline(never)]
-pub(super) fn look_up<K: Kernel>(kernel: &K, connection: &mut Connection) -> Result<(), Reason> {
+pub(super) fn look_up<K: Kernel>(
+    kernel: &K,
+    connection: &mut Connection,
+    ways: u32,
+) -> Result<(), Reason> {
+    connection.ways = ways;
     match kernel.next_hop(&translated(&connection.to, connection.key.protocol)) {
         Ok(hop) => connection.hop = hop,
         // A neighbour that is being confirmed, and replies along the way their requests came.
@@ -402,5 +408,6 @@ pub(super) fn way_back(kernel: &impl Kernel) -> Option<Hop> {
     let word = |at: usize| unsafe { read::<u16>(start + at) };
     let destination = [word(6), word(8), word(10)];
     let source = [word(0), word(2), word(4)];
-    Some(Hop { ifindex: kernel.ingress(), mtu: 0, destination, source, gateway: 0, padding: 0 })
+    let link = vlan::link_back(kernel);
+    Some(Hop { ifindex: kernel.ingress(), mtu: 0, destination, source, link })
 }

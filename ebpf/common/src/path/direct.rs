@@ -16,7 +16,7 @@ use crate::{
     flows, hash,
     layout::{
         Address, Endpoint, EndpointHop, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP,
-        counter, forwarding, stat,
+        counter, forwarding, link, stat,
     },
     parse::{ETHERNET, Packet},
     state::opens,
@@ -113,7 +113,8 @@ impl<'a> Way<'a> {
         let endpoint = endpoint(kernel, number).ok_or(Reason::BrokenConfiguration)?;
         let source =
             if v6 { config.header.source_v6 } else { Address::v4(config.header.source_v4) };
-        let hop = hop(kernel, number, endpoint, &source, flows::hop_time(ticks))?;
+        let now = flows::looked_up(ticks, config.ways());
+        let hop = hop(kernel, number, endpoint, &source, now)?;
         Ok(Self { service, endpoint, source, hop })
     }
 
@@ -153,7 +154,7 @@ impl<'a> Way<'a> {
             counters[counter::PACKETS_IN] += 1;
             counters[counter::BYTES_IN] += u64::from(packet.length);
         }
-        Ok(send::leave(kernel, hop.ifindex))
+        send::leave(kernel, hop)
     }
 }
 
@@ -294,7 +295,7 @@ fn look_up<K: Kernel>(
 /// Gives the frame the endpoint's Ethernet address.
 #[inline(always)]
 fn to_neighbour(kernel: &impl Kernel, hop: &Hop) -> Result<(), Reason> {
-    if hop.gateway != 0 {
+    if hop.link & link::GATEWAY != 0 {
         return Err(Reason::NotOnLink);
     }
     // SAFETY: the kernel gives these as the bounds of the frame.

@@ -53,5 +53,5 @@ fn translate<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Se
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe { rewrite_error::<V6>(kernel.start(), kernel.end(), packet, to, hop) }?;
-    Ok(send::leave(kernel, hop.ifindex))
+    send::leave(kernel, hop)
 }

@@ -41,13 +41,13 @@ pub(super) fn connection<'k, K: Kernel>(
     connection::check(packet)?;
     let clock = connection::clock(kernel);
     if let Some(mut found) = connection::find(kernel, &packet.tuple) {
-        if !found.is_due(packet, clock) && !opens(packet.tcp_flags) {
+        if !found.is_due(packet, clock, config.ways()) && !opens(packet.tcp_flags) {
             return Ok(found.connection);
         }
         if goes_on(kernel, packet, config, service, &mut found, clock)
             && connection::refresh(kernel, packet, &mut found, clock)
         {
-            connection::look_up(kernel, found.connection)?;
+            connection::look_up(kernel, found.connection, config.ways())?;
             return Ok(found.connection);
         }
         connection::end(kernel, &found, clock);
@@ -136,7 +136,12 @@ fn begin<'k, K: Kernel>(
         }
     };
     let flags = flags_of(packet.tcp_flags);
-    let open = Opening { slot: service.slot, generation: header.generation as u32, clock };
+    let open = Opening {
+        slot: service.slot,
+        generation: header.generation as u32,
+        ways: config.ways(),
+        clock,
+    };
     open.write(there.connection, &scratch.there, (flags, 0), false);
     open.write(back.connection, &scratch.back, (0, flags), true);
     back.publish(kernel, &scratch.key, clock);
@@ -170,6 +175,7 @@ fn translate(scratch: &mut Scratch, client: &Tuple) {
 struct Opening {
     slot: u32,
     generation: u32,
+    ways: u32,
     clock: Clock,
 }
 
@@ -180,6 +186,7 @@ impl Opening {
         entry.hop = way.hop;
         entry.slot = self.slot;
         entry.generation = self.generation;
+        entry.ways = self.ways;
         entry.own = own;
         entry.peer = peer;
         entry.reply = u8::from(reply);

@@ -17,6 +17,8 @@ use crate::{
 /// What a task is told, and a connection in the making, which would crowd the 512-byte stack.
 #[repr(C)]
 pub struct Scratch {
+    /// What [`Kernel::tag`] is.
+    pub tag: u32,
     /// What the way of the packet takes.
     pub mtu: u16,
     /// What the backend's packets have.
@@ -49,6 +51,10 @@ pub trait Kernel {
 
     /// Returns the interface that the frame came in by.
     fn ingress(&self) -> u32;
+
+    /// Returns the VLAN tag that the frame came with and that [`super::take_off`] took off: its
+    /// control information, with the bit above set. 0 where it came without.
+    fn tag(&self) -> u32;
 
     /// Grows the frame at its head, and tells whether that was possible.
     fn grow_head(&self, bytes: i32) -> bool;

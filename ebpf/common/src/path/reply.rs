@@ -15,14 +15,15 @@ pub(super) fn connection<'k>(
     kernel: &'k impl Kernel,
     packet: &Packet,
     mut found: Found<'k>,
+    ways: u32,
 ) -> Result<&'k Connection, Reason> {
     connection::check(packet)?;
     let clock = connection::clock(kernel);
-    if found.is_due(packet, clock) {
+    if found.is_due(packet, clock, ways) {
         if !connection::refresh(kernel, packet, &mut found, clock) {
             return Err(Reason::NotService);
         }
-        connection::look_up(kernel, found.connection)?;
+        connection::look_up(kernel, found.connection, ways)?;
     }
     Ok(found.connection)
 }

@@ -1,10 +1,11 @@
 //! The end of the packet paths: rewrite, count, and send.
 
-use super::{kernel::Kernel, task::Stop, too_big};
+use super::{kernel::Kernel, task::Stop, too_big, vlan};
 use crate::{
-    layout::{Connection, counter, stat},
+    layout::{Connection, Hop, counter, stat},
     parse::Packet,
     rewrite::rewrite,
+    verdict::Reason,
 };
 
 /// Where a frame goes.
@@ -43,17 +44,21 @@ pub(super) fn send(
         counters[packets] += 1;
         counters[bytes] += u64::from(packet.length);
     }
-    Ok(leave(kernel, hop.ifindex))
+    Ok(leave(kernel, hop)?)
 }
 
-/// Sends the frame out of an interface.
+/// Sends the frame, which has the hop's Ethernet addresses, to its next hop.
+///
+/// # Errors
+/// Returns why it cannot.
 #[inline(always)]
-pub(super) fn leave(kernel: &impl Kernel, ifindex: u32) -> Sent {
-    if ifindex == kernel.ingress() {
+pub(super) fn leave(kernel: &impl Kernel, hop: &Hop) -> Result<Sent, Reason> {
+    vlan::put_on_for(kernel, hop)?;
+    if hop.ifindex == kernel.ingress() {
         kernel.count(stat::TRANSMITTED);
-        Sent::Back
+        Ok(Sent::Back)
     } else {
         kernel.count(stat::REDIRECTED);
-        Sent::On(ifindex)
+        Ok(Sent::On(hop.ifindex))
     }
 }

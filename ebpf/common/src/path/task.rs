@@ -9,7 +9,7 @@ use super::{
     kernel::Kernel,
     known_reply, reply,
     send::{self, Sent},
-    too_big,
+    too_big, vlan,
 };
 use crate::{
     parse::{Family, Packet, family, parse},
@@ -26,10 +26,25 @@ pub enum Task {
     Error = 1,
     /// Tell the sender that its packet is too big.
     TooBig = 2,
+    /// Take a VLAN tag off, and begin again.
+    Tagged = 3,
 }
 
 /// Number of tasks.
-pub const TASKS: usize = 3;
+pub const TASKS: usize = 4;
+
+impl Task {
+    /// Returns what becomes of a frame whose task has no program.
+    #[inline(always)]
+    #[must_use]
+    pub const fn undone(self) -> Reason {
+        match self {
+            // The host has no VLANs.
+            Self::Tagged => Reason::NotIp,
+            Self::Connection | Self::Error | Self::TooBig => Reason::NoTask,
+        }
+    }
+}
 
 /// Why the path of a frame ends where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +68,28 @@ impl From<Reason> for Stop {
 /// Returns why the frame goes nowhere, or the task that is left.
 #[inline(always)]
 pub fn resume(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
+    finish(kernel, perform(kernel, task))
+}
+
+/// Ends this part of the frame's path: what is left to a task finds the frame's tag, and the kernel
+/// gets the frame with it.
+#[inline(always)]
+pub(super) fn finish(kernel: &impl Kernel, decided: Result<Sent, Stop>) -> Result<Sent, Stop> {
+    match decided {
+        Err(Stop::For(reason)) => Err(Stop::For(vlan::put_back_for_kernel(kernel, reason))),
+        Err(Stop::Later(task)) => {
+            if let Some(scratch) = kernel.scratch() {
+                // SAFETY: this CPU's.
+                unsafe { (*scratch).tag = kernel.tag() };
+            }
+            Err(Stop::Later(task))
+        }
+        sent => sent,
+    }
+}
+
+#[inline(always)]
+fn perform(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
     // SAFETY: the kernel gives these as the bounds of the frame.
     let family = unsafe { family(kernel.start(), kernel.end()) }?;
     match (task, family) {
@@ -61,6 +98,7 @@ pub fn resume(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
         (Task::Error, Family::V6) => Ok(errors::forward::<true>(kernel)?),
         (Task::TooBig, Family::V4) => Ok(too_big::tell::<false>(kernel)?),
         (Task::TooBig, Family::V6) => Ok(too_big::tell::<true>(kernel)?),
+        (Task::Tagged, _) => super::decide(kernel),
     }
 }
 
@@ -71,8 +109,9 @@ fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
     let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
     let generation = Generation::current(kernel)?;
     let port = u16::from_be(packet.tuple.destination_port_be);
+    let ways = generation.ways;
     let connection = match known_reply(kernel, &packet, generation.knows_port(port), port) {
-        Some(found) => reply::connection(kernel, &packet, found)?,
+        Some(found) => reply::connection(kernel, &packet, found, ways)?,
         None => {
             let config = Config::of(generation)?;
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;

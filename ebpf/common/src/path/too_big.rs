@@ -4,6 +4,7 @@ use super::{
     kernel::Kernel,
     send::Sent,
     task::{Stop, Task},
+    vlan,
 };
 use crate::{
     flows::hop_time,
@@ -51,6 +52,7 @@ pub(super) fn tell<const V6: bool>(kernel: &impl Kernel) -> Result<Sent, Reason>
     }
     // SAFETY: the comparison above.
     unsafe { write_too_big::<V6>(start, mtu) };
+    vlan::put_back(kernel)?;
     kernel.count(stat::TOO_BIG_TOLD);
     Ok(Sent::Back)
 }

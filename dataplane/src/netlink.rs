@@ -1,4 +1,4 @@
-//! A netlink socket: a question, and all messages of its answer.
+//! Netlink sockets: a question, and all messages of its answer; or changes as they happen.
 
 use std::{
     io,
@@ -7,13 +7,15 @@ use std::{
 
 use nix::sys::{
     socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
-        sockopt,
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send,
+        setsockopt, socket, sockopt,
     },
     time::TimeVal,
 };
 
-use super::wire::{self, Request};
+use self::wire::Request;
+
+pub(crate) mod wire;
 
 /// The largest datagram that the kernel answers with (`NLMSG_GOODSIZE` is at most 32 KiB).
 const DATAGRAM_MAX: usize = 64 * 1024;
@@ -24,16 +26,25 @@ const MESSAGES_MAX: usize = 65_536;
 
 /// A socket of one netlink protocol.
 #[derive(Debug)]
-pub(super) struct Netlink(OwnedFd);
+pub(crate) struct Netlink(OwnedFd);
+
+/// Opens a socket that hears of changes, without being asked and without blocking.
+pub(crate) fn listen(groups: u32) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let protocol = SockProtocol::NetlinkRoute;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(socket)
+}
 
 impl Netlink {
     /// Opens a socket for links, routes and neighbours.
-    pub(super) fn route() -> io::Result<Self> {
+    pub(crate) fn route() -> io::Result<Self> {
         Self::open(SockProtocol::NetlinkRoute)
     }
 
     /// Opens a socket for generic families.
-    pub(super) fn generic() -> io::Result<Self> {
+    pub(crate) fn generic() -> io::Result<Self> {
         Self::open(SockProtocol::NetlinkGeneric)
     }
 
@@ -45,7 +56,7 @@ impl Netlink {
     }
 
     /// Asks for one object; returns what follows the message's header.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         kind: u16,
         header: &[u8],
@@ -61,7 +72,7 @@ impl Netlink {
     }
 
     /// Asks for all objects; returns what follows each message's header.
-    pub(super) fn dump(&self, kind: u16, header: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    pub(crate) fn dump(&self, kind: u16, header: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         let flags = libc::NLM_F_REQUEST | libc::NLM_F_DUMP;
         self.send(Request::new(kind, flags as u16, header))?;
         let mut buffer = vec![0; DATAGRAM_MAX];

@@ -12,11 +12,11 @@ const FLAGS: u16 = 0xc000;
 
 /// A request.
 #[derive(Clone, Debug)]
-pub(super) struct Request(Vec<u8>);
+pub(crate) struct Request(Vec<u8>);
 
 impl Request {
     /// Begins a request with the header of its family.
-    pub(super) fn new(kind: u16, flags: u16, family_header: &[u8]) -> Self {
+    pub(crate) fn new(kind: u16, flags: u16, family_header: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(64);
         bytes.extend_from_slice(&0u32.to_ne_bytes());
         bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -28,7 +28,7 @@ impl Request {
     }
 
     /// Appends an attribute.
-    pub(super) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
         let length = u16::try_from(ATTRIBUTE + value.len()).expect("requests are short");
         self.0.extend_from_slice(&length.to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -38,7 +38,7 @@ impl Request {
     }
 
     /// Ends it.
-    pub(super) fn bytes(mut self) -> Vec<u8> {
+    pub(crate) fn bytes(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len()).expect("requests are short");
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         self.0
@@ -50,17 +50,17 @@ fn pad(bytes: &mut Vec<u8>) {
 }
 
 /// A message: its type, and what follows its header.
-pub(super) type Message<'a> = (u16, &'a [u8]);
+pub(crate) type Message<'a> = (u16, &'a [u8]);
 
 /// Takes a datagram apart; ends at the first message that is cut off.
-pub(super) fn messages(bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+pub(crate) fn messages(bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     split(bytes, HEADER, |head| {
         (u32_at(head, 0).unwrap_or(0) as usize, u16_at(head, 4).unwrap_or(0))
     })
 }
 
 /// Takes a message's attributes apart; `bytes` begin after the header of the family.
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(crate) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     split(bytes, ATTRIBUTE, |head| {
         let length = u16_at(head, 0).unwrap_or(0);
         (length.into(), u16_at(head, 2).unwrap_or(0) & !FLAGS)
@@ -68,7 +68,7 @@ pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// Returns an attribute.
-pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
@@ -86,22 +86,22 @@ fn split(
 }
 
 /// Reads a number at an offset.
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
 /// Reads a number at an offset.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// Reads a number at an offset.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 /// Reads text that ends with a zero byte, or with the bytes.
-pub(super) fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
