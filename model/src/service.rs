@@ -53,6 +53,13 @@ pub enum LoadBalancing {
     Maglev,
 }
 
+/// What tells an endpoint of a TCP connection who its client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ProxyProtocol {
+    /// A binary header before the first byte (HAProxy's proxy-protocol.txt, section 2.2).
+    V2,
+}
+
 /// How traffic to an endpoint that comes into use grows, in Envoy's terms: over the window its weight
 /// is `weight * max(min_weight_percent, (age / window) ^ (1 / aggression))`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -122,6 +129,9 @@ pub struct Service {
     /// How traffic to endpoints that come into use grows; at once when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_start: Option<SlowStart>,
+    /// What connections to endpoints begin with; nothing of ours when absent. Envoy alone can do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How health is watched; endpoints count as healthy when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::{
     ObjectKey, Service,
-    service::{LoadBalancing, SlowStart},
+    service::{LoadBalancing, ProxyProtocol, SlowStart},
 };
 
 use super::{
@@ -48,6 +48,7 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
         lb_policy: policy as i32,
         lb_config: service.slow_start.and_then(|slow| starting_slowly(policy, slow)),
         circuit_breakers: Some(limits()),
+        transport_socket: service.proxy_protocol.map(|ProxyProtocol::V2| telling_of_the_client()),
         common_lb_config: Some(CommonLbConfig {
             // Panic is decided where all probes are known; Envoy's own would begin at one half.
             healthy_panic_threshold: Some(pb::kind::Percent { value: 0.0 }),
@@ -61,6 +62,7 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
             .part(&service.load_balancing)
             .part(&service.connect_timeout)
             .part(&service.slow_start)
+            .part(&service.proxy_protocol)
             .finish(),
         body: pb::any(&message),
         clusters: Vec::new(),
@@ -103,6 +105,30 @@ fn starting_slowly(
         })),
         _ => None,
     }
+}
+
+/// Makes the socket that begins a connection with a PROXY header, version 2.
+fn telling_of_the_client() -> pb::core::TransportSocket {
+    use pb::{
+        core::{
+            ProxyProtocolConfig, TransportSocket, proxy_protocol_config, transport_socket::ConfigType,
+        },
+        proxy_protocol::ProxyProtocolUpstreamTransport,
+        raw_buffer::RawBuffer,
+    };
+    let socket = |name: &str, config| TransportSocket {
+        name: format!("envoy.transport_sockets.{name}"),
+        config_type: Some(ConfigType::TypedConfig(config)),
+    };
+    let header = ProxyProtocolUpstreamTransport {
+        config: Some(ProxyProtocolConfig {
+            version: proxy_protocol_config::Version::V2 as i32,
+            ..Default::default()
+        }),
+        transport_socket: Some(socket("raw_buffer", pb::any(&RawBuffer {}))),
+        ..Default::default()
+    };
+    socket("upstream_proxy_protocol", pb::any(&header))
 }
 
 fn limits() -> cluster::CircuitBreakers {

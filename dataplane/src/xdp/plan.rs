@@ -117,7 +117,15 @@ pub(super) fn carry(
     if (SNAT_PORT_FIRST..=SNAT_PORT_LAST).contains(&listener.port) {
         return Err(NotCarried::ReservedPort { port: listener.port });
     }
-    let mut endpoints = endpoints(backends.ok_or(NotCarried::NoRoute)?, grounds, notes);
+    let backends = backends.ok_or(NotCarried::NoRoute)?;
+    for WeightedBackend { service: wanted, .. } in backends {
+        let service = grounds.config.service(&wanted.namespace, &wanted.name);
+        if service.is_some_and(|service| service.proxy_protocol.is_some()) {
+            let service = ObjectKey::new(Kind::Service, &wanted.namespace, &wanted.name);
+            return Err(NotCarried::ProxyProtocol { service });
+        }
+    }
+    let mut endpoints = endpoints(backends, grounds, notes);
     let on_node = |ip: &IpAddr| ip.is_loopback() || ip.is_unspecified() || node.local.contains(ip);
     let forwarding = listener.forwarding();
     let other_port = |port: u16| forwarding != Forwarding::Nat && port != listener.port;

@@ -198,6 +198,7 @@ mod tests {
             load_balancing: LoadBalancing::RoundRobin,
             connect_timeout: Duration::from_secs(5),
             slow_start,
+            proxy_protocol: None,
             health_check: None,
         }
     }

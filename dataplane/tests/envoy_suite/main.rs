@@ -12,6 +12,7 @@ mod l4;
 mod listening;
 mod plane;
 mod propagation;
+mod proxy_protocol;
 mod refusal;
 mod restart;
 mod routing;

@@ -16,7 +16,9 @@ use crate::{
         MIN_SLOW_START, MIN_TIMEOUT,
     },
     object::format_duration,
-    service::{Endpoint, HealthCheck, LoadBalancing, Locality, Probe, Service, SlowStart},
+    service::{
+        Endpoint, HealthCheck, LoadBalancing, Locality, Probe, ProxyProtocol, Service, SlowStart,
+    },
 };
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,16 +47,27 @@ pub(super) fn service(node: &Node<'_>) -> Read<Service> {
         (Ok(balancing), Ok(Some(_))) => slow_start_fits(&fields, balancing),
         _ => Ok(()),
     };
+    let proxy_protocol =
+        fields.optional("proxyProtocol", |node| word(node, &[("V2", ProxyProtocol::V2)]));
     let health_check = fields.optional("healthCheck", health_check);
+    let probe_fits = match (proxy_protocol, &health_check) {
+        (Ok(Some(_)), Ok(Some(HealthCheck { probe: Probe::Http { .. }, port: None, .. }))) => {
+            let remedy = "write tcp: {} for http, or the port of one that takes plain HTTP";
+            let problem = "asks by http for what waits for a PROXY header, which probes do not send";
+            Err(fields.error("healthCheck", problem, remedy))
+        }
+        _ => Ok(()),
+    };
     let known = fields.finish();
     let service = Service {
         endpoints: endpoints?,
         load_balancing: load_balancing?,
         connect_timeout: connect_timeout?,
         slow_start: slow_start?,
+        proxy_protocol: proxy_protocol?,
         health_check: health_check?,
     };
-    balancing_fits.and(known).map(|()| service)
+    balancing_fits.and(probe_fits).and(known).map(|()| service)
 }
 
 fn slow_start(node: &Node<'_>) -> Read<SlowStart> {

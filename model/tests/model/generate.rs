@@ -159,9 +159,12 @@ fn service() -> Raw {
         balancing,
         option::of(duration(1..600_000)),
         option::of(slow_start),
+        any::<bool>(),
         option::of(health_check()),
     )
-        .prop_map(|(endpoints, balancing, timeout, slow_start, health_check)| {
+        .prop_map(|(endpoints, balancing, timeout, slow_start, proxy, health_check)| {
+            // Probes by HTTP do not reach what waits for a PROXY header.
+            let proxy = proxy && health_check.is_none();
             // Envoy has slow start with the first two.
             let slow_start = slow_start.filter(|_| !matches!(balancing, Some("Random" | "Maglev")));
             with(
@@ -170,6 +173,7 @@ fn service() -> Raw {
                     ("loadBalancing", balancing.map(Value::from)),
                     ("connectTimeout", timeout),
                     ("slowStart", slow_start),
+                    ("proxyProtocol", proxy.then(|| Value::from("V2"))),
                     ("healthCheck", health_check),
                 ],
             )

@@ -139,3 +139,22 @@ fn health_checks() {
     );
     health_check("{ http: {} }", &["spec.healthCheck.http.path: is missing"]);
 }
+
+#[test]
+fn the_proxy_protocol() {
+    service("{ endpoints: [], proxyProtocol: V2 }", &[]);
+    service("{ endpoints: [], proxyProtocol: V2, healthCheck: { tcp: {} } }", &[]);
+    service(
+        "{ endpoints: [], proxyProtocol: V2, healthCheck: { http: { path: / }, port: 9 } }",
+        &[],
+    );
+    service(
+        "{ endpoints: [], proxyProtocol: V1 }",
+        &["spec.proxyProtocol = \"V1\": is not known"],
+    );
+    service(
+        "{ endpoints: [], proxyProtocol: V2, healthCheck: { http: { path: / } } }",
+        &["spec.healthCheck = {\"http\":{\"path\":\"/\"}}: asks by http for what waits for a PROXY \
+           header, which probes do not send"],
+    );
+}

@@ -89,6 +89,7 @@ pub(super) mod tests {
             load_balancing: Default::default(),
             connect_timeout: Duration::from_secs(1),
             slow_start: None,
+            proxy_protocol: None,
             health_check,
         };
         let metadata = Metadata {

@@ -70,6 +70,7 @@ fn service(endpoints: &[&str]) -> Spec {
         load_balancing: LoadBalancing::Maglev,
         connect_timeout: std::time::Duration::from_secs(5),
         slow_start: None,
+            proxy_protocol: None,
         health_check: None,
     })
 }
@@ -135,6 +136,21 @@ fn each_listener_is_carried_or_has_its_reason() {
     check(any(EngineChoice::Auto), &["[fd00::2]:80"], Err(NotCarried::NoSource { family: "IPv6" }));
     let reserved = listener(ListenAddress::Any, 61_000, EngineChoice::Auto);
     check(reserved, &["10.0.0.2:80"], Err(NotCarried::ReservedPort { port: 61_000 }));
+}
+
+#[test]
+fn a_service_with_the_proxy_protocol_is_left_to_envoy() {
+    let Spec::Service(mut service) = service(&["10.0.0.2:80"]) else { unreachable!() };
+    service.proxy_protocol = Some(model::service::ProxyProtocol::V2);
+    let config = config(&[
+        ("in", listener(ListenAddress::Any, 80, EngineChoice::Auto)),
+        ("way", route(&["in"], &[("shop", 1)])),
+        ("shop", Spec::Service(service)),
+    ]);
+    let plan = plan(&config, &BTreeSet::new(), &node());
+    let service = ObjectKey::new(Kind::Service, "default", "shop");
+    let placed: Vec<_> = plan.placements.values().cloned().collect();
+    assert_eq!(placed, [Placement::NotCarried(NotCarried::ProxyProtocol { service })]);
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
         load_balancing: LoadBalancing::Maglev,
         connect_timeout: Duration::from_secs(5),
         slow_start: None,
+            proxy_protocol: None,
         health_check: None,
     };
     let route =
