@@ -1,6 +1,8 @@
 //! `cargo xtask test`: every test, by kinds, counted. Nothing is left out in silence: what cannot
 //! run here is named, and in CI that is a failure.
 
+mod long;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -26,6 +28,9 @@ pub(crate) struct Arguments {
     /// Lists the tests of each kind and runs none
     #[arg(long)]
     list: bool,
+    /// Runs the proofs of the packet path at full size instead, for half an hour; needs root
+    #[arg(long, conflicts_with_all = ["only", "list"])]
+    long: bool,
 }
 
 /// Kinds of test, in the order in which they run.
@@ -120,6 +125,9 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.list {
         return list(arguments.only);
+    }
+    if arguments.long {
+        return long::run();
     }
     let (total, complete) = run_kinds(arguments)?;
     if !complete {

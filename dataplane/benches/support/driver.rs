@@ -47,6 +47,18 @@ impl Driver {
         frames: u32,
         ifindex: u32,
     ) -> (u32, f64) {
+        self.run_from(frame, 0, flows, frames, ifindex)
+    }
+
+    /// The same, but for the frames before a number of them.
+    pub(crate) fn run_from(
+        &mut self,
+        frame: &Frame,
+        counter: u64,
+        flows: u64,
+        frames: u32,
+        ifindex: u32,
+    ) -> (u32, f64) {
         let v6 = frame.source.is_ipv6();
         let mut bytes = frame.bytes();
         bytes.resize(if v6 { RESTORED_V6 } else { 64 }, 0);
@@ -57,7 +69,7 @@ impl Driver {
         }
         let length = bytes.len() as u32;
         let state = State {
-            counter: 0,
+            counter,
             flows_mask: flows - 1,
             length,
             v6: v6.into(),

@@ -1,21 +1,30 @@
 //! L4 by XDP: the program on single packets (`BPF_PROG_TEST_RUN`), its answers checked against
 //! independent models; real TCP and UDP through it in network namespaces and in native mode;
 //! the actor; and the doctor. Needs root.
+//!
+//! What is to become of a packet is said by [`naive`], which shares no decision with the program.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod actor;
+mod agreement;
 mod detach;
 mod direct_network;
 mod direct_single;
 mod doctor;
 mod drain;
+#[path = "../../benches/support/driver.rs"]
+#[expect(dead_code, reason = "the benches use what this does not")]
+mod driver;
 mod filter_single;
+mod flood;
 mod icmp;
+mod naive;
 mod nat_network;
 mod nat_single;
 mod qos_network;
 mod qos_single;
+mod replacement;
 mod support;
 mod vlan_single;
 mod ways;

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod decapsulate;
 pub(crate) mod echo;
+pub(crate) mod environment;
 pub(crate) mod icmp;
 pub(crate) mod namespaces;
 pub(crate) mod nat;

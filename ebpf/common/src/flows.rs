@@ -6,6 +6,10 @@
 
 use crate::layout::{Flow, FlowBucket};
 
+/// Units of [`seen_time`] for which a flow is kept that has only begun: 16 to 160 s.
+const BEGINNING: u16 = 16;
+/// Age of a flow that has only begun, and from which on one makes way for such.
+pub const BEGUN: u32 = (IDLE_MAX - BEGINNING) as u32;
 /// Ticks in a unit of [`seen_time`], as a power of two: 1 to 10 s.
 const SEEN_SHIFT: u32 = 10;
 /// Ticks in a unit of [`hop_time`], as a power of two: 0.26 to 2.6 s.
@@ -62,6 +66,14 @@ pub const fn seen_time(ticks: u64) -> u16 {
     (ticks >> SEEN_SHIFT) as u16
 }
 
+/// Returns the time that a flow is marked with which has only begun: as if it had not been seen for
+/// so long that it ends soon, and makes way before any that goes on.
+#[inline(always)]
+#[must_use]
+pub const fn begun_time(now: u16) -> u16 {
+    now.wrapping_sub(BEGUN as u16)
+}
+
 /// Returns the time that next hops are marked with, of the tick counter.
 #[inline(always)]
 #[must_use]
@@ -107,10 +119,11 @@ pub fn find(bucket: &FlowBucket, tag: u32, now: u16) -> Option<(usize, Flow)> {
     None
 }
 
-/// Returns the place that a flow which is not in the bucket takes.
+/// Returns the place that a flow which is not in the bucket takes, and how long what is there was not
+/// seen: longer than any flow for an empty place.
 #[inline(always)]
 #[must_use]
-pub fn place_for(bucket: &FlowBucket, tag: u32, now: u16) -> usize {
+pub fn place_for(bucket: &FlowBucket, tag: u32, now: u16) -> (usize, u32) {
     let mut best = 0;
     let mut best_age = 0;
     let mut place = 0;
@@ -130,7 +143,7 @@ pub fn place_for(bucket: &FlowBucket, tag: u32, now: u16) -> usize {
         }
         place += 1;
     }
-    best
+    (best, best_age)
 }
 
 #[cfg(test)]
@@ -155,6 +168,25 @@ mod tests {
         assert!(flow.is_over((u16::MAX - 3).wrapping_add(IDLE_MAX + 1)));
     }
 
+    #[test]
+    fn what_has_only_begun_makes_way_for_its_like_and_what_goes_on_does_not() {
+        let now = 3;
+        let mut bucket = FlowBucket::default();
+        for tag in 0..8 {
+            let (place, age) = place_for(&bucket, tag, now);
+            assert!(age >= BEGUN, "an empty place");
+            let seen = if tag == 5 { begun_time(now) } else { now };
+            bucket.flows[place] = Flow::new(tag, 1, seen);
+        }
+        assert_eq!(find(&bucket, 5, now).map(|(_, flow)| flow.endpoint()), Some(1), "it is known");
+        let (place, age) = place_for(&bucket, 9, now);
+        assert_eq!((bucket.flows[place].tag(), age), (5, BEGUN));
+        bucket.flows[place] = Flow::new(9, 1, now);
+        assert!(place_for(&bucket, 10, now).1 < BEGUN, "all go on");
+        let flow = Flow::new(1, 1, begun_time(now));
+        assert!(!flow.is_over(now + BEGINNING) && flow.is_over(now + BEGINNING + 1));
+    }
+
     proptest! {
         /// The naive model: a list, of which the one not seen for longest makes way.
         #[test]
@@ -168,7 +200,7 @@ mod tests {
                 prop_assert_eq!(found.map(|(_, flow)| flow.endpoint()), model.get(&tag).map(|f| f.0));
                 let (place, endpoint) = match found {
                     Some((place, flow)) => (place, flow.endpoint()),
-                    None => (place_for(&bucket, tag, now), endpoint),
+                    None => (place_for(&bucket, tag, now).0, endpoint),
                 };
                 bucket.flows[place] = Flow::new(tag, endpoint, now);
                 model.insert(tag, (endpoint, now));

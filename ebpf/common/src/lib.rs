@@ -4,11 +4,11 @@
 //! of the packet path ([`path`], made of [`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`],
 //! [`claims`], [`flows`], [`tunnel`], [`icmp`], [`filter`] and [`qos`]), which are compiled for both BPF and the host, so
 //! that host tests drive the very code that the kernel runs. Nothing here calls a helper, allocates,
-//! or keeps state.
+//! or keeps state, but the feature `host`: plain memory in which tests run the path.
 
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, feature = "host"))]
 extern crate std;
 
 pub mod checksum;
@@ -18,6 +18,8 @@ pub mod filter;
 pub mod flows;
 pub mod generate;
 pub mod hash;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
 pub mod icmp;
 pub mod layout;
 pub mod parse;

@@ -40,7 +40,7 @@ use self::{
     connection::Found,
 };
 use crate::{
-    layout::{SNAT_PORT_FIRST, forwarding, stat},
+    layout::{Entry, SNAT_PORT_FIRST, forwarding, stat},
     parse::{Family, Packet, family, parse},
     state::opens,
     verdict::Reason,
@@ -111,6 +111,14 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+            if service.treatment.flags != 0
+                && has_no_backend::<V6>(service)
+                && connection::find(kernel, &packet.tuple).is_none()
+            {
+                // Before it is marked: the kernel gets it as it came.
+                connection::check(packet)?;
+                return Err(Reason::NoBackend.into());
+            }
             qos::ingress::<V6, _>(kernel, packet, &config, &service.treatment)?;
             if service.forwarding != forwarding::NAT {
                 return direct::forward(kernel, packet, &config, service);
@@ -126,6 +134,13 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
         }
         _ => Err(Stop::Later(Task::Connection)),
     }
+}
+
+/// Tells whether a service with full NAT takes no new connections of a family.
+#[inline(always)]
+fn has_no_backend<const V6: bool>(service: &Entry) -> bool {
+    let pool = if V6 { &service.v6 } else { &service.v4 };
+    service.forwarding == forwarding::NAT && pool.maglev_size == 0 && service.draining == 0
 }
 
 /// Finds the connection of a packet to a port that connections to backends leave from.

@@ -38,6 +38,14 @@ impl Bench {
 
     /// A node with tables for that many flows and records.
     pub(crate) fn with_tables(all: &[Balanced], flows: u32, records: u32) -> Self {
+        Self::with(all, |settings| {
+            settings.flows = flows;
+            settings.records = records;
+        })
+    }
+
+    /// A node whose settings are changed before it begins.
+    pub(crate) fn with(all: &[Balanced], change: impl FnOnce(&mut Settings)) -> Self {
         let namespace = Namespace::new("p");
         namespace.enter();
         let setup = [
@@ -61,8 +69,8 @@ impl Bench {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("test-{}-{number}", std::process::id());
         let pins = PinFolder::new("/sys/fs/bpf", &instance).unwrap();
-        let settings =
-            Settings { flows, records, ..Settings::new(vec!["v0".to_owned()], pins.clone()) };
+        let mut settings = Settings::new(vec!["v0".to_owned()], pins.clone());
+        change(&mut settings);
         let mut engine = Engine::open(settings.clone())
             .unwrap_or_else(|error| panic!("{error:?} (root? see `cargo xtask setup`)"));
         engine.reconcile(&desired(1, all)).unwrap();
@@ -83,6 +91,11 @@ impl Bench {
         drop(std::mem::replace(&mut self.engine, Engine::open(other).unwrap()));
         self.engine = Engine::open(self.settings.clone()).unwrap();
         detach(&spare).unwrap();
+    }
+
+    /// Starts another engine beside this one, which it takes the place of with its programs.
+    pub(crate) fn replace(&mut self) {
+        self.engine = Engine::open(self.settings.clone()).unwrap();
     }
 
     /// Runs the program on a frame that came in by `v0`.

@@ -232,10 +232,13 @@ pub(super) fn look_up<K: Kernel>(
 }
 
 /// Ends a connection whose entry was found, so that another can begin with its key.
+///
+/// The place may have become another connection's since, whose partner must stay: what tells is the
+/// key that was looked for, not the one that is there.
 #[inline(never)]
-pub(super) fn end<K: Kernel>(kernel: &K, found: &Found<'_>, clock: Clock) {
+pub(super) fn end<K: Kernel>(kernel: &K, key: &Tuple, found: &Found<'_>, clock: Clock) {
     if let Some(other) = find(kernel, &partner(found.connection))
-        && partner(other.connection).same(&found.connection.key)
+        && partner(other.connection).same(key)
     {
         release(kernel, &other, clock);
     }

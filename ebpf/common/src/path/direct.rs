@@ -2,8 +2,9 @@
 //! gets another Ethernet address or an outer header.
 //!
 //! A flow keeps its endpoint by an entry in the table of flows. A SYN makes none while the segments
-//! after it go to the same endpoint without, so a flood of them displaces no flow; after a change of
-//! the endpoints, segments without an entry go where the endpoints before lead.
+//! after it go to the same endpoint without; after a change of the endpoints, segments without an entry
+//! go where the endpoints before lead. What a SYN enters then makes way for all else, so a flood of them
+//! displaces no flow.
 
 use super::{
     config::Config,
@@ -194,25 +195,33 @@ fn choose<K: Kernel>(
     let (pool, before) = pools(service, packet.v6);
     // Where the flow is led if it began before the last change.
     let earlier = if tcp { config.choose(before, flow).ok() } else { None };
-    let number = match earlier {
+    let current = match earlier {
         Some(earlier) if !begins => earlier,
         _ => {
             let current = config.choose(pool, flow)?;
             if begins || !tcp {
                 count_begun(kernel, service);
             }
-            // Where the segments after it go without a new entry.
-            let follows = match found {
-                Some((_, ended)) => ended.endpoint(),
-                None => earlier.unwrap_or(current),
-            };
-            if begins && follows == current {
-                return Ok(current);
-            }
             current
         }
     };
-    put(bucket, flows::place_for(seen, tag, now), Flow::new(tag, number, now));
+    // Where the segments after a SYN go without a new entry.
+    let follows = match found {
+        _ if !begins => None,
+        Some((_, ended)) => Some(ended.endpoint()),
+        None => Some(earlier.unwrap_or(current)),
+    };
+    if follows == Some(current) {
+        return Ok(current);
+    }
+    let (place, age) = flows::place_for(seen, tag, now);
+    let (number, seen_at) = match follows {
+        // One that may be of a flood takes no place from one that goes on.
+        Some(follows) if age < flows::BEGUN => return Ok(follows),
+        Some(_) => (current, flows::begun_time(now)),
+        None => (current, now),
+    };
+    put(bucket, place, Flow::new(tag, number, seen_at));
     Ok(number)
 }
 

@@ -50,7 +50,7 @@ pub(super) fn connection<'k, K: Kernel>(
             connection::look_up(kernel, found.connection, config.ways())?;
             return Ok(found.connection);
         }
-        connection::end(kernel, &found, clock);
+        connection::end(kernel, &packet.tuple, &found, clock);
     }
     if service.draining != 0 {
         return Err(Reason::Draining);

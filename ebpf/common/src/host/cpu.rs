@@ -1,0 +1,327 @@
+//! One CPU: what is its own, and the frame that it handles.
+
+use core::{
+    cell::{Cell, RefCell, UnsafeCell},
+    sync::atomic::{AtomicU64, Ordering},
+};
+use std::{boxed::Box, vec, vec::Vec};
+
+use super::{
+    Sizes, Tables,
+    frame::{Frame, Guard},
+    table::Table,
+};
+use crate::{
+    filter::{self, CHUNK_RECORDS, HITS_MAX},
+    layout::{
+        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
+        STATS_WORDS, Told, Tuple,
+    },
+    path::{Kernel, Scratch, Sent, Stop, Task, Way, resume, steer, take_off},
+    qos::{Credit, LIMITER_WAYS},
+    verdict::Reason,
+};
+
+/// Slots of services that a CPU has counters of.
+const SLOTS: usize = 1 << 10;
+/// Programs that a frame may pass through: no path needs more.
+const PROGRAMS_MAX: usize = 4;
+
+/// A CPU of the tables.
+pub struct Cpu<'t> {
+    tables: &'t Tables,
+    own: Own,
+    ingress: u32,
+    /// The tag that was taken off the frame.
+    tag: u32,
+    /// State of the generator that decides where other threads go first; 0 for nowhere.
+    unrest: Cell<u64>,
+}
+
+/// What a CPU keeps from frame to frame.
+pub struct Own {
+    frame: RefCell<Frame>,
+    stats: RefCell<[u64; STATS_WORDS]>,
+    counters: Table<[u64; COUNTER_WORDS]>,
+    hops: Table<EndpointHop>,
+    credit: Table<Credit>,
+    hits: RefCell<Vec<u64>>,
+    told: Box<UnsafeCell<Told>>,
+    scratch: Box<UnsafeCell<Scratch>>,
+}
+
+impl Own {
+    /// Returns what a CPU of tables of such sizes has before its first frame.
+    #[must_use]
+    pub fn new(sizes: Sizes) -> Self {
+        let scratch = || Way { to: Default::default(), hop: Hop::default() };
+        Self {
+            frame: RefCell::new(Frame::new()),
+            stats: RefCell::new([0; STATS_WORDS]),
+            counters: Table::new(SLOTS),
+            hops: Table::new(sizes.endpoints as usize),
+            credit: Table::new(LIMITER_WAYS),
+            hits: RefCell::new(vec![0; HITS_MAX]),
+            told: Box::default(),
+            scratch: Box::new(UnsafeCell::new(Scratch {
+                mtu: 0,
+                tag: 0,
+                key: Tuple::default(),
+                there: scratch(),
+                back: scratch(),
+            })),
+        }
+    }
+
+    /// Returns the words of the statistics.
+    #[must_use]
+    pub fn stats(&self) -> [u64; STATS_WORDS] {
+        *self.stats.borrow()
+    }
+
+    /// Returns the counters of a service's slot.
+    #[must_use]
+    pub fn counters(&self, slot: u32) -> [u64; COUNTER_WORDS] {
+        // SAFETY: the CPU handles no frame while it is looked at.
+        self.counters.at(slot as usize).map_or([0; COUNTER_WORDS], |words| unsafe { *words })
+    }
+}
+
+impl<'t> Cpu<'t> {
+    /// Returns a CPU that has seen no frame.
+    #[must_use]
+    pub fn new(tables: &'t Tables) -> Self {
+        Self::with(tables, Own::new(tables.sizes))
+    }
+
+    /// Returns a CPU with what it had kept.
+    #[must_use]
+    pub fn with(tables: &'t Tables, own: Own) -> Self {
+        Self { tables, own, ingress: 0, tag: 0, unrest: Cell::new(0) }
+    }
+
+    /// Returns a CPU that lets others go first now and then, wherever it looks at what all share: with
+    /// more threads than processors each order of their steps comes up.
+    #[must_use]
+    pub fn unsettled(tables: &'t Tables, seed: u64) -> Self {
+        Self { unrest: Cell::new(seed | 1), ..Self::new(tables) }
+    }
+
+    fn falter(&self) {
+        let mut state = self.unrest.get();
+        if state != 0 {
+            // Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8 (2003).
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            self.unrest.set(state);
+            if state & 3 == 0 {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Gives back what it keeps.
+    #[must_use]
+    pub fn into_own(self) -> Own {
+        self.own
+    }
+
+    /// Returns what it keeps.
+    #[must_use]
+    pub fn own(&self) -> &Own {
+        &self.own
+    }
+
+    /// Handles a frame as the XDP programs do; returns where it goes, or why nowhere.
+    ///
+    /// # Errors
+    /// Returns why the frame goes nowhere, which is counted.
+    pub fn run(&mut self, bytes: &[u8], ingress: u32, guard: Guard) -> Result<Sent, Reason> {
+        self.ingress = ingress;
+        self.tag = 0;
+        self.own.frame.borrow_mut().put(bytes, guard);
+        let mut decided = steer(self);
+        for _ in 0..PROGRAMS_MAX {
+            match decided {
+                Err(Stop::Later(task)) => decided = self.perform(task),
+                Ok(sent) => return Ok(sent),
+                Err(Stop::For(reason)) => {
+                    self.count(reason as usize);
+                    return Err(reason);
+                }
+            }
+        }
+        panic!("a frame passed through more than {PROGRAMS_MAX} programs")
+    }
+
+    /// Goes on as the task's program does.
+    fn perform(&mut self, task: Task) -> Result<Sent, Stop> {
+        if task == Task::Tagged {
+            if !self.tables.vlans {
+                return Err(Stop::For(task.undone()));
+            }
+            self.tag = take_off(self)?;
+        } else {
+            // SAFETY: this CPU's, and no other reference to it is held.
+            self.tag = unsafe { (*self.own.scratch.get()).tag };
+        }
+        resume(self, task)
+    }
+
+    /// Returns the frame as it is after [`Self::run`].
+    #[must_use]
+    pub fn frame(&self) -> Vec<u8> {
+        self.own.frame.borrow().bytes().to_vec()
+    }
+}
+
+impl<'t> Kernel for Cpu<'t> {
+    type Filter = InForce<'t>;
+
+    fn start(&self) -> usize {
+        self.own.frame.borrow().start()
+    }
+
+    fn end(&self) -> usize {
+        self.own.frame.borrow().end()
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
+    fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    fn grow_head(&self, bytes: i32) -> bool {
+        self.own.frame.borrow_mut().grow_head(bytes)
+    }
+
+    fn grow_tail(&self, bytes: i32) -> bool {
+        self.own.frame.borrow_mut().grow_tail(bytes)
+    }
+
+    fn ticks(&self) -> u64 {
+        self.tables.ticks()
+    }
+
+    fn ticks_per_second(&self) -> u32 {
+        self.tables.ticks_per_second
+    }
+
+    fn next_hop(&self, flow: &Tuple) -> Result<Hop, Reason> {
+        (self.tables.routes)(flow)
+    }
+
+    fn count(&self, word: usize) {
+        self.own.stats.borrow_mut()[word] += 1;
+    }
+
+    fn set(&self, word: usize, value: u64) {
+        self.own.stats.borrow_mut()[word] = value;
+    }
+
+    fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]> {
+        self.own.counters.at(slot as usize)
+    }
+
+    fn record(&self, index: u32) -> Option<*const Record> {
+        self.tables.config.get(index as usize).map(core::ptr::from_ref)
+    }
+
+    fn flows(&self, hash: u64) -> Option<*mut FlowBucket> {
+        self.tables.flows.at((hash as u32 & (self.tables.sizes.flow_buckets - 1)) as usize)
+    }
+
+    fn endpoint(&self, number: u16) -> Option<*const Endpoint> {
+        self.tables.endpoints.at(number.into()).map(<*mut Endpoint>::cast_const)
+    }
+
+    fn hop(&self, number: u16) -> Option<*mut EndpointHop> {
+        self.own.hops.at(number.into())
+    }
+
+    fn told(&self) -> Option<*mut Told> {
+        Some(self.own.told.get())
+    }
+
+    fn scratch(&self) -> Option<*mut Scratch> {
+        Some(self.own.scratch.get())
+    }
+
+    fn claim_mask(&self) -> u32 {
+        self.tables.sizes.claim_buckets - 1
+    }
+
+    fn connection_seed(&self) -> u64 {
+        0x5eed_0fc0_17ec_710e
+    }
+
+    fn claims(&self, bucket: u32) -> Option<*const Claims> {
+        self.falter();
+        self.tables.claims.at(bucket as usize).map(<*mut Claims>::cast_const)
+    }
+
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
+        self.falter();
+        // SAFETY: the caller's word, of a table, which is aligned.
+        let word = unsafe { AtomicU64::from_ptr(word) };
+        match word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(seen) | Err(seen) => seen,
+        }
+    }
+
+    unsafe fn publish(&self, word: *mut u64, new: u64) {
+        self.falter();
+        // SAFETY: as above.
+        unsafe { AtomicU64::from_ptr(word) }.swap(new, Ordering::SeqCst);
+    }
+
+    fn connection(&self, index: u32) -> Option<*mut Connection> {
+        self.falter();
+        self.tables.connections.at(index as usize)
+    }
+
+    fn credit(&self, entry: u32) -> Option<*mut Credit> {
+        self.own.credit.at(entry as usize)
+    }
+
+    fn spent(&self, entry: u32) -> Option<*mut u64> {
+        self.tables.spent.at(entry as usize).map(<*mut _>::cast)
+    }
+
+    fn filter(&self) -> Option<InForce<'t>> {
+        let slots = &self.tables.filter;
+        slots.first().map(|_| InForce { slots })
+    }
+
+    fn count_filtered(&self, counter: u8) {
+        self.own.hits.borrow_mut()[usize::from(counter)] += 1;
+    }
+}
+
+/// The packet filter's tables.
+pub struct InForce<'t> {
+    slots: &'t [Vec<Record>],
+}
+
+impl InForce<'_> {
+    fn at<T: Layout>(&self, slot: u32, index: u32) -> Option<&T> {
+        let chunk = self.slots.get(slot as usize).filter(|chunk| chunk.len() == CHUNK_RECORDS)?;
+        // SAFETY: layouts are integers of a record's size, valid for any bytes.
+        chunk.get(index as usize).map(|record| unsafe { &*core::ptr::from_ref(record).cast::<T>() })
+    }
+}
+
+impl filter::Tables for InForce<'_> {
+    fn front<T: Layout>(&self, index: u32) -> Option<&T> {
+        self.at(0, index)
+    }
+
+    fn arena<T: Layout>(&self, index: u32) -> Option<&T> {
+        let (slot, within) = filter::place(index);
+        self.at(slot, within)
+    }
+}
