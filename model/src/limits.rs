@@ -127,3 +127,5 @@ pub const MIN_SLOW_START: Duration = Duration::from_secs(1);
 pub const MAX_SLOW_START: Duration = Duration::from_secs(3600);
 /// The aggression of a slow start in percent: a tenth root and a tenth power.
 pub const AGGRESSION_PERCENT: RangeInclusive<u32> = 10..=1_000;
+/// The addresses of all listeners that are announced: each is renewed in the kernel every second.
+pub const MAX_ANNOUNCED: usize = 256;

@@ -111,7 +111,8 @@ fn starting_slowly(
 fn telling_of_the_client() -> pb::core::TransportSocket {
     use pb::{
         core::{
-            ProxyProtocolConfig, TransportSocket, proxy_protocol_config, transport_socket::ConfigType,
+            ProxyProtocolConfig, TransportSocket, proxy_protocol_config,
+            transport_socket::ConfigType,
         },
         proxy_protocol::ProxyProtocolUpstreamTransport,
         raw_buffer::RawBuffer,

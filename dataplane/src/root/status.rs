@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, sync::OnceLock};
 
+use model::announce::AddressReport;
 use runtime::{
     identity::PeerIdentity, push::PlaneInfo, supervision::SupervisorHandle, telemetry::Metrics,
 };
@@ -26,6 +27,7 @@ pub struct Status {
     pub(super) recorder: watch::Receiver<RecorderStatus>,
     pub(super) reports: watch::Receiver<Reports>,
     pub(super) placement: watch::Receiver<Arc<L4Placement>>,
+    pub(super) addresses: watch::Receiver<Arc<Vec<AddressReport>>>,
     pub(super) supervisor: OnceLock<SupervisorHandle>,
 }
 
@@ -58,6 +60,7 @@ impl Pages for Status {
             "last_known_good": *self.recorder.borrow(),
             "actors": actors.as_deref().unwrap_or_default(),
             "engines": engines,
+            "addresses": **self.addresses.borrow(),
             "l4": placement(&self.placement.borrow()),
         })
     }

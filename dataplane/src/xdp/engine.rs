@@ -109,6 +109,8 @@ pub struct Engine {
     neighbours: Neighbours,
     vlans: Vlans,
     attachments: BTreeMap<String, Attachment>,
+    /// Addresses that are announced, by whichever node.
+    announced: BTreeSet<IpAddr>,
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
     generation: u64,
@@ -160,6 +162,7 @@ impl Engine {
             neighbours: Neighbours::new(),
             vlans: Vlans::default(),
             attachments: BTreeMap::new(),
+            announced: BTreeSet::new(),
             running: None,
             generation,
         };
@@ -180,6 +183,7 @@ impl Engine {
     /// # Errors
     /// Returns what was refused; what ran before still runs.
     pub fn reconcile_at(&mut self, desired: &Desired, now: Instant) -> Result<L4Plan, EngineError> {
+        self.announced = model::announce::wanted(&desired.config);
         let node = self.read_addresses().map_err(EngineError::Addresses)?;
         let touched = self.planner.update(&desired.config, &desired.unhealthy, &node, now);
         // Before the first packets, so that they find the way.
@@ -343,7 +347,7 @@ impl Engine {
 
     fn read_addresses(&self) -> io::Result<NodeView> {
         let own = self.vlans.with_those_on(&self.settings.interfaces);
-        addresses::read(&own, self.settings.addresses)
+        addresses::read(&own, self.settings.addresses, &self.announced)
     }
 
     /// Keeps the endpoints' link addresses known.

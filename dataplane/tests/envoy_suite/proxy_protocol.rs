@@ -57,8 +57,7 @@ async fn envoy_tells_an_endpoint_of_its_client_before_the_first_byte() {
     let (server, port) = (server().await, free_port());
     let mut plane = Plane::with(&config(port, server, ", proxyProtocol: V2")).await;
     for _ in 0..3 {
-        let (header, answer, client) =
-            eventually("an answer", async || exchange(port).await).await;
+        let (header, answer, client) = eventually("an answer", async || exchange(port).await).await;
         assert_eq!(&header[..12], b"\r\n\r\n\0\r\nQUIT\n");
         assert_eq!(header[12..16], [0x21, 0x11, 0, 12], "version 2, PROXY, TCP over IPv4");
         let at = |offset: usize| -> [u8; 4] { header[offset..offset + 4].try_into().unwrap() };

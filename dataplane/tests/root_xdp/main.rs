@@ -8,6 +8,7 @@
 
 mod actor;
 mod agreement;
+mod announce;
 mod detach;
 mod direct_network;
 mod direct_single;

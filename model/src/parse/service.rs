@@ -53,7 +53,8 @@ pub(super) fn service(node: &Node<'_>) -> Read<Service> {
     let probe_fits = match (proxy_protocol, &health_check) {
         (Ok(Some(_)), Ok(Some(HealthCheck { probe: Probe::Http { .. }, port: None, .. }))) => {
             let remedy = "write tcp: {} for http, or the port of one that takes plain HTTP";
-            let problem = "asks by http for what waits for a PROXY header, which probes do not send";
+            let problem =
+                "asks by http for what waits for a PROXY header, which probes do not send";
             Err(fields.error("healthCheck", problem, remedy))
         }
         _ => Ok(()),

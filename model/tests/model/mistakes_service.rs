@@ -148,13 +148,12 @@ fn the_proxy_protocol() {
         "{ endpoints: [], proxyProtocol: V2, healthCheck: { http: { path: / }, port: 9 } }",
         &[],
     );
-    service(
-        "{ endpoints: [], proxyProtocol: V1 }",
-        &["spec.proxyProtocol = \"V1\": is not known"],
-    );
+    service("{ endpoints: [], proxyProtocol: V1 }", &["spec.proxyProtocol = \"V1\": is not known"]);
     service(
         "{ endpoints: [], proxyProtocol: V2, healthCheck: { http: { path: / } } }",
-        &["spec.healthCheck = {\"http\":{\"path\":\"/\"}}: asks by http for what waits for a PROXY \
-           header, which probes do not send"],
+        &[
+            "spec.healthCheck = {\"http\":{\"path\":\"/\"}}: asks by http for what waits for a PROXY \
+           header, which probes do not send",
+        ],
     );
 }

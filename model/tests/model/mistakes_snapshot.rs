@@ -233,33 +233,51 @@ fn the_proxy_protocol_is_for_tcp_that_envoy_carries() {
     let udp = listener("l", "protocol: UDP");
     apply(
         &format!("{PROXIED}{udp}{}", route("UDPRoute", "l")),
-        &["UDPRoute/default/r spec.backends[0].service.name = \"p\": names Service/default/p, \
+        &["spec.backends[0].service.name = \"p\": names Service/default/p, \
            which wants the PROXY protocol, but UDP has no connection to begin with it"],
     );
     let direct = listener("l", "protocol: TCP, address: 192.0.2.1, forwarding: IPIP");
     apply(
         &format!("{PROXIED}{direct}{}", route("TCPRoute", "l")),
-        &["Listener/default/l spec.forwarding = \"IPIP\": leaves TCP streams as they are, and \
+        &["spec.forwarding = \"IPIP\": leaves TCP streams as they are, and \
            Service/default/p wants the PROXY protocol in them"],
     );
     // What is there already: the error is about what changes.
     apply(
         "kind: Service\nmetadata: { name: a }\nspec: { endpoints: [], proxyProtocol: V2 }\n",
         &[
-            "Service/default/a spec.proxyProtocol = \"V2\": does not go with \
+            "spec.proxyProtocol = \"V2\": does not go with \
              HTTPRoute/default/shop: HTTP connections to endpoints are shared by clients",
-            "Service/default/a spec.proxyProtocol = \"V2\": wants the PROXY protocol, and \
+            "spec.proxyProtocol = \"V2\": wants the PROXY protocol, and \
              Listener/default/feed with engine xdp leaves TCP streams as they are",
         ],
     );
     apply(
         &format!("{PROXIED}{}", route("TCPRoute", "feed")),
         &[
-            "TCPRoute/default/r spec.backends[0].service.name = \"p\": names Service/default/p, \
+            "spec.backends[0].service.name = \"p\": names Service/default/p, \
              which wants the PROXY protocol, and Listener/default/feed with engine xdp leaves TCP \
              streams as they are",
-            "TCPRoute/default/r spec.listeners[0].name = \"feed\": names a listener that \
+            "spec.listeners[0].name = \"feed\": names a listener that \
              TCPRoute/default/feed is attached to",
         ],
     );
+}
+
+#[test]
+fn announced_addresses_are_bounded() {
+    let listeners = |count: usize| -> String {
+        let one = |n: usize| {
+            let address = format!("10.0.{}.{}", n / 250, 1 + n % 250);
+            format!(
+                "kind: Listener\nmetadata: {{ name: v{n} }}\nspec: {{ protocol: TCP, port: 9, address: \
+                 {address}, announce: L2 }}\n---\n"
+            )
+        };
+        (0..count).map(one).collect()
+    };
+    apply(&listeners(model::limits::MAX_ANNOUNCED), &[]);
+    let errors = plan_apply(&snapshot(BASE), objects(&listeners(model::limits::MAX_ANNOUNCED + 1)));
+    let errors = errors.map(|_| ()).expect_err("too many").to_string();
+    assert!(errors.contains("makes 257 addresses that are announced, of 256"), "{errors}");
 }

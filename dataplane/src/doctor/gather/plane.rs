@@ -98,7 +98,9 @@ fn accepted(config: &Config) -> Fact<Option<Accepted>> {
         source_v6: config.source_v6.map(IpAddr::V6),
         listen: config.listen_address,
     };
-    let node = addresses::read(&config.interfaces, fixed).map_err(|error| Gap::of(&error))?;
+    let announced = model::announce::wanted(&snapshot);
+    let node =
+        addresses::read(&config.interfaces, fixed, &announced).map_err(|error| Gap::of(&error))?;
     Ok(Some(demand(&snapshot, &node, !config.interfaces.is_empty())))
 }
 

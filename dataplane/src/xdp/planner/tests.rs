@@ -48,6 +48,7 @@ fn listener(address: ListenAddress, port: u16, engine: EngineChoice) -> Spec {
         port,
         engine,
         forwarding: Some(Forwarding::Nat),
+        announce: None,
         tls: None,
     })
 }
@@ -70,7 +71,7 @@ fn service(endpoints: &[&str]) -> Spec {
         load_balancing: LoadBalancing::Maglev,
         connect_timeout: std::time::Duration::from_secs(5),
         slow_start: None,
-            proxy_protocol: None,
+        proxy_protocol: None,
         health_check: None,
     })
 }
