@@ -127,11 +127,11 @@ impl Holder {
             }
             match links::unassign(left.link, left.address) {
                 Ok(()) => {
-                    tracing::info!(address = %left.address, "an address is announced no more")
+                    tracing::info!(address = %left.address, "an address is announced no more");
                 }
                 // It ends with its lifetime.
                 Err(error) => {
-                    tracing::warn!(address = %left.address, %error, "it is not taken off")
+                    tracing::warn!(address = %left.address, %error, "it is not taken off");
                 }
             }
         }

@@ -10,6 +10,7 @@ use crate::support::{
     bench::{Bench, PASS, TX},
     objects::desired_with,
     packets::{ACK, Frame, TCP, UDP},
+    pause::pause,
 };
 
 const MODES: [Forwarding; 3] = [Forwarding::Nat, Forwarding::L2, Forwarding::Gue];
@@ -118,7 +119,7 @@ fn root_an_endpoint_of_weight_0_keeps_its_flows_and_gets_no_new_ones() {
                 break;
             }
             assert!(begun.elapsed() < LOOKED_AT_WITHIN, "{left_behind} flows stay at 23");
-            std::thread::sleep(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
         let counts = site.bench.engine.statistics().unwrap().endpoints;
         assert_eq!((counts.active, counts.draining), (2, 2), "one each of two listeners");
