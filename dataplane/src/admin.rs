@@ -1,4 +1,4 @@
-//! The data plane's own HTTP, on a Unix socket with mode 0600: metrics, health, status.
+//! The data plane's own HTTP, on a Unix socket with mode 0600: metrics, health, status, flows.
 //!
 //! Owns the socket. Child of the root supervisor, restarted under a budget; its death harms no
 //! traffic. Whoever may open the socket is root or the data plane's user, so nothing asks who calls.
@@ -12,16 +12,25 @@ use std::{
     time::Duration,
 };
 
+use futures::StreamExt as _;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::Full;
-use hyper::{body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Bytes, Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use model::flow::FlowQuery;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{net::UnixListener, sync::Semaphore};
 
-use crate::tasks::Task;
+use crate::{tasks::Task, xdp::flows::FlowHub};
 
-/// Requests served at once; scrapes and people, never traffic.
+/// A page, or a stream that may have no end.
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Requests served at once; scrapes and people, never traffic. Many more than may follow flows.
 const CONNECTIONS: usize = 32;
 
 /// How long a caller may take over its request's head.
@@ -33,6 +42,8 @@ pub trait Pages: Send + Sync + 'static {
     fn metrics(&self) -> String;
     /// The status, as JSON.
     fn status(&self) -> serde_json::Value;
+    /// Who has the events of flows.
+    fn flows(&self) -> &FlowHub;
 }
 
 /// The socket cannot be served.
@@ -144,13 +155,7 @@ async fn accept(listener: UnixListener, pages: Arc<dyn Pages>) -> io::Error {
     }
 }
 
-fn respond(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Full<Bytes>> {
-    let page = |status: StatusCode, kind: &'static str, body: String| {
-        let mut response = Response::new(Full::from(body));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
-        response
-    };
+fn respond(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Body> {
     const TEXT: &str = "text/plain; charset=utf-8";
     if request.method() != Method::GET {
         return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
@@ -159,12 +164,61 @@ fn respond(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Full<Byte
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/metrics" => page(StatusCode::OK, "text/plain; version=0.0.4", pages.metrics()),
         "/status" => page(StatusCode::OK, "application/json", pages.status().to_string()),
+        "/flows" => match flows(request.uri().query(), pages.flows()) {
+            Ok(response) => response,
+            Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
+        },
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /healthz, /metrics and /status\n".to_owned(),
+            "there are /healthz, /metrics, /status and /flows\n".to_owned(),
         ),
     }
+}
+
+fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
+    answer(status, kind, Full::from(body).boxed_unsync())
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
+
+/// Answers with events of flows, a JSON object a line; the query is a [`FlowQuery`] in JSON,
+/// percent-encoded.
+fn flows(query: Option<&str>, hub: &FlowHub) -> Result<Response<Body>, (StatusCode, String)> {
+    let wrong = |reason: String| (StatusCode::BAD_REQUEST, reason);
+    let text = decoded(query.unwrap_or("%7B%7D")).ok_or_else(|| wrong("no UTF-8".to_owned()))?;
+    let query: FlowQuery = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let events = hub
+        .read(query)
+        .map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?
+        .map(|message| {
+            let mut line = serde_json::to_vec(&*message).expect("messages have string keys");
+            line.push(b'\n');
+            Ok::<_, Infallible>(Frame::data(Bytes::from(line)))
+        });
+    let body = StreamBody::new(events).boxed_unsync();
+    Ok(answer(StatusCode::OK, "application/x-ndjson", body))
+}
+
+/// Decodes percent-encoding (RFC 3986, section 2.1).
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        let (high, low) = (digit()?, digit()?);
+        bytes.push((high << 4 | low) as u8);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -177,8 +231,12 @@ mod tests {
 
     use super::*;
 
-    struct Fixed;
+    struct Fixed(FlowHub);
     impl Pages for Fixed {
+        fn flows(&self) -> &FlowHub {
+            &self.0
+        }
+
         fn metrics(&self) -> String {
             "a_metric 1\n".to_owned()
         }
@@ -187,6 +245,10 @@ mod tests {
             serde_json::json!({"revision": 4})
         }
     }
+
+    /// The one event, as a chunk (RFC 9112, section 7.1) and the end of the body.
+    const LOST: &str =
+        "\r\n{\"event\":\"lost\",\"node\":3,\"ring\":1,\"heldBack\":2,\"slow\":0}\n\r\n0\r\n\r\n";
 
     async fn get(socket: &Path, request: &str) -> String {
         let mut stream = UnixStream::connect(socket).await.unwrap();
@@ -207,7 +269,10 @@ mod tests {
         let spec = move || {
             let place = place.clone();
             ChildSpec::actor("admin", move || {
-                (AdminActor, AdminArguments { socket: place.clone(), pages: Arc::new(Fixed) })
+                let hub = FlowHub::new(model::cluster::NodeId(3));
+                hub.lost(1, 2);
+                let pages = Arc::new(Fixed(hub));
+                (AdminActor, AdminArguments { socket: place.clone(), pages })
             })
         };
         // The second round finds the first one's socket file.
@@ -222,7 +287,11 @@ mod tests {
             check("GET /healthz", "200", "ok\n").await;
             check("GET /metrics", "200", "a_metric 1\n").await;
             check("GET /status", "200", "{\"revision\":4}").await;
-            check("GET /", "404", "/status\n").await;
+            check("GET /flows", "200", LOST).await;
+            check("GET /flows?%7B%22verdict%22%3A%22dropped%22%7D", "200", LOST).await;
+            check("GET /flows?%7B%22verdict%22%3A1%7D", "400", "column 12\n").await;
+            check("GET /flows?%7", "400", "no UTF-8\n").await;
+            check("GET /", "404", "/status and /flows\n").await;
             check("POST /status", "405", "only GET\n").await;
             supervisor.stop("test over").await;
         }

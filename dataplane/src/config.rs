@@ -33,6 +33,9 @@ pub struct Config {
     pub flows: u32,
     /// Connections with full NAT that XDP's table has room for; rounded up to a power of two.
     pub connections: u32,
+    /// Of how many packets one is told of in the stream of flows; 0 when only what is dropped, and
+    /// what begins and ends connections is.
+    pub flow_sampling: u32,
     /// How long open requests may take at a shutdown.
     pub drain: Duration,
 }
@@ -62,6 +65,7 @@ impl Config {
             source_v6: None,
             flows: ebpf_common::layout::FLOWS,
             connections: ebpf_common::layout::CONNECTIONS,
+            flow_sampling: ebpf_common::layout::FLOW_SAMPLING_DEFAULT,
             drain: Self::DRAIN,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! root ─┬ xdp         kernel program and maps          restarted under the default budget
+//!       ├ flows       events of single packets         default
 //!       ├ xds         Envoy's configuration server     default
 //!       ├ envoy       the Envoy process                retried for ever, at growing waits
 //!       ├ subscriber  session with a control node      default
@@ -42,7 +43,11 @@ use crate::{
     desired::{Changed, Desired, DesiredReceiver},
     lkg::{RecorderStatus, RefusalStore, Store, StoreError},
     subscriber::{PushStatus, ReportBook},
-    xdp::{L4Placement, pins::PinsError},
+    xdp::{
+        L4Placement,
+        flows::{FlowHub, FlowNames},
+        pins::PinsError,
+    },
     xds::Ledger,
 };
 
@@ -164,6 +169,8 @@ impl DataPlane {
             L4Placement::undecided()
         };
         let (placement, placement_receiver) = watch::channel(Arc::new(placement));
+        let (names, _) = watch::channel(FlowNames::default());
+        let flows = FlowHub::new(identity.node());
         let ledger = Ledger::restore(Instant::now(), &standing);
         let (standing, _) = watch::channel(Arc::new(standing));
         let reports = ReportBook::open();
@@ -184,6 +191,7 @@ impl DataPlane {
             reports: reports.newest.clone(),
             placement: placement_receiver.clone(),
             addresses: addresses_receiver,
+            flows: flows.clone(),
             supervisor: OnceLock::new(),
         });
         let parts = children::Parts {
@@ -200,6 +208,8 @@ impl DataPlane {
             recorder,
             placement,
             placement_receiver,
+            names,
+            flows,
             reports: reports.sender.clone(),
             newest: reports.newest.clone(),
             granted: Arc::new(granted),

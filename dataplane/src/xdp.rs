@@ -18,6 +18,7 @@ pub mod arena;
 pub mod bpf;
 pub mod engine;
 pub mod filter;
+pub mod flows;
 pub mod generation;
 pub mod grace;
 pub mod image;

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod endpoint;
 pub mod error;
 pub mod field_change;
+pub mod flow;
 pub mod key;
 pub mod limits;
 pub mod listener;

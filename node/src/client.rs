@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::client::conn::http1::SendRequest;
+use model::flow::FlowQuery;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
@@ -146,6 +147,34 @@ impl Client {
             }
         }
         Err(progress.into_error())
+    }
+
+    /// Opens the stream of flows of one server's node.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn flows(&self, query: &FlowQuery) -> Result<sse::EventStream, ClientError> {
+        let FlowQuery { follow, service, listener, verdict, address } = query;
+        let mut request = Request::get("/v1/flows").query("follow", follow);
+        for (name, value) in [("service", service), ("listener", listener)] {
+            if let Some(value) = value {
+                request = request.query(name, value);
+            }
+        }
+        if let Some(verdict) = verdict {
+            request = request.query("verdict", verdict);
+        }
+        if let Some(address) = address {
+            request = request.query("address", address);
+        }
+        let body = self.open_stream(0, &request).await?;
+        Ok(sse::EventStream::new(self.servers[0].clone(), body))
+    }
+
+    /// Makes a client of one server of the cluster.
+    #[must_use]
+    pub fn of_server(&self, server: ServerAddress) -> Self {
+        Self { servers: Arc::new(vec![server]), idle: Arc::default(), ..self.clone() }
     }
 
     /// The servers by number, the one that answered last first.

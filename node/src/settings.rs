@@ -3,9 +3,12 @@
 //! A flag that is given wins over the kept value and is kept in turn. What is a secret, and what
 //! names the node in its cluster, is not here but in `identity/`.
 
+mod bounds;
+mod host;
+
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +18,8 @@ use runtime::{
     identity::PeerIdentity,
 };
 use serde::{Deserialize, Serialize};
+
+pub use bounds::{flow_sampling, xdp_connections, xdp_flows};
 
 use crate::{certificates::Lifetime, tokens::fingerprint};
 
@@ -80,19 +85,12 @@ pub struct Flags {
     /// Connections with full NAT that there is room for, 272 bytes each [default: 131072]
     #[arg(long, value_name = "CONNECTIONS", value_parser = xdp_connections())]
     pub xdp_connections: Option<u32>,
+    /// Of how many packets one is told of in `flows`; 0 for drops, begins and ends alone [default: 1024]
+    #[arg(long, value_name = "N", value_parser = flow_sampling())]
+    pub flow_sampling: Option<u32>,
     /// The address that listeners on `*` take on this node
     #[arg(long, value_name = "IP")]
     pub listen_address: Option<IpAddr>,
-}
-
-/// Takes a number of flows whose table is between 8 KiB and 512 MiB.
-pub fn xdp_flows() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1 << 10..=1 << 26)
-}
-
-/// Takes a number of connections whose table is between 272 KiB and 2.1 GiB.
-pub fn xdp_connections() -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(1 << 10..=1 << 23)
 }
 
 /// Everything that is set for a node.
@@ -130,6 +128,9 @@ pub struct Settings {
     /// Connections that XDP has room for, when a number was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub xdp_connections: Option<u32>,
+    /// Of how many packets one is told of, when a number was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_sampling: Option<u32>,
     /// What `*` means for this node's listeners.
     pub listen_address: Option<IpAddr>,
     /// How long the certificates are valid that this node issues. Not kept, and no flag.
@@ -319,7 +320,7 @@ impl Settings {
     fn merge(data_dir: PathBuf, kept: Option<Self>, flags: Flags) -> Result<Self, SettingsError> {
         let base = match kept {
             Some(kept) => kept,
-            None => Self::defaults(flags.address.map_or_else(default_address, Ok)?),
+            None => Self::defaults(flags.address.map_or_else(host::default_address, Ok)?),
         };
         let merged = Self {
             data_dir,
@@ -336,6 +337,7 @@ impl Settings {
             xdp: if flags.xdp.is_empty() { base.xdp } else { flags.xdp },
             xdp_flows: flags.xdp_flows.or(base.xdp_flows),
             xdp_connections: flags.xdp_connections.or(base.xdp_connections),
+            flow_sampling: flags.flow_sampling.or(base.flow_sampling),
             listen_address: flags.listen_address.or(base.listen_address),
             certificate_lifetime: base.certificate_lifetime,
             owner: base.owner,
@@ -361,7 +363,7 @@ impl Settings {
             api_port: API_PORT,
             raft_port: RAFT_PORT,
             push_port: PUSH_PORT,
-            name: host_name(),
+            name: host::name(),
             zone: String::new(),
             wan: false,
             dataplane: true,
@@ -369,30 +371,11 @@ impl Settings {
             xdp: Vec::new(),
             xdp_flows: None,
             xdp_connections: None,
+            flow_sampling: None,
             listen_address: None,
             certificate_lifetime: Lifetime::default(),
             owner: None,
         }
-    }
-}
-
-fn host_name() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .unwrap_or_default()
-}
-
-/// The source address of the default route: a UDP socket is connected, nothing is sent.
-fn default_address() -> Result<IpAddr, SettingsError> {
-    let probe = || {
-        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        // TEST-NET-1 (RFC 5737): no host has it, so the default route is what answers.
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        socket.local_addr()
-    };
-    match probe() {
-        Ok(address) if !address.ip().is_unspecified() => Ok(address.ip()),
-        _ => Err(SettingsError::NoAddress),
     }
 }
 

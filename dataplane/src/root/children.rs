@@ -27,7 +27,10 @@ use crate::{
     l7,
     lkg::{RecorderActor, RecorderArguments, RecorderStatus, RefusalStore, Store},
     subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
-    xdp::{self, L4Placement, XdpActor, XdpArguments},
+    xdp::{
+        self, L4Placement, XdpActor, XdpArguments,
+        flows::{FlowHub, FlowNames, FlowsActor, FlowsArguments},
+    },
     xds::{Ledger, Standing, Transferred, XdsActor, XdsArguments},
 };
 
@@ -54,6 +57,8 @@ pub(super) struct Parts {
     pub(super) recorder: watch::Sender<RecorderStatus>,
     pub(super) placement: watch::Sender<Arc<L4Placement>>,
     pub(super) placement_receiver: watch::Receiver<Arc<L4Placement>>,
+    pub(super) names: watch::Sender<FlowNames>,
+    pub(super) flows: FlowHub,
     pub(super) reports: mpsc::Sender<EngineReport>,
     pub(super) newest: watch::Receiver<Reports>,
     pub(super) granted: Arc<watch::Sender<Option<Granted>>>,
@@ -65,6 +70,7 @@ pub(super) struct Parts {
 pub(super) fn specs(parts: Parts) -> Result<Vec<ChildSpec>, RunError> {
     Ok(vec![
         xdp(&parts)?,
+        flows(&parts)?,
         xds(&parts),
         envoy_child(&parts),
         subscriber(&parts),
@@ -87,6 +93,7 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
         },
         flows: config.flows,
         connections: config.connections,
+        sampling: config.flow_sampling,
         records: CONFIG_RECORDS as u32,
     };
     let arguments = XdpArguments {
@@ -94,8 +101,18 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
         desired: parts.desired_receiver.clone(),
         reports: parts.reports.clone(),
         placement: parts.placement.clone(),
+        names: parts.names.clone(),
     };
     Ok(ChildSpec::actor("xdp", move || (XdpActor, arguments.clone())))
+}
+
+fn flows(parts: &Parts) -> Result<ChildSpec, RunError> {
+    let arguments = FlowsArguments {
+        pins: pins_of(&parts.identity.live().identity())?,
+        names: parts.names.subscribe(),
+        hub: parts.flows.clone(),
+    };
+    Ok(ChildSpec::actor("flows", move || (FlowsActor, arguments.clone())))
 }
 
 fn xds(parts: &Parts) -> ChildSpec {

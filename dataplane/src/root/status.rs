@@ -14,7 +14,7 @@ use crate::{
     desired::DesiredReceiver,
     lkg::RecorderStatus,
     subscriber::{PushStatus, Reports},
-    xdp::{L4Placement, Placement},
+    xdp::{L4Placement, Placement, flows::FlowHub},
 };
 
 /// Everything the status is made of, live.
@@ -28,6 +28,7 @@ pub struct Status {
     pub(super) reports: watch::Receiver<Reports>,
     pub(super) placement: watch::Receiver<Arc<L4Placement>>,
     pub(super) addresses: watch::Receiver<Arc<Vec<AddressReport>>>,
+    pub(super) flows: FlowHub,
     pub(super) supervisor: OnceLock<SupervisorHandle>,
 }
 
@@ -40,6 +41,10 @@ impl fmt::Debug for Status {
 impl Pages for Status {
     fn metrics(&self) -> String {
         self.metrics.render()
+    }
+
+    fn flows(&self) -> &FlowHub {
+        &self.flows
     }
 
     fn status(&self) -> Value {

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     engine::{Engine, Settings},
+    flows::FlowNames,
     judge, pins,
     placement::L4Placement,
     slow_start::STEP_MIN,
@@ -55,6 +56,8 @@ pub struct XdpArguments {
     pub reports: mpsc::Sender<EngineReport>,
     /// Where the placement is published.
     pub placement: watch::Sender<Arc<L4Placement>>,
+    /// Where it is published what the numbers in events of flows stand for.
+    pub names: watch::Sender<FlowNames>,
 }
 
 /// The actor.
@@ -126,10 +129,10 @@ impl XdpState {
             return Ok(());
         }
         self.undecided(desired.revision);
-        let (settings, engine) = (self.arguments.settings.clone(), self.engine.clone());
+        let (arguments, engine) = (self.arguments.clone(), self.engine.clone());
         let for_kernel = desired.clone();
         let outcome =
-            tokio::task::spawn_blocking(move || follow(&settings, &engine, &for_kernel)).await?;
+            tokio::task::spawn_blocking(move || follow(&arguments, &engine, &for_kernel)).await?;
         self.decided = true;
         self.plan_step(myself, outcome.next_step);
         let placement = Arc::new(outcome.placement);
@@ -209,7 +212,8 @@ struct Outcome {
     next_step: Option<Instant>,
 }
 
-fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired) -> Outcome {
+fn follow(arguments: &XdpArguments, engine: &Mutex<Option<Engine>>, desired: &Desired) -> Outcome {
+    let settings = &arguments.settings;
     let failed = |reason: &dyn std::error::Error| Outcome {
         placement: judge::unavailable(&desired.config, &chain(reason)),
         notes: Vec::new(),
@@ -236,7 +240,10 @@ fn follow(settings: &Settings, engine: &Mutex<Option<Engine>>, desired: &Desired
     let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
     if slot.is_none() {
         match Engine::open(settings.clone()) {
-            Ok(opened) => *slot = Some(opened),
+            Ok(mut opened) => {
+                opened.tell_names_to(arguments.names.clone());
+                *slot = Some(opened);
+            }
             Err(error) => return failed(&error),
         }
     }

@@ -10,13 +10,17 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOWS, STATS_WORDS, VLANS_MAP, stat};
+use ebpf_common::layout::{
+    CONFIG_RECORDS, CONNECTIONS, FLOW_SAMPLING_DEFAULT, FLOWS, STATS_WORDS, VLANS_MAP, stat,
+};
 use model::Revision;
 use runtime::chain::chain;
+use tokio::sync::watch;
 
 use super::{
     addresses::{self, Fixed},
     filter::Filter,
+    flows::FlowNames,
     generation::{Generations, InstallError, map_records},
     image::{Image, forwarding_of},
     mapping::Mapping,
@@ -47,6 +51,8 @@ pub struct Settings {
     pub flows: u32,
     /// Connections with full NAT that their table has room for; rounded up to a power of two.
     pub connections: u32,
+    /// Of how many packets one is told of; 0 when only what is told of anyway is.
+    pub sampling: u32,
     /// Records that the configuration's map has at first; it grows with the configuration.
     pub records: u32,
 }
@@ -61,6 +67,7 @@ impl Settings {
             addresses: Fixed::default(),
             flows: FLOWS,
             connections: CONNECTIONS,
+            sampling: FLOW_SAMPLING_DEFAULT,
             records: CONFIG_RECORDS as u32,
         }
     }
@@ -108,6 +115,9 @@ pub struct Engine {
     behind: BTreeSet<Frontend>,
     neighbours: Neighbours,
     vlans: Vlans,
+    /// What the numbers in events of flows stand for, and who is told.
+    names: FlowNames,
+    named: watch::Sender<FlowNames>,
     attachments: BTreeMap<String, Attachment>,
     /// Addresses that are announced, by whichever node.
     announced: BTreeSet<IpAddr>,
@@ -126,11 +136,15 @@ impl Engine {
         let program = Program::load(
             settings.pins.clone(),
             Sizes::new(settings.flows, settings.connections),
+            settings.sampling,
             settings.records,
         )?;
         let generations = program.generations()?;
         let records = generations.records();
-        let generation = records.first().map_or(0, |record| record::to_header(record).generation);
+        let header = records.first().map(record::to_header).unwrap_or_default();
+        let generation = header.generation;
+        let mut names = FlowNames::default();
+        names.set_generation(generation, Revision(header.revision));
         let now = Instant::now();
         let left = record::read_slots(records);
         let slots = Slots::restored(left.iter().map(|(slot, _)| *slot), now);
@@ -161,6 +175,8 @@ impl Engine {
             behind,
             neighbours: Neighbours::new(),
             vlans: Vlans::default(),
+            names,
+            named: watch::Sender::default(),
             attachments: BTreeMap::new(),
             announced: BTreeSet::new(),
             running: None,
@@ -168,6 +184,11 @@ impl Engine {
         };
         engine.ways_changed()?;
         Ok(engine)
+    }
+
+    /// Tells somebody, from now on, what the numbers in events of flows stand for.
+    pub fn tell_names_to(&mut self, named: watch::Sender<FlowNames>) {
+        self.named = named;
     }
 
     /// Makes the kernel run the desired state; does nothing where it already does.
@@ -193,7 +214,12 @@ impl Engine {
         // Before the services, so that none is served unfiltered.
         let filtered = self.filter.follow(&desired.config, &mut self.program);
         self.unfiltered = filtered.err().map(|error| chain(&error));
+        self.names.config = desired.config.clone();
+        if let Some(filter) = self.filter.take_names() {
+            self.names.set_filter(filter);
+        }
         self.draw(now)?;
+        self.named.send_replace(self.names.clone());
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
         } else if self.is_tight() {
@@ -226,6 +252,7 @@ impl Engine {
             if taken.fresh {
                 self.program.clear_counters(taken.slot)?;
             }
+            self.names.set_slot(taken.slot, carried[&frontend].clone());
             self.image.put(frontend, taken.slot, Some(carried[&frontend].clone()), now);
             self.behind.remove(&frontend);
         }
@@ -272,7 +299,11 @@ impl Engine {
 
     fn stamp(&mut self) -> u64 {
         let generation = self.generation + 1;
-        self.image.stamp(generation, self.planner.plan().revision.0);
+        let revision = self.planner.plan().revision;
+        self.image.stamp(generation, revision.0);
+        // Before the first packet that sees it.
+        self.names.set_generation(generation, revision);
+        self.named.send_replace(self.names.clone());
         generation
     }
 

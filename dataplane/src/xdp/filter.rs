@@ -17,7 +17,10 @@ pub mod tables;
 pub mod v4;
 pub mod v6;
 
-use std::io;
+use std::{
+    io,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use ebpf_common::filter::{BANK_CHUNKS, BANKS};
 use model::{Kind, Snapshot};
@@ -27,7 +30,10 @@ use self::{
     kernel::{Chunks, Kernel},
     tables::{Tables, TablesError},
 };
-use super::program::{LoadError, Program};
+use super::{
+    flows::names::FilterNames,
+    program::{LoadError, Program},
+};
 
 /// Tells why the kernel does not run the filter that is desired; what it ran before it still runs.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,10 @@ pub struct Filter {
     tables: Option<Tables>,
     chunks: Chunks,
     counters: CounterNumbers,
+    /// The number of the front in force, or of the last attempt at one.
+    serial: u32,
+    /// What that number stands for, until it is asked for.
+    names: Option<FilterNames>,
 }
 
 impl Filter {
@@ -128,12 +138,21 @@ impl Filter {
         for number in self.counters.give(&tables.rules().order) {
             program.clear_filter_hits(number)?;
         }
-        let front = tables.front(&self.counters);
+        self.serial = next_serial(self.serial);
+        let front = tables.front(&self.counters, self.serial);
         let outer = program.filter()?;
         let mut kernel = Kernel { outer, chunks: &mut self.chunks };
         kernel.install(&front).map_err(FilterError::Kernel)?;
+        let order = tables.rules().order.clone();
+        let (serial, revision) = (self.serial, config.revision());
+        self.names = Some(FilterNames { serial, revision, order });
         tables.settle();
         Ok(())
+    }
+
+    /// Returns what the number of the filter in force stands for, once.
+    pub fn take_names(&mut self) -> Option<FilterNames> {
+        self.names.take()
     }
 
     /// Reads how many packets each rule has dropped.
@@ -149,6 +168,16 @@ impl Filter {
             })
             .collect()
     }
+}
+
+/// Returns another number: after those of the process before, which began with the time of its
+/// start.
+fn next_serial(last: u32) -> u32 {
+    if last == 0 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        return (now.as_secs() as u32).max(1);
+    }
+    last.wrapping_add(1).max(1)
 }
 
 /// Tells whether two configurations have the same filters and lists.

@@ -15,8 +15,8 @@ use std::{
 use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP},
     layout::{
-        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, STATS_MAP,
-        TASKS_MAP, VLANS_MAP,
+        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, EVENTS_MAP,
+        FLOWS_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
     },
     qos::{CREDIT_MAP, SPENT_MAP},
 };
@@ -26,12 +26,13 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 14] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
     COUNTERS_MAP,
     ENDPOINTS_MAP,
+    EVENTS_MAP,
     FLOWS_MAP,
     STATS_MAP,
     TASKS_MAP,

@@ -62,6 +62,8 @@ pub struct Carried {
     pub frontend: Frontend,
     /// How they get to an endpoint.
     pub forwarding: Forwarding,
+    /// The services that its route leads to, sorted.
+    pub services: Vec<ObjectKey>,
     /// IPv4 endpoints, sorted.
     pub v4: Vec<Weighted>,
     /// IPv6 endpoints, sorted.
@@ -175,7 +177,17 @@ pub(super) fn carry(
     }
     let protocol = if listener.protocol.is_udp() { UDP } else { TCP };
     let frontend = Frontend { address, port: listener.port, protocol };
-    Ok(Carried { listener: key.clone(), frontend, forwarding, v4, v6, policy: None })
+    let mut services: Vec<ObjectKey> = backends
+        .iter()
+        .filter(|backend| backend.weight > 0)
+        .map(|WeightedBackend { service, .. }| {
+            ObjectKey::new(Kind::Service, &service.namespace, &service.name)
+        })
+        .collect();
+    services.sort();
+    services.dedup();
+    let listener = key.clone();
+    Ok(Carried { listener, frontend, forwarding, services, v4, v6, policy: None })
 }
 
 /// Collects the endpoints with their share of the listener's new traffic: 0 for those that keep what

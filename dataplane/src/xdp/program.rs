@@ -22,8 +22,8 @@ use aya::{
     programs::{ProgramError, Xdp, links::PinnedLink},
 };
 use ebpf_common::layout::{
-    CLAIM_MASK, CLAIMS_MAP, CONFIG_MAP, CONNECTION_SEED, CONNECTIONS_MAP, FLOW_MASK, FLOWS_MAP,
-    PROGRAM, TICKS_PER_SECOND,
+    CLAIM_MASK, CLAIMS_MAP, CONFIG_MAP, CONNECTION_SEED, CONNECTIONS_MAP, FLOW_MASK, FLOW_SAMPLING,
+    FLOWS_MAP, PROGRAM, TICKS_PER_SECOND,
 };
 
 pub use self::{
@@ -85,6 +85,7 @@ pub struct Program {
     ebpf: Ebpf,
     pins: PinFolder,
     sizes: Sizes,
+    sampling: u32,
     /// Whether frames with VLAN tags are taken.
     vlans: bool,
     links: BTreeMap<String, (u32, PinnedLink)>,
@@ -92,17 +93,23 @@ pub struct Program {
 
 impl Program {
     /// Loads the program, with the maps that an earlier process pinned or with new ones: tables of
-    /// those sizes, and a map of that many records for the configuration.
+    /// those sizes, and a map of that many records for the configuration. Of `sampling` packets one
+    /// is told of; 0 leaves that out.
     ///
     /// # Errors
     /// Returns what the host or the kernel refused.
-    pub fn load(pins: PinFolder, sizes: Sizes, records: u32) -> Result<Self, LoadError> {
+    pub fn load(
+        pins: PinFolder,
+        sizes: Sizes,
+        sampling: u32,
+        records: u32,
+    ) -> Result<Self, LoadError> {
         pins.prepare()?;
         host::prepare()?;
         maps::drop_unlike_maps(&pins, sizes)?;
-        let mut ebpf = load_object(&pins, sizes, &pins.map(CONFIG_MAP), records, false)?;
+        let mut ebpf = load_object(&pins, sizes, sampling, &pins.map(CONFIG_MAP), records, false)?;
         tasks::put_in_force(&mut ebpf, false)?;
-        Ok(Self { ebpf, pins, sizes, vlans: false, links: BTreeMap::new() })
+        Ok(Self { ebpf, pins, sizes, sampling, vlans: false, links: BTreeMap::new() })
     }
 
     /// Takes frames with VLAN tags too, from then on.
@@ -126,7 +133,9 @@ impl Program {
     pub fn larger(&self, records: u32) -> Result<Larger, LoadError> {
         let path = self.pins.map(CONFIG_NEXT);
         remove_pin(path.clone())?;
-        Ok(Larger { ebpf: load_object(&self.pins, self.sizes, &path, records, self.vlans)? })
+        let (sizes, sampling) = (self.sizes, self.sampling);
+        let ebpf = load_object(&self.pins, sizes, sampling, &path, records, self.vlans)?;
+        Ok(Larger { ebpf })
     }
 
     /// Puts the larger program into the links of all interfaces, and pins its map in place of the one
@@ -177,6 +186,7 @@ fn xdp(ebpf: &mut Ebpf) -> &mut Xdp {
 fn load_object(
     pins: &PinFolder,
     sizes: Sizes,
+    sampling: u32,
     config: &Path,
     records: u32,
     vlans: bool,
@@ -195,6 +205,7 @@ fn load_object(
     loader.override_global(FLOW_MASK, &flow_mask, true);
     loader.override_global(CLAIM_MASK, &claim_mask, true);
     loader.override_global(CONNECTION_SEED, &seed, true);
+    loader.override_global(FLOW_SAMPLING, &sampling, true);
     loader.override_global(TICKS_PER_SECOND, &ticks, true);
     let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
     xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;

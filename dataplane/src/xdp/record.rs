@@ -122,7 +122,9 @@ pub fn endpoint_record(address: SocketAddr) -> Record {
     })
 }
 
-fn to_ip(address: Address) -> Option<IpAddr> {
+/// Reads an address; `None` for the one that stands for none.
+#[must_use]
+pub fn to_ip(address: Address) -> Option<IpAddr> {
     if address == Address::default() {
         return None;
     }

@@ -43,7 +43,7 @@ pub struct EndpointCounts {
 }
 
 /// What the program has counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
     /// Generation in force.
     pub generation: u64,
@@ -110,6 +110,11 @@ pub fn publish(statistics: &Statistics) {
     counter!("marchproxy_xdp_icmp_errors_forwarded_total")
         .absolute(statistics.words[stat::ERRORS_FORWARDED]);
     counter!("marchproxy_xdp_too_big_told_total").absolute(statistics.words[stat::TOO_BIG_TOLD]);
+    for (reason, word) in [("ring_full", stat::EVENTS_LOST), ("held_back", stat::EVENTS_HELD_BACK)]
+    {
+        counter!("marchproxy_xdp_flow_events_lost_total", "reason" => reason)
+            .absolute(statistics.words[word]);
+    }
     for (rule, dropped) in &statistics.filtered {
         counter!("marchproxy_xdp_filter_dropped_packets_total", "rule" => rule.clone())
             .absolute(*dropped);
@@ -238,6 +243,12 @@ fn describe() {
             "marchproxy_xdp_filter_dropped_packets_total",
             packets,
             "Packets that a rule of a packet filter dropped"
+        );
+        describe_counter!(
+            "marchproxy_xdp_flow_events_lost_total",
+            Unit::Count,
+            "Packets that were to be told of and were not, by reason: no room in the ring, or held back \
+             since the CPU had told of as many as it may"
         );
         describe_counter!(
             "marchproxy_xdp_qos_packets_total",

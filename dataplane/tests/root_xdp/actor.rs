@@ -38,6 +38,7 @@ impl Running {
             desired: receiver,
             reports: report_sender,
             placement: placement_sender,
+            names: watch::Sender::default(),
         };
         let (actor, _ended) = XdpActor::spawn(None, XdpActor, arguments.clone()).await.unwrap();
         Self { actor, desired, placement, reports, arguments }

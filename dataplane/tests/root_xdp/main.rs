@@ -19,6 +19,7 @@ mod drain;
 mod driver;
 mod filter_single;
 mod flood;
+mod flows;
 mod icmp;
 mod naive;
 mod nat_network;

@@ -115,8 +115,8 @@ pub struct Header {
     pub unlisted_destinations: u64,
     /// The bank of the arena that this front refers to.
     pub bank: u32,
-    /// Zero.
-    pub padding: u32,
+    /// A number that fronts before and after it do not have; 0 when unknown.
+    pub serial: u32,
 }
 
 /// Where the IPv6 tree is.

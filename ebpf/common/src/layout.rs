@@ -29,9 +29,11 @@ pub const ENDPOINTS_MAP: &str = "mp_ends_v3";
 /// Per-CPU array of [`COUNTER_WORDS`] words a service slot.
 pub const COUNTERS_MAP: &str = "mp_counters_v3";
 /// Per-CPU array with one entry of [`STATS_WORDS`] words.
-pub const STATS_MAP: &str = "mp_stats_v3";
-/// Program array: those that a [`crate::path::Task`] is left to, by its number.
-pub const TASKS_MAP: &str = "mp_tasks_v5";
+pub const STATS_MAP: &str = "mp_stats_v4";
+/// Program array: those that a [`crate::path::Task`] is left to, by its number, and [`EVENT_TASK`].
+pub const TASKS_MAP: &str = "mp_tasks_v6";
+/// Ring buffer of [`crate::event::FlowEvent`]s.
+pub const EVENTS_MAP: &str = "mp_events_v1";
 /// Hash of a [`Vlan`] by the number of its interface.
 pub const VLANS_MAP: &str = "mp_vlans_v1";
 /// Interfaces of VLANs that there is room for: all that two interfaces can have.
@@ -39,8 +41,10 @@ pub const VLANS_MAX: usize = 1 << 13;
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "marchproxy_l4";
 /// Names of the programs in [`TASKS_MAP`].
-pub const TASK_PROGRAMS: [&str; crate::path::TASKS] =
-    ["mp_connection", "mp_error", "mp_too_big", "mp_tagged"];
+pub const TASK_PROGRAMS: [&str; crate::path::TASKS + 1] =
+    ["mp_connection", "mp_error", "mp_too_big", "mp_tagged", "mp_event"];
+/// Place in [`TASKS_MAP`] of the program that tells of a frame of which all is decided.
+pub const EVENT_TASK: u32 = crate::path::TASKS as u32;
 
 /// Connections with full NAT that the table has room for by default, in 34 MiB.
 pub const CONNECTIONS: u32 = 1 << 17;
@@ -51,6 +55,13 @@ pub const CLAIM_BUCKETS: u32 = CONNECTIONS * 2 / crate::claims::PLACES;
 pub const CLAIM_MASK: &str = "CLAIM_MASK";
 /// Name of the program's constant that holds the seed of the table of connections.
 pub const CONNECTION_SEED: &str = "CONNECTION_SEED";
+/// Name of the program's constant that tells of how many packets one is told of.
+pub const FLOW_SAMPLING: &str = "FLOW_SAMPLING";
+/// Of how many packets one is told of by default.
+pub const FLOW_SAMPLING_DEFAULT: u32 = 1_024;
+/// Bytes of the ring of events, a power of two: some 9,000 events, of which a CPU makes at most
+/// [`crate::event::BUDGET`] of each kind in 64 ticks, and which is emptied ten times a second.
+pub const EVENTS_BYTES: usize = 1 << 20;
 /// Name of the program's constant that holds the kernel's ticks in a second.
 pub const TICKS_PER_SECOND: &str = "TICKS_PER_SECOND";
 /// Flow buckets as the object has them, a power of two: room for [`FLOWS`] flows in 8 MiB. User
@@ -538,8 +549,8 @@ pub mod counter {
     pub const CONNECTIONS: usize = 4;
 }
 
-/// Words of the statistics: one a [`crate::verdict::Reason`], then those of [`stat`].
-pub const STATS_WORDS: usize = 32;
+/// Words of the statistics: one a [`crate::verdict::Reason`], then those of [`stat`] and [`note`].
+pub const STATS_WORDS: usize = 56;
 /// Indices into the statistics, behind the reasons.
 pub mod stat {
     /// Generation that the CPU last saw.
@@ -556,6 +567,42 @@ pub mod stat {
     pub const ERRORS_FORWARDED: usize = 26;
     /// Packets too big of which the sender was told.
     pub const TOO_BIG_TOLD: usize = 25;
+    /// Events for which the ring had no room.
+    pub const EVENTS_LOST: usize = 32;
+    /// Events that were not made, since the CPU had made as many as it may.
+    pub const EVENTS_HELD_BACK: usize = 33;
+}
+
+/// Indices into the statistics behind the counters: what is noted of the packet on its way. A word
+/// is a store; nobody reads it, unless the packet is told of.
+pub mod note {
+    /// [`crate::event::why`] the packet is to be told of.
+    pub const WANTED: usize = 34;
+    /// Packets until the next one that is told of.
+    pub const LEFT: usize = 35;
+    /// Service slot plus one, 0 for none; bit 32 is set for packets to clients.
+    pub const SERVICE: usize = 36;
+    /// Number of the endpoint of direct server return, 0 for none; [`CHOSEN`] when the
+    /// [`crate::path::Scratch`] has the one of full NAT.
+    pub const ENDPOINT: usize = 37;
+    /// Bit of the packet filter's rule that fits, 0 for none.
+    pub const RULE: usize = 38;
+    /// Number of the packet filter, see [`crate::filter::Header::serial`].
+    pub const FILTER: usize = 39;
+    /// What became of the packet: XDP action, [`crate::verdict::Reason`] plus one in the second
+    /// byte, and the interface that it leaves by in the high half.
+    pub const VERDICT: usize = 40;
+    /// Events of each kind in these ticks: `ticks << 16 | events`.
+    pub const BUDGETS: usize = 41;
+    /// The five words of the packet's [`super::Tuple`] as it came.
+    pub const TUPLE: usize = 44;
+    /// Length of the IP packet and, in the second half, TCP flags.
+    pub const PACKET: usize = 49;
+
+    /// Value of [`ENDPOINT`], above all numbers.
+    pub const CHOSEN: u64 = 1 << 32;
+    /// Bit of [`SERVICE`].
+    pub const REPLY: u64 = 1 << 32;
 }
 
 const _: () = {

@@ -14,6 +14,7 @@ extern crate std;
 pub mod checksum;
 pub mod claims;
 pub mod drive;
+pub mod event;
 pub mod filter;
 pub mod flows;
 pub mod generate;

@@ -20,9 +20,11 @@ mod config;
 mod connection;
 mod direct;
 mod errors;
+mod event;
 mod filter;
 mod forward;
 mod kernel;
+mod note;
 mod qos;
 mod reply;
 mod send;
@@ -30,7 +32,9 @@ mod task;
 mod too_big;
 mod vlan;
 
+pub use event::tell;
 pub use kernel::{Kernel, Scratch, Way};
+pub use note::is_wanted;
 pub use send::Sent;
 pub use task::{Stop, TASKS, Task, resume};
 pub use vlan::take_off;
@@ -55,6 +59,7 @@ use crate::{
 /// is left.
 #[inline(always)]
 pub fn steer(kernel: &impl Kernel) -> Result<Sent, Stop> {
+    note::begin(kernel);
     let decided = match decide(kernel) {
         Err(Stop::For(Reason::NotIp)) if vlan::is_tagged(kernel) => Err(Stop::Later(Task::Tagged)),
         decided => decided,
@@ -100,6 +105,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
         Some(found) => {
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
+            note::service(kernel, found.connection.slot, true);
             qos::egress::<V6, _>(kernel, packet, &config, found.connection.slot)?;
             Some(found)
         }
@@ -111,6 +117,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
             let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+            note::service(kernel, service.slot, false);
             if service.treatment.flags != 0
                 && has_no_backend::<V6>(service)
                 && connection::find(kernel, &packet.tuple).is_none()

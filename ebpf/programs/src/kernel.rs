@@ -3,10 +3,15 @@
 use core::arch::asm;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_jiffies64, bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::generated::{
+        bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns, bpf_xdp_adjust_head,
+        bpf_xdp_adjust_tail,
+    },
     programs::XdpContext,
 };
 use ebpf_common::{
+    event::FlowEvent,
     filter::{self, CHUNK_RECORDS, Tables},
     layout::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
@@ -119,6 +124,39 @@ impl Kernel for Xdp<'_> {
             // SAFETY: the entry belongs to this CPU, and `word` is within it.
             unsafe { *self.stats.add(word) = value };
         }
+    }
+
+    #[inline(always)]
+    fn get(&self, word: usize) -> u64 {
+        if word < STATS_WORDS {
+            // SAFETY: the entry belongs to this CPU, and `word` is within it.
+            unsafe { *self.stats.add(word) }
+        } else {
+            0
+        }
+    }
+
+    #[inline(always)]
+    fn sampling(&self) -> u32 {
+        maps::flow_sampling()
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper has no precondition.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn time(&self) -> u64 {
+        // SAFETY: the helper has no precondition.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn tell(&self, event: &FlowEvent) -> bool {
+        // User space looks once in a while, so that no packet has to wake it.
+        maps::EVENTS.output(event, BPF_RB_NO_WAKEUP.into()).is_ok()
     }
 
     #[inline(always)]

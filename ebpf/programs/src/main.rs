@@ -15,8 +15,9 @@ use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_redirect, macros::xdp, programs::XdpContext,
 };
 use ebpf_common::{
-    path::{Kernel, Sent, Stop, Task, resume, steer, take_off},
-    verdict::{Action, Reason},
+    layout::{EVENT_TASK, note},
+    path::{Kernel, Sent, Stop, Task, is_wanted, resume, steer, take_off, tell},
+    verdict::Action,
 };
 
 use crate::kernel::Xdp;
@@ -67,28 +68,50 @@ pub fn mp_tagged(context: XdpContext) -> u32 {
     }
 }
 
-/// Does what was decided.
+/// Tells of a frame about which all is decided.
+#[xdp]
+#[inline(always)]
+pub fn mp_event(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of(&context) else { return xdp_action::XDP_PASS };
+    tell(&kernel)
+}
+
+/// Does what was decided, and leaves telling of the frame to a program of its own.
 #[inline(always)]
 fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
-    let reason = match decided {
-        Ok(Sent::Back) => return xdp_action::XDP_TX,
+    let (action, reason, egress) = match decided {
+        Ok(Sent::Back) => (xdp_action::XDP_TX, 0, 0),
         // SAFETY: the helper has no precondition.
-        Ok(Sent::On(ifindex)) => return unsafe { bpf_redirect(ifindex, 0) as u32 },
-        Err(Stop::Later(task)) => {
-            // It returns only where there is no such program.
-            // SAFETY: the map holds XDP programs only; the kernel sees to that.
-            unsafe { maps::TASKS.tail_call(kernel.context, task as u32) };
-            task.undone()
+        Ok(Sent::On(ifindex)) => (unsafe { bpf_redirect(ifindex, 0) as u32 }, 0, ifindex),
+        Err(stop) => {
+            let reason = match stop {
+                Stop::Later(task) => {
+                    // It returns only where there is no such program.
+                    // SAFETY: the map holds XDP programs only; the kernel sees to that.
+                    unsafe { maps::TASKS.tail_call(kernel.context, task as u32) };
+                    task.undone()
+                }
+                Stop::For(reason) => reason,
+            };
+            // The compiler knows the greatest reason and would leave out the comparison with the
+            // number of words, which the verifier wants to see where a reason comes from a function
+            // of its own.
+            kernel.count(core::hint::black_box(reason as usize));
+            let action = match reason.action() {
+                Action::Pass => xdp_action::XDP_PASS,
+                Action::Drop => xdp_action::XDP_DROP,
+            };
+            (action, reason as u32 + 1, 0)
         }
-        Err(Stop::For(reason)) => reason,
     };
-    // The compiler knows the greatest reason and would leave out the comparison with the number of
-    // words, which the verifier wants to see where a reason comes from a function of its own.
-    kernel.count(core::hint::black_box(reason as usize));
-    match reason.action() {
-        Action::Pass => xdp_action::XDP_PASS,
-        Action::Drop => xdp_action::XDP_DROP,
+    if is_wanted(kernel, action == xdp_action::XDP_DROP) {
+        let verdict = u64::from(action | reason << 8) | u64::from(egress) << 32;
+        kernel.set(note::VERDICT, verdict);
+        // As above.
+        // SAFETY: as above.
+        unsafe { maps::TASKS.tail_call(kernel.context, EVENT_TASK) };
     }
+    action
 }
 
 #[cfg(not(test))]

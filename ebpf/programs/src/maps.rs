@@ -1,16 +1,17 @@
 //! The maps.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray},
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use ebpf_common::{
     claims::PLACES,
+    event::FlowEvent,
     filter::{CHUNK_RECORDS, FILTER_FLAGS, FILTER_SLOTS, HITS_MAX},
     layout::{
-        CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, ENDPOINTS_MAX, Endpoint,
-        EndpointHop, FLOW_BUCKETS, FlowBucket, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told,
-        VLANS_MAX, Vlan,
+        CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, ENDPOINTS_MAX,
+        EVENTS_BYTES, Endpoint, EndpointHop, FLOW_BUCKETS, FLOW_SAMPLING_DEFAULT, FlowBucket,
+        MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told, VLANS_MAX, Vlan,
     },
     path::{Scratch, TASKS as TASKS_COUNT},
     qos::{Credit, LIMITER_WAYS, Spent},
@@ -38,10 +39,17 @@ pub static ENDPOINTS: Array<Endpoint, ENDPOINTS_MAX, MMAPABLE> = Array::new();
 #[btf_map(name = "mp_hops")]
 pub static HOPS: PerCpuArray<EndpointHop, ENDPOINTS_MAX> = PerCpuArray::new();
 
-#[btf_map(name = "mp_stats_v3")]
+#[btf_map(name = "mp_stats_v4")]
 static STATS: PerCpuArray<[u64; STATS_WORDS], 1> = PerCpuArray::new();
 
+#[btf_map(name = "mp_events_v1")]
+pub static EVENTS: RingBuf<FlowEvent, EVENTS_BYTES> = RingBuf::new();
+
 // User space sets these when it loads the program.
+
+/// Of how many packets one is told of; 0 when only what is told of anyway is.
+#[unsafe(no_mangle)]
+static FLOW_SAMPLING: u32 = FLOW_SAMPLING_DEFAULT;
 
 /// Buckets of the table of flows less one.
 #[unsafe(no_mangle)]
@@ -62,8 +70,8 @@ static TICKS_PER_SECOND: u32 = 250;
 #[btf_map(name = "mp_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-#[btf_map(name = "mp_tasks_v5")]
-pub static TASKS: ProgramArray<TASKS_COUNT> = ProgramArray::new();
+#[btf_map(name = "mp_tasks_v6")]
+pub static TASKS: ProgramArray<{ TASKS_COUNT + 1 }> = ProgramArray::new();
 
 #[btf_map(name = "mp_vlans_v1")]
 static VLANS: HashMap<u32, Vlan, VLANS_MAX> = HashMap::new();
@@ -108,6 +116,12 @@ pub fn connection_seed() -> u64 {
 #[inline(always)]
 pub fn ticks_per_second() -> u32 {
     constant(&raw const TICKS_PER_SECOND)
+}
+
+/// Returns of how many packets one is told of.
+#[inline(always)]
+pub fn flow_sampling() -> u32 {
+    constant(&raw const FLOW_SAMPLING)
 }
 
 /// Reads a constant as a value that is not known when this is compiled.

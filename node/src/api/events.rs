@@ -155,10 +155,10 @@ fn plain(event: &Event) -> SseEvent {
 }
 
 /// Counts the open streams.
-struct Open(metrics::Gauge);
+pub(super) struct Open(metrics::Gauge);
 
 impl Open {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let gauge = metrics::gauge!("marchproxy_api_event_streams");
         gauge.increment(1.0);
         Self(gauge)

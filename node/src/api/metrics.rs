@@ -10,19 +10,14 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt, Limited};
 use metrics::Unit;
-use tokio::net::UnixStream;
 
-use super::{Shared, reply::ApiError};
+use super::{Shared, plane, reply::ApiError};
 
 /// Prometheus' text format.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4";
-/// The data plane's socket in the run directory.
-const SOCKET: &str = "dataplane.sock";
-/// How long the data plane may take; below the usual time-out of a scrape.
+/// How long the data plane may take over its body; below the usual time-out of a scrape.
 const DATAPLANE_WITHIN: Duration = Duration::from_secs(5);
 /// The most that is relayed from the data plane.
 const DATAPLANE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -49,7 +44,11 @@ pub fn describe() {
         Unit::Count,
         "Open connections to the API"
     );
-    metrics::describe_gauge!("marchproxy_api_event_streams", Unit::Count, "Open event streams");
+    metrics::describe_gauge!(
+        "marchproxy_api_event_streams",
+        Unit::Count,
+        "Open streams of events and flows"
+    );
 }
 
 /// Counts and times each request by its route template; unknown paths share one name.
@@ -82,36 +81,17 @@ pub(super) async fn control(State(shared): State<Shared>) -> Response {
 }
 
 pub(super) async fn dataplane(State(shared): State<Shared>) -> Result<Response, ApiError> {
-    let socket = shared.options.run_dir.join(SOCKET);
-    let answer = tokio::time::timeout(DATAPLANE_WITHIN, scrape(&socket)).await;
-    match answer {
-        Ok(Ok(body)) => Ok(text(body)),
+    let answer = plane::get(&shared, "/metrics").await?;
+    let body = Limited::new(answer.body, DATAPLANE_BYTES_MAX).collect();
+    match tokio::time::timeout(DATAPLANE_WITHIN, body).await {
+        Ok(Ok(body)) => Ok(text(body.to_bytes())),
         Ok(Err(error)) => Err(ApiError::bad_gateway(format!(
-            "this node's data plane does not answer on {}: {error}",
-            socket.display()
+            "this node's data plane did not end its answer: {error}"
         ))),
         Err(_) => Err(ApiError::bad_gateway(format!(
-            "this node's data plane does not answer within {DATAPLANE_WITHIN:?}"
+            "this node's data plane did not end its answer within {DATAPLANE_WITHIN:?}"
         ))),
     }
-}
-
-async fn scrape(
-    socket: &std::path::Path,
-) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
-    let request = http::Request::get("/metrics")
-        .header(header::HOST, "dataplane")
-        .body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    if !response.status().is_success() {
-        return Err(format!("status {}", response.status()).into());
-    }
-    let body = Limited::new(response.into_body(), DATAPLANE_BYTES_MAX).collect().await?.to_bytes();
-    drop(driver);
-    Ok(body)
 }
 
 fn text(body: Bytes) -> Response {

@@ -11,7 +11,7 @@ use http::Method;
 use super::{
     Shared,
     access::{self, Access, Guard},
-    acks, cluster, events, health, history, joining, metrics, objects, openapi,
+    acks, cluster, events, flows, health, history, joining, metrics, objects, openapi,
     reply::ApiError,
     tokens, writes,
 };
@@ -97,6 +97,14 @@ const HISTORY: &[Parameter] = &[query("limit", "Limit", "How many; 50 by default
 const ACKS: &[Parameter] = &[
     query("revision", "Revision", "Which one; the present one by default"),
     query("wait", "Time", "Answer when all have answered, or after this time, at most 55s"),
+];
+
+const FLOWS: &[Parameter] = &[
+    query("follow", "Flag", "Go on with those that come"),
+    query("service", "FlowName", "Only those of this service"),
+    query("listener", "FlowName", "Only those of this listener"),
+    query("verdict", "Verdict", "Only those with this verdict"),
+    query("address", "IpAddress", "Only those from or to this address"),
 ];
 
 /// All operations.
@@ -228,6 +236,14 @@ pub(super) fn operations() -> Vec<Operation> {
                    events. With `Last-Event-ID: REVISION` it begins with the revisions after that.",
             output: Output::Text("text/event-stream"),
             ..operation(Method::GET, "/v1/events", "followEvents", Read, get(events::follow))
+        },
+        Operation {
+            text: "What this node's data plane tells of single packets, as server-sent events: those \
+                   that are kept and, with `follow`, those that come.",
+            query: FLOWS,
+            output: Output::Text("text/event-stream"),
+            errors: &[502],
+            ..operation(Method::GET, "/v1/flows", "listFlows", Read, get(flows::flows))
         },
         Operation {
             text: "Shows the cluster as this node sees it.",

@@ -2,6 +2,7 @@
 
 mod access;
 mod events;
+mod flows;
 mod harness;
 mod hostile;
 mod openapi;

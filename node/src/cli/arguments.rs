@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use client::{
-    ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EventsArgs, GetArgs, HistoryArgs,
+    ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EventsArgs, FlowsArgs, GetArgs, HistoryArgs,
     NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting, Writing,
 };
 pub use node::{
@@ -117,6 +117,8 @@ pub enum Command {
     /// Follow revisions, acknowledgements, health and membership as they happen
     #[command(visible_alias = "watch")]
     Events(EventsArgs),
+    /// Show or follow what the data planes tell of single packets: who, to whom, verdict, rule, revision
+    Flows(FlowsArgs),
     /// Show or set which cluster the client commands talk to
     Context {
         /// What to do.

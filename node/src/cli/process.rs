@@ -69,6 +69,7 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
         xdp,
         xdp_flows,
         xdp_connections,
+        flow_sampling,
         listen_address,
         log,
     } = arguments;
@@ -93,6 +94,7 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
     config.listen_address = listen_address.or(config.listen_address);
     config.flows = xdp_flows.unwrap_or(config.flows);
     config.connections = xdp_connections.unwrap_or(config.connections);
+    config.flow_sampling = flow_sampling.unwrap_or(config.flow_sampling);
     if !xdp.is_empty() {
         config.interfaces = xdp;
     }

@@ -4,6 +4,7 @@ pub mod acks;
 pub mod changes;
 pub mod cluster;
 pub mod doctor;
+pub mod flows;
 pub mod objects;
 
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};

@@ -106,6 +106,9 @@ fn arguments(settings: &Settings, addresses: &NodeAddresses) -> Vec<OsString> {
     if let Some(connections) = settings.xdp_connections {
         flag("--xdp-connections", connections.to_string().into());
     }
+    if let Some(sampling) = settings.flow_sampling {
+        flag("--flow-sampling", sampling.to_string().into());
+    }
     if let Some(address) = settings.listen_address {
         flag("--listen-address", address.to_string().into());
     }

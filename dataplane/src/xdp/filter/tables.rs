@@ -143,12 +143,12 @@ impl Tables {
         Ok(())
     }
 
-    /// Returns the records of the front.
+    /// Returns the records of the front of a number.
     #[must_use]
-    pub fn front(&self, counters: &CounterNumbers) -> Vec<Record> {
+    pub fn front(&self, counters: &CounterNumbers, serial: u32) -> Vec<Record> {
         let mut records = vec![Record::EMPTY; front::LENGTH as usize];
         let mut put = |at: u32, record: Record| records[at as usize] = record;
-        let header = Header { bank: self.bank(), ..self.rules.header };
+        let header = Header { bank: self.bank(), serial, ..self.rules.header };
         put(front::HEADER, record(&header));
         put(front::TREE, record(&self.tree));
         put(front::COUNTERS, record(&counters.record(&self.rules.order)));

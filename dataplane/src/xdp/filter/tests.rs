@@ -213,7 +213,7 @@ proptest! {
             if let Some((front, config)) = &before {
                 check(&View { front, chunks: &chunks }, config, &packets);
             }
-            let front = tables.front(&CounterNumbers::default());
+            let front = tables.front(&CounterNumbers::default(), 1);
             tables.settle();
             check(&View { front: &front, chunks: &chunks }, &config, &packets);
             before = Some((front, config));
@@ -275,7 +275,7 @@ fn an_ipv6_tree_of_the_greatest_size_is_searched_to_its_leaves() {
     let mut chunks = Chunks::default();
     let mut tables = Tables::new(1);
     tables.update(&config, &mut chunks).unwrap();
-    let front = tables.front(&CounterNumbers::default());
+    let front = tables.front(&CounterNumbers::default(), 1);
     let view = View { front: &front, chunks: &chunks };
     let tree: ebpf_common::filter::Tree = layout(&front[front::TREE as usize]);
     assert_eq!(tree.depth, 8);

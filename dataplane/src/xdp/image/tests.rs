@@ -46,6 +46,7 @@ fn frontend(n: usize) -> Frontend {
 
 fn carried(n: usize, first: usize, count: usize) -> Arc<Carried> {
     Arc::new(Carried {
+        services: Vec::new(),
         listener: ObjectKey::new(Kind::Listener, "default", format!("l{n}")),
         frontend: frontend(n),
         forwarding: Forwarding::Nat,

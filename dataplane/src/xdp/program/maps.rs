@@ -10,8 +10,9 @@ use ebpf_common::{
     filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX},
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, Claims, Connection,
-        ENDPOINTS_MAP, ENDPOINTS_MAX, Endpoint, FLOWS_MAP, FlowBucket, Record, SERVICES_MAX,
-        STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP, VLANS_MAX, Vlan,
+        ENDPOINTS_MAP, ENDPOINTS_MAX, EVENTS_BYTES, EVENTS_MAP, Endpoint, FLOWS_MAP, FlowBucket,
+        Record, SERVICES_MAX, STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP,
+        VLANS_MAX, Vlan,
     },
     qos::{CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent},
 };
@@ -195,6 +196,7 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), Lo
         (COUNTERS_MAP, sizes(4, 8 * COUNTER_WORDS, SERVICES_MAX)),
         (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), tables.flow_buckets as usize)),
         (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
+        (EVENTS_MAP, sizes(0, 0, EVENTS_BYTES)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
         (TASKS_MAP, sizes(4, 4, TASK_PROGRAMS.len())),
         (VLANS_MAP, sizes(4, size_of::<Vlan>(), VLANS_MAX)),

@@ -260,8 +260,8 @@ impl Kernels {
         let own = self.own.as_ref().expect("it handles no frame");
         let stats = sum(&self.maps.stats, 0);
         let mut stats = less(stats, own.stats());
-        // Set, not counted: the last generation seen.
-        stats[stat::GENERATION] = 0;
+        // Set, not counted: the last generation seen, and what is noted; nobody is told by the host.
+        stats[stat::GENERATION..].fill(0);
         let counters = (0..SLOTS)
             .map(|slot| less(sum(&self.maps.counters, slot), own.counters(slot)))
             .collect();

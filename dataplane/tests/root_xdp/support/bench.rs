@@ -36,6 +36,11 @@ impl Bench {
         Self::with_tables(all, FLOWS, CONFIG_RECORDS as u32)
     }
 
+    /// A node that tells of one of so many packets.
+    pub(crate) fn telling_of(sampling: u32, all: &[Balanced]) -> Self {
+        Self::with(all, |settings| settings.sampling = sampling)
+    }
+
     /// A node with tables for that many flows and records.
     pub(crate) fn with_tables(all: &[Balanced], flows: u32, records: u32) -> Self {
         Self::with(all, |settings| {

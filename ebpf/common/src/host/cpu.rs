@@ -12,6 +12,7 @@ use super::{
     table::Table,
 };
 use crate::{
+    event::FlowEvent,
     filter::{self, CHUNK_RECORDS, HITS_MAX},
     layout::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
@@ -221,6 +222,27 @@ impl<'t> Kernel for Cpu<'t> {
 
     fn set(&self, word: usize, value: u64) {
         self.own.stats.borrow_mut()[word] = value;
+    }
+
+    fn get(&self, word: usize) -> u64 {
+        self.own.stats.borrow()[word]
+    }
+
+    /// Nobody is told of its packets.
+    fn sampling(&self) -> u32 {
+        0
+    }
+
+    fn random(&self) -> u32 {
+        0
+    }
+
+    fn time(&self) -> u64 {
+        0
+    }
+
+    fn tell(&self, _event: &FlowEvent) -> bool {
+        false
     }
 
     fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]> {

@@ -5,14 +5,15 @@
 //! [`crate::claims`]; times and flags of an entry only ever gain, and a lost update is repeated by
 //! the next packet.
 
-use super::{kernel::Kernel, vlan};
+use super::{kernel::Kernel, note, vlan};
 use crate::{
     claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP},
+    event::why,
     hash,
     layout::{Claims, Connection, Hop, Tuple},
     parse::{Packet, read},
     rewrite::{reversed, translated},
-    state::{Clock, REFRESH_S, expired, flags_of, idle_limit_s},
+    state::{Clock, REFRESH_S, closed, expired, flags_of, idle_limit_s},
     verdict::Reason,
 };
 
@@ -179,15 +180,28 @@ fn keep(kernel: &impl Kernel, found: &Found<'_>, own: u8, peer: u8, clock: Clock
 
 /// Brings both entries of a connection up to date, and tells whether they are its own: one may have
 /// made way for another connection.
-///
-/// A function of its own, as the two below, for the sake of the path's stack.
-#[inline(never)]
-pub(super) fn refresh<K: Kernel>(
-    kernel: &K,
+#[inline(always)]
+pub(super) fn refresh(
+    kernel: &impl Kernel,
     packet: &Packet,
     found: &mut Found<'_>,
     clock: Clock,
 ) -> bool {
+    let was_closed = closed(found.connection.own, found.connection.peer);
+    if !keep_both(kernel, packet, found, clock) {
+        return false;
+    }
+    if !was_closed && closed(found.connection.own, found.connection.peer) {
+        note::turns(kernel, why::ENDED);
+    }
+    true
+}
+
+/// Does what [`refresh`] does, but for the notes.
+///
+/// A function of its own, as the two below, for the sake of the path's stack.
+#[inline(never)]
+fn keep_both<K: Kernel>(kernel: &K, packet: &Packet, found: &mut Found<'_>, clock: Clock) -> bool {
     let own = found.connection.own | flags_of(packet.tcp_flags);
     let Some(other) = find(kernel, &partner(found.connection)) else { return false };
     if !partner(other.connection).same(&packet.tuple) {

@@ -9,14 +9,16 @@
 use super::{
     config::Config,
     kernel::Kernel,
+    note,
     send::{self, Sent},
     task::Stop,
     too_big,
 };
 use crate::{
+    event::why,
     flows, hash,
     layout::{
-        Address, Endpoint, EndpointHop, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP,
+        self, Address, Endpoint, EndpointHop, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP,
         counter, forwarding, link, stat,
     },
     parse::{ETHERNET, Packet},
@@ -40,6 +42,7 @@ pub(super) fn forward<K: Kernel>(
     let flow = hash::flow(&packet.tuple);
     let bucket = kernel.flows(flow).ok_or(Reason::TableRefused)?;
     let number = choose(kernel, packet, config, service, bucket, flow, flows::seen_time(ticks))?;
+    kernel.set(layout::note::ENDPOINT, number.into());
     let way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
     if let Some(mtu) = way.exceeded_by(packet) {
         return Err(too_big::later(kernel, mtu));
@@ -67,6 +70,7 @@ pub(super) fn forward_error<K: Kernel>(
         Some((_, known)) => known.endpoint(),
         None => follows(config, service, packet.v6, flow)?,
     };
+    kernel.set(layout::note::ENDPOINT, number.into());
     let way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
     if way.exceeded_by(packet).is_some() {
         // Nobody is told of an error in an error's way (RFC 1122 section 3.2.2).
@@ -201,6 +205,7 @@ fn choose<K: Kernel>(
             let current = config.choose(pool, flow)?;
             if begins || !tcp {
                 count_begun(kernel, service);
+                note::remember(kernel, kernel.start(), kernel.end(), why::BEGUN);
             }
             current
         }

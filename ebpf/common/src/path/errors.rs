@@ -7,6 +7,7 @@ use super::{
     config::{Config, Generation},
     connection, direct,
     kernel::Kernel,
+    note,
     send::{self, Sent},
 };
 use crate::{
@@ -28,6 +29,7 @@ pub(super) fn forward<const V6: bool>(kernel: &impl Kernel) -> Result<Sent, Reas
     let config = Config::of(Generation::current(kernel)?)?;
     let sent = match config.service(&packet.tuple) {
         Some(service) if service.forwarding != forwarding::NAT => {
+            note::service(kernel, service.slot, false);
             direct::forward_error(kernel, &packet, &config, service)
         }
         _ => translate::<V6>(kernel, &packet),
@@ -47,7 +49,8 @@ fn translate<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Se
     if packet.hop_limit <= 1 {
         return Err(Reason::HopLimit);
     }
-    let Connection { to, hop, .. } = found.connection;
+    let Connection { to, hop, slot, reply, .. } = found.connection;
+    note::service(kernel, *slot, *reply == 1);
     if hop.mtu != 0 && packet.length > hop.mtu {
         return Err(Reason::TooBig);
     }

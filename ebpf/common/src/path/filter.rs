@@ -5,6 +5,7 @@
 use super::kernel::Kernel;
 use crate::{
     filter::{self, Counters, Header, MAGIC, Subject, Tables, front},
+    layout::note,
     parse::{self, Packet},
     verdict::Reason,
 };
@@ -54,6 +55,8 @@ fn judge<K: Kernel>(kernel: &K, tables: &K::Filter, subject: &Subject) -> Result
         return Err(Reason::BrokenConfiguration);
     }
     let rule = filter::decide(tables, header, subject).ok_or(Reason::BrokenConfiguration)?;
+    kernel.set(note::RULE, rule);
+    kernel.set(note::FILTER, header.serial.into());
     if rule & header.deny == 0 {
         return Ok(());
     }

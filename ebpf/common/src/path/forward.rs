@@ -7,11 +7,14 @@ use super::{
     config::Config,
     connection::{self, Found, Held, Refused},
     kernel::{Kernel, Scratch, Way},
+    note,
 };
 use crate::{
+    event::why,
     hash,
     layout::{
-        Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP, counter, stat,
+        self, Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP,
+        counter, stat,
     },
     parse::Packet,
     rewrite::{reversed, translation},
@@ -121,6 +124,7 @@ fn begin<'k, K: Kernel>(
         padding: 0,
         padding_end: 0,
     };
+    kernel.set(layout::note::ENDPOINT, layout::note::CHOSEN);
     find_ways(kernel, scratch)?;
     let back = claim_port(kernel, &mut scratch.key, (flow as u32) % PORTS, clock)?;
     translate(scratch, &packet.tuple);
@@ -150,6 +154,7 @@ fn begin<'k, K: Kernel>(
         let counters = unsafe { &mut *counters };
         counters[counter::CONNECTIONS] += 1;
     }
+    note::turns(kernel, why::BEGUN);
     Ok(there.publish(kernel, &packet.tuple, clock))
 }
 

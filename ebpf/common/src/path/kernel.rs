@@ -5,6 +5,7 @@
 //! write to it meanwhile, but not to what is said to be this CPU's, which handles one frame at a time.
 
 use crate::{
+    event::FlowEvent,
     filter::Tables,
     layout::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
@@ -79,6 +80,21 @@ pub trait Kernel {
 
     /// Sets a word of this CPU's statistics.
     fn set(&self, word: usize, value: u64);
+
+    /// Returns a word of this CPU's statistics.
+    fn get(&self, word: usize) -> u64;
+
+    /// Returns of how many packets one is told of; 0 when only what is told of anyway is.
+    fn sampling(&self) -> u32;
+
+    /// Returns a number that nobody foresees.
+    fn random(&self) -> u32;
+
+    /// Returns the monotonic clock's nanoseconds.
+    fn time(&self) -> u64;
+
+    /// Leaves an event for user space; tells whether there was room.
+    fn tell(&self, event: &FlowEvent) -> bool;
 
     /// Returns this CPU's counters of a service.
     fn counters(&self, slot: u32) -> Option<*mut [u64; COUNTER_WORDS]>;

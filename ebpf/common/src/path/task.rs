@@ -1,13 +1,13 @@
 //! What most frames do not need: programs of their own, which begin with the frame once more.
 //!
 //! Each has a stack and an allowance of instructions to itself, and [`super::steer`] stays short.
-//! The packet filter has let the frame pass by then.
+//! The packet filter has let the frame pass by then, and what it noted stands.
 
 use super::{
     config::{Config, Generation},
     errors, forward,
     kernel::Kernel,
-    known_reply, reply,
+    known_reply, note, reply,
     send::{self, Sent},
     too_big, vlan,
 };
@@ -98,13 +98,17 @@ fn perform(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
         (Task::Error, Family::V6) => Ok(errors::forward::<true>(kernel)?),
         (Task::TooBig, Family::V4) => Ok(too_big::tell::<false>(kernel)?),
         (Task::TooBig, Family::V6) => Ok(too_big::tell::<true>(kernel)?),
-        (Task::Tagged, _) => super::decide(kernel),
+        (Task::Tagged, _) => {
+            note::untagged(kernel);
+            super::decide(kernel)
+        }
     }
 }
 
 /// Forwards a packet whose connection begins, ends, or must be refreshed.
 #[inline(always)]
 fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
+    note::remember(kernel, kernel.start(), kernel.end(), 0);
     // SAFETY: the kernel gives these as the bounds of the frame.
     let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
     let generation = Generation::current(kernel)?;

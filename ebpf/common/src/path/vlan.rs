@@ -13,7 +13,7 @@ use crate::{
 
 const ETHERTYPE_VLAN: u16 = 0x8100u16.to_be();
 /// Length of a tag.
-const TAG: usize = 4;
+pub(super) const TAG: usize = 4;
 /// The number of the VLAN in a tag's control information.
 const NUMBER: u32 = 0x0fff;
 

@@ -35,7 +35,7 @@ pub(super) struct Node {
     pub(super) running: Running,
     pub(super) admin: String,
     pub(super) read: String,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// An answer as it came.
@@ -80,7 +80,7 @@ impl Node {
             Box::pin(control::start(settings, Start::Up, api::server(options))).await.unwrap();
         let admin = running.admin_token.as_ref().unwrap().as_str().to_owned();
         let read = running.control.create_token("test", "reader", TokenRole::Read).await.unwrap();
-        Self { running, admin, read, _directory: directory }
+        Self { running, admin, read, directory }
     }
 
     pub(super) fn context(&self, token: &str) -> Context {
@@ -89,6 +89,10 @@ impl Node {
             ca_pin: self.running.control.identity().pin(),
             token: Secret::new(token),
         }
+    }
+
+    pub(super) fn run_dir(&self) -> std::path::PathBuf {
+        self.directory.path().join("run")
     }
 
     pub(super) fn client(&self) -> Client {

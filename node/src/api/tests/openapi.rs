@@ -207,6 +207,8 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("POST", "/v1/rollback", "/v1/rollback", r#"{"revision":999999}"#.into(), 404),
         ("GET", "/v1/acks", "/v1/acks?wait=1ms", String::new(), 200),
         ("GET", "/v1/events", "/v1/events", String::new(), 200),
+        ("GET", "/v1/flows", "/v1/flows?follow=true&verdict=dropped", String::new(), 502),
+        ("GET", "/v1/flows", "/v1/flows?verdict=lost", String::new(), 400),
         ("GET", "/v1/status", "/v1/status", String::new(), 200),
         ("GET", "/v1/nodes", "/v1/nodes", String::new(), 200),
         ("DELETE", "/v1/nodes/{id}", "/v1/nodes/99", String::new(), 404),

@@ -1,9 +1,9 @@
 //! Arguments of the commands that ask the API.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
-use model::{Kind, api::TokenRole};
+use model::{Kind, api::TokenRole, flow::Verdict};
 
 use super::{Output, parse_time};
 
@@ -264,6 +264,64 @@ pub struct EventsArgs {
     /// Begin with the revisions after this one
     #[arg(long, value_name = "REVISION")]
     pub after: Option<u64>,
+    /// End after so many events
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerdictArg {
+    /// It was sent on
+    Forwarded,
+    /// The kernel has it
+    Passed,
+    /// It was dropped
+    Dropped,
+}
+
+impl From<VerdictArg> for Verdict {
+    fn from(verdict: VerdictArg) -> Self {
+        match verdict {
+            VerdictArg::Forwarded => Self::Forwarded,
+            VerdictArg::Passed => Self::Passed,
+            VerdictArg::Dropped => Self::Dropped,
+        }
+    }
+}
+
+/// Arguments of `flows`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  marchproxy flows                                   the newest that are kept, of all nodes
+  marchproxy flows --follow --service web
+  marchproxy flows --follow --verdict dropped --node 2 -o json    one JSON object a line
+
+A packet is told of when it is dropped, when a connection begins or ends with it, and one in as many
+as `up --flow-sampling N` says.")]
+pub struct FlowsArgs {
+    /// Go on with those that come
+    #[arg(long)]
+    pub follow: bool,
+    /// Only those of this service
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pub service: Option<String>,
+    /// Only those of this listener
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pub listener: Option<String>,
+    /// Only those with this verdict
+    #[arg(long, value_enum)]
+    pub verdict: Option<VerdictArg>,
+    /// Only those from or to this address
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// Only those that this node sees; may be given more than once [default: all nodes]
+    #[arg(long, value_name = "ID")]
+    pub node: Vec<u64>,
     /// End after so many events
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,

@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Output;
-use crate::settings::{DATA_DIR, Flags, xdp_connections, xdp_flows};
+use crate::settings::{DATA_DIR, Flags, flow_sampling, xdp_connections, xdp_flows};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -129,6 +129,9 @@ pub struct DataplaneArgs {
     /// Connections with full NAT that there is room for, 272 bytes each [default: 131072]
     #[arg(long, value_name = "CONNECTIONS", value_parser = xdp_connections())]
     pub xdp_connections: Option<u32>,
+    /// Of how many packets one is told of in `flows`; 0 for drops, begins and ends alone [default: 1024]
+    #[arg(long, value_name = "N", value_parser = flow_sampling())]
+    pub flow_sampling: Option<u32>,
     /// The address that listeners on `*` take
     #[arg(long, value_name = "IP")]
     pub listen_address: Option<IpAddr>,

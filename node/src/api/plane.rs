@@ -1,0 +1,71 @@
+//! Requests to the data plane beside this control process, on its Unix socket.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{body::Incoming, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Shared, reply::ApiError};
+
+/// The data plane's socket in the run directory.
+const SOCKET: &str = "dataplane.sock";
+/// How long the data plane may take; below the usual time-out of a scrape.
+const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+/// The most that is taken of the words of a refusal.
+const REFUSAL_BYTES_MAX: usize = 4096;
+
+/// The body of an answer; the connection ends with it.
+pub(super) struct Answer {
+    pub(super) body: Incoming,
+    _connection: AbortOnDropHandle<hyper::Result<()>>,
+}
+
+/// Asks for a page, and returns its body as it comes.
+pub(super) async fn get(shared: &Shared, target: &str) -> Result<Answer, ApiError> {
+    let socket = shared.options.run_dir.join(SOCKET);
+    let answer = tokio::time::timeout(WITHIN, exchange(&socket, target)).await;
+    let (response, connection) = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => {
+            return Err(ApiError::bad_gateway(format!(
+                "this node's data plane does not answer on {}: {error}",
+                socket.display()
+            )));
+        }
+        Err(_) => {
+            return Err(ApiError::bad_gateway(format!(
+                "this node's data plane does not answer within {WITHIN:?}"
+            )));
+        }
+    };
+    if response.status().is_success() {
+        return Ok(Answer { body: response.into_body(), _connection: connection });
+    }
+    let status = response.status();
+    let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
+    let words = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned());
+    let words = words.unwrap_or_default();
+    Err(match status {
+        StatusCode::SERVICE_UNAVAILABLE => ApiError::unavailable(words),
+        StatusCode::BAD_REQUEST => ApiError::bad_request(words),
+        // An older data plane, which an upgrade in place leaves running.
+        _ => ApiError::bad_gateway(format!("this node's data plane answered {status}: {words}")),
+    })
+}
+
+type Exchanged = (Response<Incoming>, AbortOnDropHandle<hyper::Result<()>>);
+
+async fn exchange(
+    socket: &std::path::Path,
+    target: &str,
+) -> Result<Exchanged, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let request =
+        http::Request::get(target).header(header::HOST, "dataplane").body(Empty::<Bytes>::new())?;
+    Ok((sender.send_request(request).await?, connection))
+}
