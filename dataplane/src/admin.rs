@@ -12,26 +12,39 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Bytes, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use model::flow::FlowQuery;
+use model::{
+    Revision, Snapshot,
+    explain::{ExplainRequest, Explanation},
+    flow::FlowQuery,
+};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{net::UnixListener, sync::Semaphore};
 
-use crate::{tasks::Task, xdp::flows::FlowHub};
+use crate::{
+    tasks::Task,
+    xdp::{
+        explain::{ExplainError, Question},
+        flows::FlowHub,
+    },
+};
 
 /// A page, or a stream that may have no end.
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Requests served at once; scrapes and people, never traffic. Many more than may follow flows.
 const CONNECTIONS: usize = 32;
+
+/// The largest question: a whole configuration in JSON.
+const QUESTION_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// How long a caller may take over its request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -44,6 +57,8 @@ pub trait Pages: Send + Sync + 'static {
     fn status(&self) -> serde_json::Value;
     /// Who has the events of flows.
     fn flows(&self) -> &FlowHub;
+    /// Says what would become of a packet.
+    fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
 }
 
 /// The socket cannot be served.
@@ -138,8 +153,8 @@ async fn accept(listener: UnixListener, pages: Arc<dyn Pages>) -> io::Error {
         let pages = Arc::clone(&pages);
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = respond(&request, pages.as_ref());
-                async move { Ok::<_, Infallible>(response) }
+                let pages = Arc::clone(&pages);
+                async move { Ok::<_, Infallible>(respond(request, pages.as_ref()).await) }
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -155,8 +170,14 @@ async fn accept(listener: UnixListener, pages: Arc<dyn Pages>) -> io::Error {
     }
 }
 
-fn respond(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Body> {
+async fn respond(request: Request<Incoming>, pages: &dyn Pages) -> Response<Body> {
     const TEXT: &str = "text/plain; charset=utf-8";
+    if request.method() == Method::POST && request.uri().path() == "/explain" {
+        return match explain(request.into_body(), pages).await {
+            Ok(answer) => page(StatusCode::OK, "application/json", answer),
+            Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
+        };
+    }
     if request.method() != Method::GET {
         return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
@@ -171,7 +192,7 @@ fn respond(request: &Request<Incoming>, pages: &dyn Pages) -> Response<Body> {
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /healthz, /metrics, /status and /flows\n".to_owned(),
+            "there are /healthz, /metrics, /status, /flows and /explain\n".to_owned(),
         ),
     }
 }
@@ -205,6 +226,55 @@ fn flows(query: Option<&str>, hub: &FlowHub) -> Result<Response<Body>, (StatusCo
     Ok(answer(StatusCode::OK, "application/x-ndjson", body))
 }
 
+/// What is asked of `POST /explain`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    request: ExplainRequest,
+    kept: Option<Kept>,
+}
+
+/// The configuration of a kept revision.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    revision: Revision,
+    objects: Vec<serde_json::Value>,
+}
+
+impl Kept {
+    fn snapshot(self) -> Result<Snapshot, String> {
+        let mut snapshot = Snapshot::default();
+        for object in self.objects {
+            let text = object.to_string();
+            let object = model::parse::object_from_slice(text.as_bytes());
+            snapshot.put(Arc::new(object.map_err(|errors| errors.to_string())?));
+        }
+        snapshot.set_revision(self.revision);
+        Ok(snapshot)
+    }
+}
+
+/// Answers what would become of a packet.
+async fn explain(body: Incoming, pages: &dyn Pages) -> Result<String, (StatusCode, String)> {
+    let wrong = |reason: String| (StatusCode::BAD_REQUEST, reason);
+    let body = Limited::new(body, QUESTION_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
+    let Asked { request, kept } =
+        serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
+    let kept = kept.map(Kept::snapshot).transpose().map_err(wrong)?;
+    let question = Question { request, kept, node: pages.flows().node() };
+    let answer = pages.explain(question).await.map_err(|error| {
+        let status = match &error {
+            ExplainError::Packet(_) | ExplainError::Interface { .. } => StatusCode::BAD_REQUEST,
+            ExplainError::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
+            ExplainError::Apart(_) | ExplainError::Engine(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, runtime::chain::chain(&error))
+    })?;
+    Ok(serde_json::to_string(&answer).expect("an answer has string keys"))
+}
+
 /// Decodes percent-encoding (RFC 3986, section 2.1).
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -233,6 +303,11 @@ mod tests {
 
     struct Fixed(FlowHub);
     impl Pages for Fixed {
+        fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+            let refused = question.request.to_frame().map(drop);
+            Box::pin(async { Err(refused.map_or_else(Into::into, |()| ExplainError::NotRunning)) })
+        }
+
         fn flows(&self) -> &FlowHub {
             &self.0
         }
@@ -291,7 +366,7 @@ mod tests {
             check("GET /flows?%7B%22verdict%22%3A%22dropped%22%7D", "200", LOST).await;
             check("GET /flows?%7B%22verdict%22%3A1%7D", "400", "column 12\n").await;
             check("GET /flows?%7", "400", "no UTF-8\n").await;
-            check("GET /", "404", "/status and /flows\n").await;
+            check("GET /", "404", "/flows and /explain\n").await;
             check("POST /status", "405", "only GET\n").await;
             supervisor.stop("test over").await;
         }

@@ -45,6 +45,7 @@ use crate::{
     subscriber::{PushStatus, ReportBook},
     xdp::{
         L4Placement,
+        actor::SharedEngine,
         flows::{FlowHub, FlowNames},
         pins::PinsError,
     },
@@ -171,6 +172,7 @@ impl DataPlane {
         let (placement, placement_receiver) = watch::channel(Arc::new(placement));
         let (names, _) = watch::channel(FlowNames::default());
         let flows = FlowHub::new(identity.node());
+        let engine = SharedEngine::default();
         let ledger = Ledger::restore(Instant::now(), &standing);
         let (standing, _) = watch::channel(Arc::new(standing));
         let reports = ReportBook::open();
@@ -192,6 +194,8 @@ impl DataPlane {
             placement: placement_receiver.clone(),
             addresses: addresses_receiver,
             flows: flows.clone(),
+            engine: Arc::clone(&engine),
+            explaining: Mutex::default(),
             supervisor: OnceLock::new(),
         });
         let parts = children::Parts {
@@ -210,6 +214,7 @@ impl DataPlane {
             placement_receiver,
             names,
             flows,
+            engine,
             reports: reports.sender.clone(),
             newest: reports.newest.clone(),
             granted: Arc::new(granted),

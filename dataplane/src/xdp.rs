@@ -17,6 +17,7 @@ pub mod addresses;
 pub mod arena;
 pub mod bpf;
 pub mod engine;
+pub mod explain;
 pub mod filter;
 pub mod flows;
 pub mod generation;

@@ -13,6 +13,7 @@ pub mod api;
 pub mod cluster;
 pub mod endpoint;
 pub mod error;
+pub mod explain;
 pub mod field_change;
 pub mod flow;
 pub mod key;

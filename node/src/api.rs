@@ -14,6 +14,7 @@ mod acks;
 mod cluster;
 mod connection;
 mod events;
+mod explain;
 mod fields;
 mod flows;
 mod health;

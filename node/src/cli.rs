@@ -11,6 +11,7 @@ mod cluster;
 mod contexts;
 mod doctor;
 pub mod exit;
+mod explain;
 mod flows;
 mod input;
 mod plane;
@@ -83,6 +84,7 @@ async fn client_command(
         Command::Status(arguments) => cluster::status(&client, arguments).await,
         Command::Nodes { command, output } => cluster::nodes(&client, command, output).await,
         Command::Token { command } => cluster::token(&client, command).await,
+        Command::Explain(arguments) => explain::explain(&client, arguments).await,
         Command::Flows(arguments) => flows::flows(&client, arguments).await,
         Command::Events(arguments) => stream::events(&client, arguments).await,
         Command::Up(_)

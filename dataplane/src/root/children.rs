@@ -29,6 +29,7 @@ use crate::{
     subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
     xdp::{
         self, L4Placement, XdpActor, XdpArguments,
+        actor::SharedEngine,
         flows::{FlowHub, FlowNames, FlowsActor, FlowsArguments},
     },
     xds::{Ledger, Standing, Transferred, XdsActor, XdsArguments},
@@ -59,6 +60,7 @@ pub(super) struct Parts {
     pub(super) placement_receiver: watch::Receiver<Arc<L4Placement>>,
     pub(super) names: watch::Sender<FlowNames>,
     pub(super) flows: FlowHub,
+    pub(super) engine: SharedEngine,
     pub(super) reports: mpsc::Sender<EngineReport>,
     pub(super) newest: watch::Receiver<Reports>,
     pub(super) granted: Arc<watch::Sender<Option<Granted>>>,
@@ -102,6 +104,7 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
         reports: parts.reports.clone(),
         placement: parts.placement.clone(),
         names: parts.names.clone(),
+        engine: Arc::clone(&parts.engine),
     };
     Ok(ChildSpec::actor("xdp", move || (XdpActor, arguments.clone())))
 }

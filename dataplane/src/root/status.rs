@@ -1,8 +1,12 @@
 //! The data plane's status page.
 
-use std::{fmt, sync::Arc, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
-use model::announce::AddressReport;
+use futures::future::BoxFuture;
+use model::{announce::AddressReport, explain::Explanation};
 use runtime::{
     identity::PeerIdentity, push::PlaneInfo, supervision::SupervisorHandle, telemetry::Metrics,
 };
@@ -14,7 +18,12 @@ use crate::{
     desired::DesiredReceiver,
     lkg::RecorderStatus,
     subscriber::{PushStatus, Reports},
-    xdp::{L4Placement, Placement, flows::FlowHub},
+    xdp::{
+        L4Placement, Placement,
+        actor::SharedEngine,
+        explain::{ExplainError, Question, explain},
+        flows::FlowHub,
+    },
 };
 
 /// Everything the status is made of, live.
@@ -29,6 +38,9 @@ pub struct Status {
     pub(super) placement: watch::Receiver<Arc<L4Placement>>,
     pub(super) addresses: watch::Receiver<Arc<Vec<AddressReport>>>,
     pub(super) flows: FlowHub,
+    pub(super) engine: SharedEngine,
+    /// Held while a packet is explained: one at a time, since each loads the program.
+    pub(super) explaining: tokio::sync::Mutex<()>,
     pub(super) supervisor: OnceLock<SupervisorHandle>,
 }
 
@@ -45,6 +57,17 @@ impl Pages for Status {
 
     fn flows(&self) -> &FlowHub {
         &self.flows
+    }
+
+    fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
+        let mut engine = Arc::clone(&self.engine);
+        let desired = Arc::clone(&self.desired.borrow());
+        Box::pin(async move {
+            let _alone = self.explaining.lock().await;
+            let answered =
+                tokio::task::spawn_blocking(move || explain(&mut engine, &desired, &question));
+            answered.await.unwrap_or(Err(ExplainError::NotRunning))
+        })
     }
 
     fn status(&self) -> Value {

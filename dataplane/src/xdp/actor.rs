@@ -45,6 +45,9 @@ pub enum XdpMessage {
     WaysChanged,
 }
 
+/// The engine, which the actor owns and who explains packets borrows; `None` before it is loaded.
+pub type SharedEngine = Arc<Mutex<Option<Engine>>>;
+
 /// What the actor is started with; the same again after a restart.
 #[derive(Clone, Debug)]
 pub struct XdpArguments {
@@ -54,6 +57,8 @@ pub struct XdpArguments {
     pub desired: DesiredReceiver,
     /// Where reports go; the newest is what counts, so one that finds no room is left out.
     pub reports: mpsc::Sender<EngineReport>,
+    /// Where the engine is; one of an earlier incarnation is let go.
+    pub engine: SharedEngine,
     /// Where the placement is published.
     pub placement: watch::Sender<Arc<L4Placement>>,
     /// Where it is published what the numbers in events of flows stand for.
@@ -68,7 +73,7 @@ pub struct XdpActor;
 #[derive(Debug)]
 pub struct XdpState {
     arguments: XdpArguments,
-    engine: Arc<Mutex<Option<Engine>>>,
+    engine: SharedEngine,
     reported: Option<EngineReport>,
     /// Whether the first attempt to load the program has come to an end.
     decided: bool,
@@ -95,14 +100,15 @@ impl Actor for XdpActor {
         if !decided {
             wakers.push(Task::spawn(wake_on_other_ways(myself)));
         }
-        let mut state = XdpState {
-            arguments,
-            engine: Arc::default(),
-            reported: None,
-            decided,
-            _wakers: wakers,
-            step: None,
-        };
+        let engine = Arc::clone(&arguments.engine);
+        let left = Arc::clone(&engine);
+        // What runs goes on without it.
+        tokio::task::spawn_blocking(move || {
+            left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        })
+        .await?;
+        let mut state =
+            XdpState { arguments, engine, reported: None, decided, _wakers: wakers, step: None };
         let revision = state.arguments.desired.borrow().revision;
         state.undecided(revision);
         Ok(state)

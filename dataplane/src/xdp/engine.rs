@@ -3,6 +3,10 @@
 //! All of it blocks (system calls, an RCU grace period per swap); the actor calls it off the
 //! runtime's threads.
 
+mod apart;
+mod attaching;
+mod counters;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -10,13 +14,12 @@ use std::{
     time::Instant,
 };
 
-use ebpf_common::layout::{
-    CONFIG_RECORDS, CONNECTIONS, FLOW_SAMPLING_DEFAULT, FLOWS, STATS_WORDS, VLANS_MAP, stat,
-};
+use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOW_SAMPLING_DEFAULT, FLOWS, VLANS_MAP};
 use model::Revision;
 use runtime::chain::chain;
 use tokio::sync::watch;
 
+pub use self::apart::Likeness;
 use super::{
     addresses::{self, Fixed},
     filter::Filter,
@@ -33,7 +36,6 @@ use super::{
     qos::{kernel::LimiterMaps, ticks::Pace},
     record,
     slots::Slots,
-    statistics::{EndpointCounts, ListenerCounters, Statistics, sum},
     vlans::Vlans,
 };
 use crate::desired::Desired;
@@ -115,6 +117,8 @@ pub struct Engine {
     behind: BTreeSet<Frontend>,
     neighbours: Neighbours,
     vlans: Vlans,
+    /// Whether it is in no interface: apart from the one that runs.
+    apart: bool,
     /// What the numbers in events of flows stand for, and who is told.
     names: FlowNames,
     named: watch::Sender<FlowNames>,
@@ -139,6 +143,10 @@ impl Engine {
             settings.sampling,
             settings.records,
         )?;
+        Self::with(settings, program)
+    }
+
+    fn with(settings: Settings, program: Program) -> Result<Self, EngineError> {
         let generations = program.generations()?;
         let records = generations.records();
         let header = records.first().map(record::to_header).unwrap_or_default();
@@ -174,6 +182,7 @@ impl Engine {
             generations,
             behind,
             neighbours: Neighbours::new(),
+            apart: false,
             vlans: Vlans::default(),
             names,
             named: watch::Sender::default(),
@@ -208,7 +217,9 @@ impl Engine {
         let node = self.read_addresses().map_err(EngineError::Addresses)?;
         let touched = self.planner.update(&desired.config, &desired.unhealthy, &node, now);
         // Before the first packets, so that they find the way.
-        self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
+        if !self.apart {
+            self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
+        }
         self.behind.extend(touched);
         self.image.set_node(&node);
         // Before the services, so that none is served unfiltered.
@@ -313,33 +324,6 @@ impl Engine {
         tracing::debug!(generation, revision = %self.planner.plan().revision, "XDP maps swapped");
     }
 
-    /// Attaches the program where it is not attached, once a configuration is in force.
-    fn attach(&mut self) {
-        for interface in &self.settings.interfaces {
-            if self.program.is_attached(interface)
-                && matches!(self.attachments.get(interface), Some(Ok(_)))
-            {
-                continue;
-            }
-            let attachment = self.program.attach(interface).map_err(|error| error.to_string());
-            if self.attachments.get(interface) != Some(&attachment) {
-                match &attachment {
-                    Ok(mode) => tracing::info!(%interface, %mode, "XDP attached"),
-                    Err(reason) => tracing::warn!(%interface, %reason, "XDP not attached"),
-                }
-            }
-            self.attachments.insert(interface.clone(), attachment);
-        }
-        let tidied = self
-            .settings
-            .pins
-            .remove_other_layouts()
-            .and_then(|_| self.settings.pins.remove_other_links(&self.settings.interfaces));
-        if let Err(error) = tidied {
-            tracing::warn!(%error, "pins of another time were not removed");
-        }
-    }
-
     /// Returns how each interface stands.
     #[must_use]
     pub fn attachments(&self) -> &BTreeMap<String, Attachment> {
@@ -407,63 +391,9 @@ impl Engine {
                 .any(|at| at <= Instant::now())
     }
 
-    /// Reads the counters.
-    ///
-    /// # Errors
-    /// Returns what the kernel refused.
-    pub fn statistics(&mut self) -> Result<Statistics, EngineError> {
-        let cpus: Vec<[u64; STATS_WORDS]> = {
-            let map = self.program.statistics()?;
-            let values =
-                map.get(&0, 0).map_err(|source| LoadError::Map { name: "statistics", source })?;
-            values.iter().copied().collect()
-        };
-        let plan = self.planner.plan();
-        let counters = self.program.counters()?;
-        let mut listeners = Vec::with_capacity(plan.carried.len());
-        for (frontend, carried) in &plan.carried {
-            let Some(slot) = self.slots.get(frontend) else { continue };
-            let values = counters
-                .get(&slot, 0)
-                .map_err(|source| LoadError::Map { name: "counters", source })?;
-            let words = sum(&values.iter().copied().collect::<Vec<_>>());
-            listeners.push(ListenerCounters { listener: carried.listener.to_string(), words });
-        }
-        Ok(Statistics {
-            generation: self.generation,
-            revision: self.running.map_or(0, |revision| revision.0),
-            generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
-            words: sum(&cpus),
-            endpoints: self.endpoint_counts(),
-            listeners,
-            limiters: self
-                .limiters
-                .counters(&mut self.program, self.image.treatments().limiters())?,
-            filtered: self.filter.dropped(&self.program)?,
-            interfaces: self
-                .attachments
-                .iter()
-                .map(|(name, attachment)| {
-                    (name.clone(), attachment.as_ref().map_or("none", Mode::name))
-                })
-                .collect(),
-        })
-    }
-
     /// Returns the loaded program, for test runs.
     pub fn program(&mut self) -> &mut Program {
         &mut self.program
-    }
-
-    /// Counts the endpoints of the listeners carried, one of two listeners twice.
-    fn endpoint_counts(&self) -> EndpointCounts {
-        let carried = self.planner.plan().carried.values();
-        let all = carried.flat_map(|carried| carried.backends());
-        let (mut active, mut draining) = (0, 0);
-        for backend in all {
-            *(if backend.weight > 0 { &mut active } else { &mut draining }) += 1;
-        }
-        EndpointCounts { active, draining, starting: self.planner.starts().count() }
     }
 
     fn endpoint_addresses(&self, frontends: &BTreeSet<Frontend>) -> BTreeSet<IpAddr> {

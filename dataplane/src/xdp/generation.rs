@@ -67,6 +67,13 @@ impl Generations {
         (self.mapping.len() - 1) / COPIES
     }
 
+    /// Returns how many records the map has.
+    #[must_use]
+    pub fn map_records(&self) -> u32 {
+        // Maps are made with a number of this size.
+        self.mapping.len() as u32
+    }
+
     /// Tells whether the next growth of records of this length could find no room.
     #[must_use]
     pub fn is_tight(&self, length: usize) -> bool {

@@ -4,6 +4,7 @@
 //! is there is updated in place (`BPF_LINK_UPDATE`), so no packet sees an interface without the
 //! program; dropping a [`Program`] detaches nothing.
 
+mod apart;
 mod host;
 mod links;
 mod maps;
@@ -83,7 +84,8 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Program {
     ebpf: Ebpf,
-    pins: PinFolder,
+    /// `None` for one apart from those that run.
+    pins: Option<PinFolder>,
     sizes: Sizes,
     sampling: u32,
     /// Whether frames with VLAN tags are taken.
@@ -107,9 +109,29 @@ impl Program {
         pins.prepare()?;
         host::prepare()?;
         maps::drop_unlike_maps(&pins, sizes)?;
-        let mut ebpf = load_object(&pins, sizes, sampling, &pins.map(CONFIG_MAP), records, false)?;
+        let config = pins.map(CONFIG_MAP);
+        let mut ebpf = load_object(Some((&pins, &config)), sizes, sampling, records, false)?;
         tasks::put_in_force(&mut ebpf, false)?;
-        Ok(Self { ebpf, pins, sizes, sampling, vlans: false, links: BTreeMap::new() })
+        let (pins, links) = (Some(pins), BTreeMap::new());
+        Ok(Self { ebpf, pins, sizes, sampling, vlans: false, links })
+    }
+
+    /// Loads the program apart from those that run: with maps of its own, which are not pinned, and
+    /// without a setting of the host touched. It tells of every packet.
+    ///
+    /// # Errors
+    /// Returns what the host or the kernel refused.
+    pub fn apart(sizes: Sizes, records: u32) -> Result<Self, LoadError> {
+        let mut ebpf = load_object(None, sizes, 1, records, false)?;
+        tasks::put_in_force(&mut ebpf, false)?;
+        let links = BTreeMap::new();
+        Ok(Self { ebpf, pins: None, sizes, sampling: 1, vlans: false, links })
+    }
+
+    /// Returns how large the tables are.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
     }
 
     /// Takes frames with VLAN tags too, from then on.
@@ -131,10 +153,12 @@ impl Program {
     /// # Errors
     /// Returns what the host or the kernel refused.
     pub fn larger(&self, records: u32) -> Result<Larger, LoadError> {
-        let path = self.pins.map(CONFIG_NEXT);
-        remove_pin(path.clone())?;
-        let (sizes, sampling) = (self.sizes, self.sampling);
-        let ebpf = load_object(&self.pins, sizes, sampling, &path, records, self.vlans)?;
+        let place = self.pins.as_ref().map(|pins| (pins, pins.map(CONFIG_NEXT)));
+        if let Some((_, path)) = &place {
+            remove_pin(path.clone())?;
+        }
+        let place = place.as_ref().map(|(pins, path)| (*pins, path.as_path()));
+        let ebpf = load_object(place, self.sizes, self.sampling, records, self.vlans)?;
         Ok(Larger { ebpf })
     }
 
@@ -149,8 +173,9 @@ impl Program {
         // both.
         tasks::put_in_force(&mut self.ebpf, self.vlans)?;
         self.replace_in_links();
-        let path = self.pins.map(CONFIG_NEXT);
-        Ok(fs::rename(&path, self.pins.map(CONFIG_MAP))
+        let Some(pins) = &self.pins else { return Ok(()) };
+        let path = pins.map(CONFIG_NEXT);
+        Ok(fs::rename(&path, pins.map(CONFIG_MAP))
             .map_err(|source| PinsError::File { path, source })?)
     }
 
@@ -182,21 +207,23 @@ fn xdp(ebpf: &mut Ebpf) -> &mut Xdp {
         .expect("the object has the program")
 }
 
-/// Loads the object: with pinned maps, of which the configuration's may be elsewhere.
+/// Loads the object: with pinned maps, of which the configuration's may be elsewhere, or with maps
+/// of its own.
 fn load_object(
-    pins: &PinFolder,
+    pinned: Option<(&PinFolder, &Path)>,
     sizes: Sizes,
     sampling: u32,
-    config: &Path,
     records: u32,
     vlans: bool,
 ) -> Result<Ebpf, LoadError> {
     let (flow_mask, claim_mask) = (sizes.flow_buckets - 1, sizes.claim_buckets - 1);
     let (seed, ticks) = (host::seed()?, host::ticks_per_second()?);
     let mut loader = EbpfLoader::new();
-    for name in MAPS {
-        let path = if name == CONFIG_MAP { config.to_owned() } else { pins.map(name) };
-        loader.map_pin_path(name, path);
+    if let Some((pins, config)) = pinned {
+        for name in MAPS {
+            let path = if name == CONFIG_MAP { config.to_owned() } else { pins.map(name) };
+            loader.map_pin_path(name, path);
+        }
     }
     loader.map_max_entries(CONFIG_MAP, records);
     loader.map_max_entries(FLOWS_MAP, sizes.flow_buckets);

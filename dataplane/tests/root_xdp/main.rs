@@ -17,6 +17,7 @@ mod drain;
 #[path = "../../benches/support/driver.rs"]
 #[expect(dead_code, reason = "the benches use what this does not")]
 mod driver;
+mod explain;
 mod filter_single;
 mod flood;
 mod flows;

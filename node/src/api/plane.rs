@@ -1,8 +1,10 @@
 //! Requests to the data plane beside this control process, on its Unix socket.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{Request, Response, StatusCode, header, request::Builder};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -13,7 +15,9 @@ use super::{Shared, reply::ApiError};
 /// The data plane's socket in the run directory.
 const SOCKET: &str = "dataplane.sock";
 /// How long the data plane may take; below the usual time-out of a scrape.
-const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+const WITHIN: Duration = Duration::from_secs(5);
+/// How long the data plane may take over what it has to think about.
+const THOUGHT_WITHIN: Duration = Duration::from_secs(30);
 /// The most that is taken of the words of a refusal.
 const REFUSAL_BYTES_MAX: usize = 4096;
 
@@ -25,8 +29,22 @@ pub(super) struct Answer {
 
 /// Asks for a page, and returns its body as it comes.
 pub(super) async fn get(shared: &Shared, target: &str) -> Result<Answer, ApiError> {
+    ask(shared, Request::get(target), Bytes::new(), WITHIN).await
+}
+
+/// Asks a question, and returns the body of its answer as it comes.
+pub(super) async fn post(shared: &Shared, target: &str, body: Vec<u8>) -> Result<Answer, ApiError> {
+    ask(shared, Request::post(target), body.into(), THOUGHT_WITHIN).await
+}
+
+async fn ask(
+    shared: &Shared,
+    request: Builder,
+    body: Bytes,
+    within: Duration,
+) -> Result<Answer, ApiError> {
     let socket = shared.options.run_dir.join(SOCKET);
-    let answer = tokio::time::timeout(WITHIN, exchange(&socket, target)).await;
+    let answer = tokio::time::timeout(within, exchange(&socket, request, body)).await;
     let (response, connection) = match answer {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
@@ -37,7 +55,7 @@ pub(super) async fn get(shared: &Shared, target: &str) -> Result<Answer, ApiErro
         }
         Err(_) => {
             return Err(ApiError::bad_gateway(format!(
-                "this node's data plane does not answer within {WITHIN:?}"
+                "this node's data plane does not answer within {within:?}"
             )));
         }
     };
@@ -60,12 +78,12 @@ type Exchanged = (Response<Incoming>, AbortOnDropHandle<hyper::Result<()>>);
 
 async fn exchange(
     socket: &std::path::Path,
-    target: &str,
+    request: Builder,
+    body: Bytes,
 ) -> Result<Exchanged, Box<dyn std::error::Error + Send + Sync>> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let request =
-        http::Request::get(target).header(header::HOST, "dataplane").body(Empty::<Bytes>::new())?;
+    let request = request.header(header::HOST, "dataplane").body(Full::new(body))?;
     Ok((sender.send_request(request).await?, connection))
 }

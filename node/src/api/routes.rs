@@ -11,7 +11,7 @@ use http::Method;
 use super::{
     Shared,
     access::{self, Access, Guard},
-    acks, cluster, events, flows, health, history, joining, metrics, objects, openapi,
+    acks, cluster, events, explain, flows, health, history, joining, metrics, objects, openapi,
     reply::ApiError,
     tokens, writes,
 };
@@ -244,6 +244,14 @@ pub(super) fn operations() -> Vec<Operation> {
             output: Output::Text("text/event-stream"),
             errors: &[502],
             ..operation(Method::GET, "/v1/flows", "listFlows", Read, get(flows::flows))
+        },
+        Operation {
+            text: "Tells what would become of a packet on this node, now or with a kept revision, and \
+                   which objects decide it. It changes nothing.",
+            input: Input::Json("ExplainRequest"),
+            output: Output::Json(200, "Explanation"),
+            errors: &[404, 408, 413, 422, 502],
+            ..operation(Method::POST, "/v1/explain", "explain", Read, post(explain::explain))
         },
         Operation {
             text: "Shows the cluster as this node sees it.",

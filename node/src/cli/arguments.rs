@@ -1,6 +1,7 @@
 //! What can be typed: subcommands, arguments and the texts of `--help`.
 
 mod client;
+mod explain;
 mod node;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ pub use client::{
     ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EventsArgs, FlowsArgs, GetArgs, HistoryArgs,
     NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting, Writing,
 };
+pub use explain::{ExplainArgs, ProtocolArg};
 pub use node::{
     DataplaneArgs, DataplaneCommand, DetachArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat, UpArgs,
 };
@@ -117,6 +119,8 @@ pub enum Command {
     /// Follow revisions, acknowledgements, health and membership as they happen
     #[command(visible_alias = "watch")]
     Events(EventsArgs),
+    /// Say what would become of a packet on a node, and which objects decide it
+    Explain(ExplainArgs),
     /// Show or follow what the data planes tell of single packets: who, to whom, verdict, rule, revision
     Flows(FlowsArgs),
     /// Show or set which cluster the client commands talk to

@@ -84,7 +84,10 @@ pub(super) async fn flows(client: &Client, arguments: FlowsArgs) -> Result<(), F
 }
 
 /// The API servers of the nodes that are meant: all, or those that were named.
-async fn nodes(client: &Client, named: &[u64]) -> Result<Vec<(NodeId, ServerAddress)>, Failure> {
+pub(super) async fn nodes(
+    client: &Client,
+    named: &[u64],
+) -> Result<Vec<(NodeId, ServerAddress)>, Failure> {
     let list: NodeList = client.call(Request::get("/v1/nodes")).await?;
     if let Some(unknown) = named.iter().find(|id| !list.nodes.iter().any(|it| it.id.0 == **id)) {
         let reason = format!("there is no node {unknown}; `marchproxy nodes` lists all");

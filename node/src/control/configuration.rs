@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use consensus::{Batch, Consensus, Consistency, View};
 use model::{
-    Revision, Snapshot,
+    ObjectKey, Revision, Snapshot,
     api::{Action, Event, HistoryEntry, ObjectOutcome},
 };
 use tokio::sync::{broadcast, watch};
@@ -57,6 +57,24 @@ impl Configuration {
             .read_at(at)
             .map_err(|error| SnapshotError::NotKept { revision: at, reason: error.to_string() })?;
         parse(&view)
+    }
+
+    /// The revision that changed an object last, up to a kept one.
+    pub(super) async fn object_revision(
+        &self,
+        object: &ObjectKey,
+        at: Revision,
+    ) -> Result<Option<Revision>, SnapshotError> {
+        let present = self.consensus.read(Consistency::Stale).await?;
+        let view = if configuration_revision(&present) == at {
+            present
+        } else {
+            self.consensus.read_at(at).map_err(|error| SnapshotError::NotKept {
+                revision: at,
+                reason: error.to_string(),
+            })?
+        };
+        Ok(view.get(&store::object_key(object)).map(|stored| stored.mod_revision))
     }
 
     /// The newest `limit` revisions that changed objects, newest first.

@@ -4,6 +4,8 @@
 //! it is committed and applied on this node; whether the data planes run it is the ledger's answer
 //! ([`crate::ledger::Ledger::wait_for`]).
 
+mod kept;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

@@ -118,7 +118,8 @@ impl Program {
 
     /// Puts the program into a pinned link, and tells whether there was one that lives.
     fn take_over(&mut self, interface: &str, index: u32, mode: &Mode) -> Result<bool, AttachError> {
-        let path = self.pins.link(interface, mode.name());
+        let Some(pins) = &self.pins else { return Ok(false) };
+        let path = pins.link(interface, mode.name());
         if !path.exists() {
             return Ok(false);
         }
@@ -144,6 +145,10 @@ impl Program {
     }
 
     fn attach_new(&mut self, interface: &str, index: u32, mode: &Mode) -> Result<(), Refusal> {
+        let Some(pins) = self.pins.clone() else {
+            let apart = "a program apart is in no interface".to_owned();
+            return Err(Refusal::Final(AttachError::Pin(apart)));
+        };
         let xdp_mode = match mode {
             Mode::Native => XdpMode::Driver,
             Mode::Generic(_) => XdpMode::Skb,
@@ -160,7 +165,7 @@ impl Program {
         // aya falls back to netlink on its own; such an attachment cannot be pinned. It ends
         // with the failed conversion.
         let link = FdLink::try_from(link).map_err(|_| Refusal::Final(AttachError::NoLinks))?;
-        let path = self.pins.link(interface, mode.name());
+        let path = pins.link(interface, mode.name());
         let pinned = link.pin(&path).map_err(|error| pin(error.to_string()))?;
         self.links.insert(interface.to_owned(), (index, pinned));
         Ok(())

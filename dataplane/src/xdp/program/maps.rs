@@ -173,11 +173,20 @@ pub(super) fn generations(ebpf: &Ebpf) -> Result<Generations, LoadError> {
 }
 
 fn mapping(ebpf: &Ebpf, name: &'static str) -> Result<Mapping, LoadError> {
+    mapping_of(ebpf, name, 1)
+}
+
+/// Maps a map whose values are so many records long.
+pub(super) fn mapping_of(
+    ebpf: &Ebpf,
+    name: &'static str,
+    length: usize,
+) -> Result<Mapping, LoadError> {
     let Some(Map::Array(map)) = ebpf.map(name) else {
         panic!("the object has the map, and it is an array");
     };
     let failed = |source| LoadError::Map { name, source };
-    let records = map.info().map_err(failed)?.max_entries() as usize;
+    let records = map.info().map_err(failed)?.max_entries() as usize * length;
     Mapping::new(map.fd().as_fd(), records).map_err(|error| failed(MapError::IoError(error)))
 }
 

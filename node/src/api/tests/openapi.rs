@@ -30,6 +30,9 @@ spec:
       ports: [53, 8000-8999]
 ";
 
+/// A packet.
+const EXPLAIN: &str = r#"{"from":"10.0.0.1:4242","to":"10.0.0.2:80"}"#;
+
 /// A policy with every field.
 const POLICY: &str = "\
 kind: Listener
@@ -209,6 +212,10 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("GET", "/v1/events", "/v1/events", String::new(), 200),
         ("GET", "/v1/flows", "/v1/flows?follow=true&verdict=dropped", String::new(), 502),
         ("GET", "/v1/flows", "/v1/flows?verdict=lost", String::new(), 400),
+        ("POST", "/v1/explain", "/v1/explain", EXPLAIN.to_owned(), 502),
+        ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace("80", "99999"), 400),
+        ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace("10.0.0.2", "[::1]"), 422),
+        ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace('}', ",\"revision\":999999}"), 404),
         ("GET", "/v1/status", "/v1/status", String::new(), 200),
         ("GET", "/v1/nodes", "/v1/nodes", String::new(), 200),
         ("DELETE", "/v1/nodes/{id}", "/v1/nodes/99", String::new(), 404),

@@ -1,0 +1,53 @@
+//! `POST /v1/explain`: what would become of a packet on this node, and which objects decide it.
+//!
+//! The data plane answers; here it is given the configuration of a kept revision, and each object
+//! that decided gets the revision that changed it last.
+
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use model::explain::{ExplainRequest, Explanation};
+use serde_json::json;
+
+use super::{
+    Shared, plane,
+    reply::{ApiError, json as answer},
+    request::Content,
+};
+
+/// The most that is taken of an answer.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+pub(super) async fn explain(
+    State(shared): State<Shared>,
+    content: Content,
+) -> Result<Response, ApiError> {
+    let request: ExplainRequest = serde_json::from_str(content.text()?)
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    request.to_frame().map_err(|error| ApiError::invalid(error.to_string()))?;
+    let control = &shared.control;
+    let kept = match request.revision {
+        Some(revision) => Some(control.configuration_at(revision)?),
+        None => None,
+    };
+    let kept = kept.map(|kept| {
+        let objects: Vec<_> = kept.objects().map(|(_, object)| object.to_value()).collect();
+        json!({"revision": kept.revision(), "objects": objects})
+    });
+    let body = json!({"request": request, "kept": kept});
+    let body = serde_json::to_vec(&body).expect("it has string keys");
+    let response = plane::post(&shared, "/explain", body).await?;
+    let body = Limited::new(response.body, ANSWER_BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|error| ApiError::bad_gateway(format!("this node's data plane: {error}")))?;
+    let mut explanation: Explanation = serde_json::from_slice(&body.to_bytes())
+        .map_err(|error| ApiError::bad_gateway(format!("this node's data plane: {error}")))?;
+    for decision in &mut explanation.decisions {
+        let Some(object) = &decision.object else { continue };
+        // An object of a revision that is kept no longer is told without.
+        let changed = control.object_revision(object, explanation.revision).await;
+        decision.object_revision = changed.unwrap_or_default();
+    }
+    Ok(answer(StatusCode::OK, &explanation))
+}
