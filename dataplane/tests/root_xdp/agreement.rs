@@ -108,7 +108,8 @@ fn run_sequence(
                 tally.given_up += 1;
                 return;
             };
-            let expected = model.predict(&frame, kernels.interface(ingress), &host);
+            let seen = Outcome::of(host.verdict, &host.frame);
+            let expected = model.predict(&frame, kernels.interface(ingress), &seen);
             history.push(format!("{:?} {}", host.verdict, hex::encode(&frame)));
             let place = || {
                 let last = history.len().saturating_sub(6);
@@ -123,7 +124,7 @@ fn run_sequence(
             if let Some(kernel) = kernel {
                 assert_agree("kernel", &kernel, "host", &host, &place);
             }
-            assert_agree("model", &expected, "host", &host, &place);
+            assert_agree("model", &expected, "host", &seen, &place);
             tally.frames += 1;
             *tally
                 .by_verdict
@@ -158,13 +159,16 @@ trait Disagree {
 impl Disagree for Outcome {
     fn disagrees(&self, host: &Outcome) -> Option<String> {
         let dropped = matches!(self.verdict, Verdict::Drop(_));
-        let same = self.verdict == host.verdict && (dropped || self.frame == host.frame);
+        let same = self.verdict == host.verdict
+            && (dropped || (self.tag, &self.frame) == (host.tag, &host.frame));
         (!same).then(|| {
             format!(
-                "expected {:?}\n{}\nfound    {:?}\n{}",
+                "expected {:?}, tag {:x?}\n{}\nfound    {:?}, tag {:x?}\n{}",
                 self.verdict,
+                self.tag,
                 hex::encode(&self.frame),
                 host.verdict,
+                host.tag,
                 hex::encode(&host.frame)
             )
         })

@@ -19,12 +19,12 @@ use crate::support::{
     objects::{Balanced, addresses, desired},
 };
 
-const BACKENDS: u8 = 2;
-const VIP: [&str; 2] = ["192.0.2.10", "2001:db8::10"];
+pub(crate) const BACKENDS: u8 = 2;
+pub(crate) const VIP: [&str; 2] = ["192.0.2.10", "2001:db8::10"];
 
-struct Network {
-    client: Namespace,
-    backends: Vec<Namespace>,
+pub(crate) struct Network {
+    pub(crate) client: Namespace,
+    pub(crate) backends: Vec<Namespace>,
     _node: Namespace,
     _switch: Namespace,
     /// Frames that XDP transmits reach a veth's far end in time only if that has a program too
@@ -35,7 +35,7 @@ struct Network {
 }
 
 impl Network {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let switch = Namespace::new("s");
         switch.run("ip link add br0 type bridge");
         switch.run("ip link set br0 up");
@@ -83,7 +83,7 @@ impl Network {
         Self { client, backends, _node: node, _switch: switch, _ports: program, ports_pins, pins }
     }
 
-    fn engine(&self) -> Engine {
+    pub(crate) fn engine(&self) -> Engine {
         open(&self.pins, vec!["eth0".to_owned()])
     }
 }

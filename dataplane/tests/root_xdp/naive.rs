@@ -47,8 +47,30 @@ pub(crate) const NODE_PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_535;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
-    /// The frame as it is then; of no account when it is dropped.
+    /// The control information of the VLAN tag that it goes out with.
+    pub(crate) tag: Option<u16>,
+    /// The frame as it is then, without that tag; of no account when it is dropped.
     pub(crate) frame: Vec<u8>,
+}
+
+impl Outcome {
+    /// Takes a frame that goes out apart from its tag.
+    pub(crate) fn of(verdict: Verdict, frame: &[u8]) -> Self {
+        match reading::untagged(frame) {
+            Some((tag, frame)) if matches!(verdict, Verdict::Out(_)) => {
+                Self { verdict, tag: Some(tag), frame }
+            }
+            _ => Self { verdict, tag: None, frame: frame.to_vec() },
+        }
+    }
+}
+
+/// How a frame came in.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    interface: u32,
+    /// The control information of its VLAN tag, which is taken off.
+    tag: Option<u16>,
 }
 
 /// Where a frame goes, or why nowhere.
@@ -204,18 +226,28 @@ impl Model {
     }
 
     /// Says what becomes of a frame that came in by an interface; `seen` is what became of it.
-    pub(crate) fn predict(&mut self, frame: &[u8], ingress: u32, seen: &Outcome) -> Outcome {
-        match self.decide(frame, ingress, seen) {
+    pub(crate) fn predict(&mut self, frame: &[u8], interface: u32, seen: &Outcome) -> Outcome {
+        let decided = match reading::untagged(frame) {
+            Some((tag, untagged)) => {
+                self.decide(&untagged, Arrival { interface, tag: Some(tag) }, seen)
+            }
+            None => self.decide(frame, Arrival { interface, tag: None }, seen),
+        };
+        match decided {
             Ok(outcome) => outcome,
+            // What is not forwarded stays as it came, with its tag.
             Err(reason) => {
-                let verdict = Verdict::of(reason);
-                // What is not forwarded stays as it came.
-                Outcome { verdict, frame: frame.to_vec() }
+                Outcome { verdict: Verdict::of(reason), tag: None, frame: frame.to_vec() }
             }
         }
     }
 
-    fn decide(&mut self, frame: &[u8], ingress: u32, seen: &Outcome) -> Result<Outcome, Reason> {
+    fn decide(
+        &mut self,
+        frame: &[u8],
+        arrival: Arrival,
+        seen: &Outcome,
+    ) -> Result<Outcome, Reason> {
         let packet = match reading::read(frame) {
             Ok(packet) => packet,
             Err(other) => {
@@ -223,13 +255,13 @@ impl Model {
                     self.filter(ends, None)?;
                 }
                 return match other.reason {
-                    Reason::NotTransport => self.forward_error(frame, ingress, seen),
+                    Reason::NotTransport => self.forward_error(frame, seen),
                     reason => Err(reason),
                 };
             }
         };
         if let Some(client) = self.client_of(&packet) {
-            return self.send_back(frame, &packet, client, ingress, seen);
+            return self.send_back(frame, &packet, client, arrival, seen);
         }
         let transport = if packet.protocol == TCP { Transport::Tcp } else { Transport::Udp };
         let ends = (packet.source.ip(), packet.destination.ip());
@@ -239,9 +271,9 @@ impl Model {
         let service = self.services[&frontend].clone();
         let marked = writing::marked(frame, &packet, service.dscp, seen);
         if service.forwarding == Forwarding::Nat {
-            self.send_there(frame, &marked, &packet, frontend, &service, ingress, seen)
+            self.send_there(frame, &marked, &packet, frontend, &service, arrival, seen)
         } else {
-            self.send_direct(&marked, &packet, frontend, &service, ingress, seen)
+            self.send_direct(&marked, &packet, frontend, &service, arrival, seen)
         }
     }
 
@@ -271,7 +303,8 @@ impl Model {
 
     /// Sends a frame by a way.
     fn out(&self, hop: &network::NextHop, frame: Vec<u8>) -> Outcome {
-        Outcome { verdict: Verdict::Out(hop.interface), frame }
+        // Priority 0.
+        Outcome { verdict: Verdict::Out(hop.interface), tag: hop.vlan, frame }
     }
 
     fn way(&self, to: IpAddr) -> Result<network::NextHop, Reason> {

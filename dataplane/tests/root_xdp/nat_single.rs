@@ -370,17 +370,6 @@ fn root_detach_leaves_nothing_behind() {
 }
 
 #[test]
-fn root_the_verifier_is_far_from_its_limit() {
-    // A quarter of the kernel's million (BPF_COMPLEXITY_LIMIT_INSNS, include/linux/bpf.h).
-    const BUDGET: u32 = 250_000;
-    let mut bench = Bench::new(&[]);
-    let info = bench.engine.program().xdp().info().unwrap();
-    let verified = info.verified_instruction_count().expect("Linux 5.16 or newer");
-    println!("{verified} instructions verified, {:?} bytes of machine code", info.size_jitted());
-    assert!(verified < BUDGET, "{verified} instructions verified");
-}
-
-#[test]
 fn root_another_interface_is_reached_by_redirect() {
     let mut bench = Bench::new(&two_backends());
     let (verdict, _) = bench.run_from_loopback(&flows()[0].bytes());

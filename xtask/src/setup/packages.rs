@@ -10,7 +10,7 @@ use crate::workspace;
 
 /// What the eBPF build needs: Debian's second toolchain has a `core` for the BPF target and the
 /// sources of the standard library; bpf-linker needs LLVM. Then the laboratory's tools.
-const DEBIAN: [&str; 14] = [
+const DEBIAN: [&str; 15] = [
     "rustc-web",
     "libstd-rust-web-dev-bpf",
     "rust-web-src",
@@ -23,12 +23,13 @@ const DEBIAN: [&str; 14] = [
     "nftables",
     "ethtool",
     "curl",
+    "iperf3",
     "faketime",
     "gcc",
 ];
 
 /// What must be on PATH where packages have other names.
-const COMMANDS: [&str; 4] = ["ip", "nft", "ethtool", "curl"];
+const COMMANDS: [&str; 5] = ["ip", "nft", "ethtool", "curl", "iperf3"];
 
 pub(super) fn install(dry: bool) -> Result<Outcome> {
     if !super::tools::on_path("apt-get") {

@@ -10,7 +10,7 @@ use super::{
     kernels::Ingress,
     mutations::mutate,
 };
-use crate::naive::{Connection, Flow, Model, TCP, UDP};
+use crate::naive::{Connection, Flow, Model, TCP, UDP, network::VLAN};
 
 const CLIENTS: [&str; 8] = [
     "10.0.0.100",
@@ -81,6 +81,10 @@ impl Case {
         };
         if random.random_bool(0.15) {
             mutate(random, &mut frame);
+        }
+        if random.random_bool(0.06) {
+            let vlan = *[100, 200, 0, 0x2064, 0xffff].choose(random).unwrap();
+            frame = tagged(&frame, vlan);
         }
         // By the other interface, now and then.
         let ingress = if random.random_bool(0.03) { Ingress::Far } else { ingress };
@@ -205,7 +209,16 @@ fn answer(random: &mut StdRng, connection: &Connection) -> (Vec<u8>, Ingress) {
     let is_far = ["10.8.0.21", "fd08::21"]
         .iter()
         .any(|far| connection.backend.ip() == far.parse::<IpAddr>().unwrap());
-    (segment.bytes(), if is_far { Ingress::Far } else { Ingress::Near })
+    let is_tagged = ["10.7.0.21", "fd07::21"].contains(&&*connection.backend.ip().to_string());
+    let bytes = segment.bytes();
+    let bytes = if is_tagged { tagged(&bytes, VLAN) } else { bytes };
+    (bytes, if is_far { Ingress::Far } else { Ingress::Near })
+}
+
+/// Gives a frame a VLAN tag.
+fn tagged(frame: &[u8], control: u16) -> Vec<u8> {
+    let at = frame.len().min(12);
+    [&frame[..at], &[0x81, 0x00], &control.to_be_bytes(), &frame[at..]].concat()
 }
 
 /// Neither TCP nor UDP, or no IP at all.

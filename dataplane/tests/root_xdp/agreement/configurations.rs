@@ -24,7 +24,9 @@ pub(super) const LISTENERS: [(&str, &str, &str, u16); 8] = [
     ("node-tcp", "TCP", "10.0.0.1", 443),
     ("node-udp", "UDP", "fd00::1", 443),
 ];
-const GOOD: [&str; 10] = [
+const GOOD: [&str; 12] = [
+    "10.7.0.21",
+    "fd07::21",
     "10.0.0.21",
     "10.0.0.22",
     "10.0.0.23",

@@ -1,7 +1,11 @@
 //! The kernel of BPF and the one on the host, with the same maps.
 
 use aya::maps::{Array, Map, MapData, PerCpuArray};
-use dataplane::xdp::{mapping::Mapping, plan::L4Plan};
+use dataplane::xdp::{
+    mapping::Mapping,
+    plan::L4Plan,
+    vlans::{Vlan, Vlans},
+};
 use ebpf_common::{
     filter::{CHUNK_RECORDS, FILTER_SLOTS},
     host::{Cpu, Own, Sizes, Tables, frame::Guard},
@@ -22,7 +26,7 @@ use super::{Disagree, clock::Clock, configurations::Configuration};
 use crate::{
     naive::{
         Outcome, Verdict,
-        network::{Network, NextHop},
+        network::{Network, NextHop, VLAN},
     },
     support::{
         bench::{Bench, DROP, PASS, TX},
@@ -139,7 +143,7 @@ impl Kernels {
         let mut cpu = CpuSet::new();
         cpu.set(0).unwrap();
         sched_setaffinity(Pid::from_raw(0), &cpu).unwrap();
-        let bench = Bench::with(&[], |settings| {
+        let mut bench = Bench::with(&[], |settings| {
             settings.flows = FLOWS;
             settings.connections = CONNECTIONS;
             settings.records = RECORDS;
@@ -147,13 +151,23 @@ impl Kernels {
         for line in Network::lines() {
             namespaces::run(&line);
         }
-        let far = nix::net::if_::if_nametoindex("w0").unwrap();
-        let near = bench.ifindex;
-        let addresses = ["10.0.0.1", "fd00::1", "10.8.0.1", "fd08::1"];
+        let index = |name: &str| nix::net::if_::if_nametoindex(name).unwrap();
+        let (near, far) = (bench.ifindex, index("w0"));
+        let vlan = Vlan {
+            name: "v0.200".to_owned(),
+            below: near,
+            below_name: "v0".to_owned(),
+            number: VLAN,
+        };
+        let vlans: Vlans = [(index("v0.200"), vlan)].into_iter().collect();
+        vlans.write(bench.engine.program().vlans().unwrap()).unwrap();
+        bench.engine.program().take_vlans().unwrap();
+        bench.engine.ways_changed().unwrap();
+        let addresses = ["10.0.0.1", "fd00::1", "10.8.0.1", "fd08::1", "10.7.0.1", "fd07::1"];
         let network = Network { near, far, local: addresses.map(|it| it.parse().unwrap()).into() };
         let clock = Clock::new();
         let routes = network.clone();
-        let tables = Tables::new(
+        let mut tables = Tables::new(
             Sizes {
                 flow_buckets: FLOWS / 8,
                 claim_buckets: CONNECTIONS / 4,
@@ -162,6 +176,7 @@ impl Kernels {
             clock.ticks_per_second(),
             Box::new(move |flow: &Tuple| routes.way(ip(&flow.destination)).map(|hop| of_hop(&hop))),
         );
+        tables.set_vlans(true);
         let maps = Maps::new(&bench);
         let own = Some(Own::new(tables.sizes()));
         let offset = ([0; STATS_WORDS], Vec::new());
@@ -239,7 +254,7 @@ impl Kernels {
             Ok(Sent::On(other)) => Verdict::Out(other),
             Err(reason) => Verdict::of(reason),
         };
-        let host = Outcome { verdict, frame: cpu.frame() };
+        let host = Outcome { verdict, tag: None, frame: cpu.frame() };
         if kernel.is_none() {
             // Frames that only the host sees are not in the kernel's statistics.
             if let Verdict::Pass(reason) | Verdict::Drop(reason) = verdict {
@@ -327,6 +342,7 @@ fn of_hop(hop: &NextHop) -> Hop {
         mtu: hop.mtu.unwrap_or(0),
         destination: words(hop.to),
         source: words(hop.from),
-        link: if hop.gateway { link::GATEWAY } else { 0 },
+        link: if hop.gateway { link::GATEWAY } else { 0 }
+            | hop.vlan.map_or(0, |vlan| link::TAGGED | vlan),
     }
 }

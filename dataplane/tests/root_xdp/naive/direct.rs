@@ -7,7 +7,7 @@ use ebpf_common::verdict::Reason;
 use model::listener::Forwarding;
 
 use super::{
-    Flow, Model, Outcome, Service, TCP, flow_hash, led_to,
+    Arrival, Flow, Model, Outcome, Service, TCP, flow_hash, led_to,
     nat::opens,
     network::NextHop,
     reading::Packet,
@@ -27,12 +27,12 @@ impl Model {
         packet: &Packet,
         frontend: Frontend,
         service: &Service,
-        ingress: u32,
+        arrival: Arrival,
         seen: &Outcome,
     ) -> Result<Outcome, Reason> {
         let flow = packet.flow();
         let to = |model: &Self, endpoint: SocketAddr| {
-            model.to_endpoint(marked, packet, service, &flow, endpoint, ingress)
+            model.to_endpoint(marked, packet, service, &flow, endpoint, arrival)
         };
         let known = self.flows.get(&flow).copied();
         if let Some(endpoint) = known.filter(|_| !opens(packet)) {
@@ -83,11 +83,11 @@ impl Model {
         service: &Service,
         flow: &Flow,
         endpoint: SocketAddr,
-        ingress: u32,
+        arrival: Arrival,
     ) -> Result<Outcome, Reason> {
         let hop = self.way(endpoint.ip())?;
         if let Some(mtu) = exceeded(packet.length, packet.v6(), service.forwarding, &hop) {
-            return Ok(too_big::told(marked, packet, mtu, ingress));
+            return Ok(too_big::told(marked, packet, mtu, arrival));
         }
         let class = if packet.v6() { marked[14] << 4 | marked[15] >> 4 } else { marked[15] };
         let wrapped =

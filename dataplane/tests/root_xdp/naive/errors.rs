@@ -24,12 +24,7 @@ struct About {
 }
 
 impl Model {
-    pub(super) fn forward_error(
-        &self,
-        frame: &[u8],
-        _ingress: u32,
-        seen: &Outcome,
-    ) -> Result<Outcome, Reason> {
+    pub(super) fn forward_error(&self, frame: &[u8], seen: &Outcome) -> Result<Outcome, Reason> {
         let about = read(frame)?;
         let frontend = self.frontend(about.flow.0, about.flow.2);
         let service = frontend.map(|frontend| &self.services[&frontend]);

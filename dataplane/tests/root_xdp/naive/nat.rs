@@ -7,7 +7,7 @@ use ebpf_common::verdict::Reason;
 use model::listener::Forwarding;
 
 use super::{
-    Connection, Flow, Model, NODE_PORTS, Outcome, Service, TCP, Verdict, led_to,
+    Arrival, Connection, Flow, Model, NODE_PORTS, Outcome, Service, TCP, Verdict, led_to,
     network::NextHop,
     reading::{Packet, word},
     too_big, writing,
@@ -62,7 +62,7 @@ impl Model {
         frame: &[u8],
         packet: &Packet,
         client: Flow,
-        ingress: u32,
+        arrival: Arrival,
         seen: &Outcome,
     ) -> Result<Outcome, Reason> {
         check(packet)?;
@@ -78,7 +78,7 @@ impl Model {
         let nat = service.filter(|service| service.forwarding == Forwarding::Nat);
         let marked = writing::marked(frame, packet, nat.and_then(|service| service.dscp), seen);
         let ends = (client.2, client.1);
-        self.send(frame, &marked, packet, ends, &connection.back, ingress, seen)
+        self.send(frame, &marked, packet, ends, &connection.back, arrival, seen)
     }
 
     /// A packet from a client.
@@ -90,7 +90,7 @@ impl Model {
         packet: &Packet,
         frontend: Frontend,
         service: &Service,
-        ingress: u32,
+        arrival: Arrival,
         seen: &Outcome,
     ) -> Result<Outcome, Reason> {
         check(packet)?;
@@ -103,27 +103,28 @@ impl Model {
                 // Within seconds a flow leaves a backend that left; when is left open.
                 service.has(connection.backend)
                     || !service.carried
-                    || led_to(&self.go_on(frame, marked, packet, &flow, ingress, seen), seen)
+                    || led_to(&self.go_on(frame, marked, packet, &flow, arrival, seen), seen)
             };
             if goes_on {
                 self.connections.get_mut(&flow).expect("it is there").note(0, packet.flags);
-                return self.go_on(frame, marked, packet, &flow, ingress, seen);
+                return self.go_on(frame, marked, packet, &flow, arrival, seen);
             }
             self.connections.remove(&flow);
             // The one exception to passing a packet as it came: its connection had to be found before
             // it was known that no other can begin.
             let nowhere = Verdict::Pass(Reason::NoBackend);
-            let begun = self.begin(frame, packet, frontend, service, ingress);
+            let begun = self.begin(frame, packet, frontend, service, arrival);
             if service.carried && begun == Err(Reason::NoBackend) {
-                return Ok(Outcome { verdict: nowhere, frame: marked.to_vec() });
+                let frame = writing::tagged(marked, arrival.tag);
+                return Ok(Outcome { verdict: nowhere, tag: None, frame });
             }
         }
         if !service.carried {
             self.connections.remove(&flow);
             return Err(Reason::Draining);
         }
-        self.begin(frame, packet, frontend, service, ingress)?;
-        self.go_on(frame, marked, packet, &flow, ingress, seen)
+        self.begin(frame, packet, frontend, service, arrival)?;
+        self.go_on(frame, marked, packet, &flow, arrival, seen)
     }
 
     /// Begins a connection, of which the port is not known yet.
@@ -133,7 +134,7 @@ impl Model {
         packet: &Packet,
         frontend: Frontend,
         service: &Service,
-        ingress: u32,
+        arrival: Arrival,
     ) -> Result<(), Reason> {
         let (endpoints, node) = if packet.v6() {
             (&service.v6, IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]))
@@ -144,11 +145,13 @@ impl Model {
         let backend = endpoints.choose(&flow).ok_or(Reason::NoBackend)?;
         self.way(backend.ip())?;
         let back = NextHop {
-            interface: ingress,
+            interface: arrival.interface,
             to: frame[6..12].try_into().unwrap(),
             from: frame[..6].try_into().unwrap(),
             mtu: None,
             gateway: false,
+            // VLAN 0 is none: such a tag has a priority only.
+            vlan: arrival.tag.map(|tag| tag & 0x0fff).filter(|vlan| *vlan != 0),
         };
         let sent = [Some(packet.flags), None];
         let connection = Connection { frontend, backend, node, port: None, back, sent };
@@ -164,7 +167,7 @@ impl Model {
         marked: &[u8],
         packet: &Packet,
         flow: &Flow,
-        ingress: u32,
+        arrival: Arrival,
         seen: &Outcome,
     ) -> Result<Outcome, Reason> {
         let connection = self.connections[flow].clone();
@@ -185,7 +188,7 @@ impl Model {
         }
         // Zero is no port that anything leaves from: what was seen is then refused.
         let ends = (SocketAddr::new(connection.node, port.unwrap_or(0)), connection.backend);
-        self.send(frame, marked, packet, ends, &hop, ingress, seen)
+        self.send(frame, marked, packet, ends, &hop, arrival, seen)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what is known of the packet")]
@@ -196,11 +199,11 @@ impl Model {
         packet: &Packet,
         ends: (SocketAddr, SocketAddr),
         hop: &NextHop,
-        ingress: u32,
+        arrival: Arrival,
         seen: &Outcome,
     ) -> Result<Outcome, Reason> {
         if let Some(mtu) = hop.mtu.filter(|mtu| packet.length > usize::from(*mtu)) {
-            return Ok(too_big::told(marked, packet, mtu, ingress));
+            return Ok(too_big::told(marked, packet, mtu, arrival));
         }
         let frame = writing::translated(frame, marked, packet, ends, hop, seen);
         Ok(self.out(hop, frame))

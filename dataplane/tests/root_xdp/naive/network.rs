@@ -17,7 +17,12 @@ pub(crate) struct NextHop {
     /// What the way takes, where it is known.
     pub(crate) mtu: Option<u16>,
     pub(crate) gateway: bool,
+    /// The VLAN that it leads into.
+    pub(crate) vlan: Option<u16>,
 }
+
+/// What the node's `v0.200` stands for: VLAN 200 on `v0`, with 10.7.0.1/24 and fd07::1/64.
+pub(crate) const VLAN: u16 = 200;
 
 /// The interfaces and addresses.
 #[derive(Clone, Debug)]
@@ -47,6 +52,13 @@ impl Network {
             "ip addr add fd08::1/64 dev w0 nodad",
             "ip neigh replace 10.8.0.21 lladdr 02:00:00:00:01:15 dev w0 nud permanent",
             "ip neigh replace fd08::21 lladdr 02:00:00:00:01:15 dev w0 nud permanent",
+            "ip link add v0.200 address 02:00:00:00:00:01 type veth peer name u1",
+            "ip link set v0.200 up",
+            "ip link set u1 up",
+            "ip addr add 10.7.0.1/24 dev v0.200",
+            "ip addr add fd07::1/64 dev v0.200 nodad",
+            "ip neigh replace 10.7.0.21 lladdr 02:00:00:00:02:15 dev v0.200 nud permanent",
+            "ip neigh replace fd07::21 lladdr 02:00:00:00:02:15 dev v0.200 nud permanent",
             "ip route add 10.9.0.0/24 via 10.0.0.24",
             "ip route add fd09::/64 via fd00::24",
         ]
@@ -67,6 +79,7 @@ impl Network {
                 from: [2, 0, 0, 0, 0, 1],
                 mtu: Some(mtu),
                 gateway,
+                vlan: None,
             })
         };
         let neighbour = |last: u8| match last {
@@ -80,6 +93,14 @@ impl Network {
             from: [2, 0, 0, 0, 1, 1],
             mtu: Some(MTU),
             gateway: false,
+            vlan: None,
+        };
+        let tagged = NextHop {
+            interface: self.near,
+            to: [2, 0, 0, 0, 2, 0x15],
+            from: [2, 0, 0, 0, 0, 1],
+            vlan: Some(VLAN),
+            ..far.clone()
         };
         if self.local.contains(&to) {
             return Err(Reason::NoRoute);
@@ -88,6 +109,7 @@ impl Network {
             IpAddr::V4(v4) => match v4.octets() {
                 [10, 0, 0, last] => neighbour(last),
                 [10, 8, 0, 21] => Ok(far),
+                [10, 7, 0, 21] => Ok(tagged),
                 [10, 9, 0, _] => near(24, MTU, true),
                 _ => Err(Reason::NoRoute),
             },
@@ -98,6 +120,7 @@ impl Network {
                     Err(_) => Err(Reason::NoNeighbour),
                 },
                 [0xfd08, 0, 0, 0, 0, 0, 0, 0x21] => Ok(far),
+                [0xfd07, 0, 0, 0, 0, 0, 0, 0x21] => Ok(tagged),
                 [0xfd09, 0, 0, 0, ..] => near(24, MTU, true),
                 _ => Err(Reason::NoRoute),
             },

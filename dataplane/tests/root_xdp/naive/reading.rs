@@ -60,6 +60,15 @@ pub(super) fn address_v6(bytes: &[u8], at: usize) -> IpAddr {
     IpAddr::from(<[u8; 16]>::try_from(&bytes[at..at + 16]).unwrap())
 }
 
+/// Takes a VLAN tag off (IEEE 802.1Q clause 9.6), in front of IP: its control information, and the
+/// frame without it.
+pub(super) fn untagged(frame: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let is_tagged = frame.len() >= 18
+        && word(frame, 12) == 0x8100
+        && [0x0800, 0x86dd].contains(&word(frame, 16));
+    is_tagged.then(|| (word(frame, 14), [&frame[..12], &frame[16..]].concat()))
+}
+
 pub(super) fn read(frame: &[u8]) -> Result<Packet, Other> {
     let nothing = |reason| Other { reason, ends: None };
     if frame.len() < ETHERNET {

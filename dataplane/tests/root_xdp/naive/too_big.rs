@@ -1,7 +1,7 @@
 //! What the sender of a packet is told that is larger than its way takes (RFC 1191, RFC 4443).
 
 use super::{
-    Outcome, Verdict,
+    Arrival, Outcome, Verdict,
     reading::Packet,
     writing::{checksum, octets, pseudo, put},
 };
@@ -11,7 +11,7 @@ const QUOTED: usize = 64;
 
 /// The message, which goes back the way that the packet came, from where it was sent to. It quotes
 /// the packet with its marks, as a router that has changed it does.
-pub(super) fn told(frame: &[u8], packet: &Packet, mtu: u16, ingress: u32) -> Outcome {
+pub(super) fn told(frame: &[u8], packet: &Packet, mtu: u16, arrival: Arrival) -> Outcome {
     let (from, to) = (packet.destination.ip(), packet.source.ip());
     let v6 = packet.v6();
     let (kind, code) = if v6 { (2, 0) } else { (3, 4) };
@@ -33,5 +33,6 @@ pub(super) fn told(frame: &[u8], packet: &Packet, mtu: u16, ingress: u32) -> Out
         put(&mut ip, 10, &sum.to_be_bytes());
     }
     let told = [&frame[6..12], &frame[..6], &frame[12..14], &ip, &icmp].concat();
-    Outcome { verdict: Verdict::Out(ingress), frame: told }
+    // With the tag that the packet came with.
+    Outcome { verdict: Verdict::Out(arrival.interface), tag: arrival.tag, frame: told }
 }

@@ -105,6 +105,14 @@ pub(super) fn ethernet(frame: &mut [u8], hop: &NextHop) {
     put(frame, 6, &hop.from);
 }
 
+/// Gives a frame the tag that it came with.
+pub(super) fn tagged(frame: &[u8], tag: Option<u16>) -> Vec<u8> {
+    match tag {
+        Some(tag) => [&frame[..12], &[0x81, 0x00], &tag.to_be_bytes(), &frame[12..]].concat(),
+        None => frame.to_vec(),
+    }
+}
+
 /// Gives a packet a code point; the bits of congestion notification stay (RFC 2474, RFC 3168).
 pub(super) fn marked(frame: &[u8], packet: &Packet, dscp: Option<u8>, seen: &Outcome) -> Vec<u8> {
     let mut after = frame.to_vec();

@@ -155,9 +155,14 @@ impl UdpFlow {
 
 /// Reads `InCsumErrors` of `/proc/net/snmp`.
 pub(crate) fn checksum_errors(snmp: &str, protocol: &str) -> u64 {
+    counter(snmp, protocol, "InCsumErrors")
+}
+
+/// Reads a counter of `/proc/net/snmp`.
+pub(crate) fn counter(snmp: &str, protocol: &str, name: &str) -> u64 {
     let prefix = format!("{protocol}: ");
     let mut lines = snmp.lines().filter_map(|line| line.strip_prefix(&prefix));
     let (names, values) = (lines.next().expect("the names"), lines.next().expect("the values"));
-    let at = names.split(' ').position(|name| name == "InCsumErrors").expect("its place");
+    let at = names.split(' ').position(|word| word == name).expect("its place");
     values.split(' ').nth(at).expect("its value").parse().expect("a number")
 }
