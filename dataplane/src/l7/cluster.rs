@@ -56,14 +56,19 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
         }),
         ..Default::default()
     };
+    let mut version = Version::of(ResourceType::Cluster)
+        .part(&name)
+        .part(&service.load_balancing)
+        .part(&service.connect_timeout);
+    // What is not asked for is no part, so that versions of before stay.
+    if let Some(slow_start) = &service.slow_start {
+        version.add(slow_start);
+    }
+    if let Some(proxy_protocol) = &service.proxy_protocol {
+        version.add(proxy_protocol);
+    }
     Resource {
-        version: Version::of(ResourceType::Cluster)
-            .part(&name)
-            .part(&service.load_balancing)
-            .part(&service.connect_timeout)
-            .part(&service.slow_start)
-            .part(&service.proxy_protocol)
-            .finish(),
+        version: version.finish(),
         body: pb::any(&message),
         clusters: Vec::new(),
         wants: vec![ResourceId::new(ResourceType::Endpoints, name.as_str())],
