@@ -32,4 +32,5 @@ mod replacement;
 mod support;
 mod verifier;
 mod vlan_single;
+mod waiting_network;
 mod ways;
