@@ -20,6 +20,8 @@ use crate::{
 pub struct Scratch {
     /// What [`Kernel::tag`] is.
     pub tag: u32,
+    /// What the packet is, where the verifier should not know it.
+    pub kind: u32,
     /// What the way of the packet takes.
     pub mtu: u16,
     /// What the backend's packets have.
