@@ -8,6 +8,7 @@
 //! never the push protocol.
 
 pub mod admin;
+pub mod afxdp;
 pub mod config;
 pub mod desired;
 pub mod detach;

@@ -10,7 +10,7 @@ mod interrupts;
 mod links;
 mod native;
 mod plane;
-mod text;
+pub(crate) mod text;
 mod ways;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -29,6 +29,26 @@ pub struct Wishes {
     pub node: Fact<bool>,
     /// The settings of its data plane, or what they would be.
     pub config: Config,
+}
+
+/// The receive queues of an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReceiveQueues {
+    /// How many there are, where the driver tells.
+    pub(crate) count: Option<u32>,
+    /// The CPUs that their interrupts fall on, where the kernel tells.
+    pub(crate) interrupts: Vec<Vec<usize>>,
+    /// The NUMA node of the PCI device, where there is one.
+    pub(crate) node: Option<u32>,
+}
+
+/// Reads the receive queues of an interface.
+pub(crate) fn receive_queues(interface: &str) -> ReceiveQueues {
+    let hardware = ethtool::read(interface);
+    let bus = hardware.driver.map(|driver| driver.bus).unwrap_or_default();
+    let interrupts = interrupts::read(&bus).into_iter().map(|interrupt| interrupt.cpus).collect();
+    let count = hardware.channels.map(|channels| channels.receive);
+    ReceiveQueues { count, interrupts, node: interrupts::node(&bus) }
 }
 
 /// Gathers the facts of this host.

@@ -20,9 +20,10 @@ use super::{
     flows::FlowNames,
     judge, pins,
     placement::L4Placement,
-    statistics, ways,
+    qos, statistics, ways,
 };
 use crate::{
+    afxdp,
     desired::{Desired, DesiredReceiver},
     tasks::Task,
 };
@@ -234,7 +235,8 @@ fn follow(arguments: &XdpArguments, engine: &Mutex<Option<Engine>>, desired: &De
         Ok(plan) => {
             let placement = judge::placement(&desired.config, &plan, engine.attachments());
             let installed = engine.attachments().values().all(Result::is_ok);
-            let notes = plan.notes.values().flatten().cloned().collect();
+            let policies = qos::report::notes(&desired.config, &placement, &engine.problems());
+            let notes = plan.notes.values().flatten().cloned().chain(policies).collect();
             let missing = (!installed).then(|| placement.summary.clone());
             let unfiltered = engine.unfiltered().map(str::to_owned).or(missing);
             Outcome { placement, notes, installed, unfiltered }
@@ -249,6 +251,7 @@ fn look(engine: &Mutex<Option<Engine>>) -> bool {
         let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(engine) = slot.as_mut() else { return true };
         engine.resolve_neighbours();
+        afxdp::view::publish(&engine.waiting());
         (engine.statistics(), engine.is_stale())
     };
     match counted {

@@ -9,6 +9,7 @@ use std::{
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+const BPF_PROG_BIND_MAP: libc::c_int = 35;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 
@@ -59,6 +60,28 @@ pub fn empty_slot(outer: BorrowedFd<'_>, slot: u32) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         outcome => outcome,
     }
+}
+
+/// Counts a map among those of a program, which does not name it itself (Linux 5.10).
+///
+/// # Errors
+/// Returns what the kernel refused.
+pub fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    let attributes = BindAttributes {
+        program_fd: program.as_raw_fd() as u32,
+        map_fd: map.as_raw_fd() as u32,
+        flags: 0,
+    };
+    // SAFETY: the attributes are those of the command.
+    unsafe { bpf(BPF_PROG_BIND_MAP, &attributes) }.map(drop)
+}
+
+/// `union bpf_attr` for `BPF_PROG_BIND_MAP`.
+#[repr(C)]
+struct BindAttributes {
+    program_fd: u32,
+    map_fd: u32,
+    flags: u32,
 }
 
 /// The head of `union bpf_attr` for `BPF_MAP_CREATE`.

@@ -6,6 +6,7 @@
 mod apart;
 mod attaching;
 mod counters;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,7 +39,7 @@ use super::{
     slots::Slots,
     vlans::Vlans,
 };
-use crate::desired::Desired;
+use crate::{afxdp::crew::Crew, desired::Desired};
 
 /// What an engine works with.
 #[derive(Clone, Debug)]
@@ -112,6 +113,7 @@ pub struct Engine {
     /// The endpoints by their numbers.
     endpoints: Mapping,
     limiters: LimiterMaps,
+    crew: Crew,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
@@ -126,6 +128,10 @@ pub struct Engine {
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
     generation: u64,
+    /// Why there are no workers.
+    unstaffed: Option<String>,
+    /// What was said of the workers last.
+    told: Vec<String>,
 }
 
 impl Engine {
@@ -157,7 +163,9 @@ impl Engine {
         let endpoints = program.endpoints()?;
         let limiters = LimiterMaps::new(&program)?;
         let mut image = Image::default();
-        image.treatments().set_pace(Pace::of_host());
+        let pace = Pace::of_host();
+        image.treatments().set_pace(pace);
+        let crew = Crew::new(program.shared_words()?, pace.ticks_per_s);
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));
@@ -177,6 +185,7 @@ impl Engine {
             image,
             endpoints,
             limiters,
+            crew,
             generations,
             behind,
             neighbours: Neighbours::new(),
@@ -187,6 +196,8 @@ impl Engine {
             attachments: BTreeMap::new(),
             running: None,
             generation,
+            unstaffed: None,
+            told: Vec::new(),
         };
         engine.ways_changed()?;
         Ok(engine)
@@ -219,6 +230,7 @@ impl Engine {
         }
         self.draw(Instant::now())?;
         self.named.send_replace(self.names.clone());
+        self.shape_both();
         if self.running.is_none() || self.image.is_changed() {
             self.swap()?;
         } else if self.is_tight() {
@@ -226,6 +238,7 @@ impl Engine {
         }
         self.running = Some(self.planner.plan().revision);
         self.attach();
+        self.staff();
         Ok(self.planner.plan().clone())
     }
 
@@ -361,11 +374,13 @@ impl Engine {
     }
 
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an
-    /// address of the node, an interface, a drain time that has ended, or a map with little room.
+    /// address of the node, an interface, a drain time that has ended, a map with little room, or
+    /// workers that stand otherwise than was said.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.read_addresses().is_ok_and(|node| node != *self.planner.node())
             || self.is_tight()
+            || self.told != self.problems()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
             || [self.slots.next_release(), self.image.next_forgetting()]
                 .into_iter()

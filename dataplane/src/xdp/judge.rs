@@ -117,8 +117,7 @@ pub fn report(
         AckState::Applied | AckState::Pending => false,
     };
     let summary = (!told).then(|| placement.summary.clone());
-    let policies = qos::report::notes(config, placement);
-    let notes = summary.into_iter().chain(notes.iter().cloned()).chain(policies).collect();
+    let notes = summary.into_iter().chain(notes.iter().cloned()).collect();
     EngineReport { engine: Engine::Xdp, revision: config.revision(), ack, notes }
 }
 

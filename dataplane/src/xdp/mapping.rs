@@ -5,7 +5,7 @@ use std::{
     io,
     os::fd::{AsRawFd as _, BorrowedFd},
     ptr::NonNull,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use ebpf_common::layout::Record;
@@ -73,6 +73,14 @@ impl Mapping {
         assert!(index < self.records && word < size_of::<Record>() / size_of::<u32>());
         // SAFETY: the word is within the mapping, whose records are aligned to more than one.
         unsafe { AtomicU32::from_ptr(self.first().add(index).cast::<u32>().add(word)) }
+    }
+
+    /// Returns one of the eight words of a record, which others may write to.
+    #[must_use]
+    pub fn word64(&self, index: usize, word: usize) -> &AtomicU64 {
+        assert!(index < self.records && word < size_of::<Record>() / size_of::<u64>());
+        // SAFETY: the word is within the mapping, whose records are aligned to it.
+        unsafe { AtomicU64::from_ptr(self.first().add(index).cast::<u64>().add(word)) }
     }
 
     /// Returns how many records there are.

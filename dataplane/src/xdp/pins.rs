@@ -18,7 +18,7 @@ use ebpf_common::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, EVENTS_MAP,
         FLOWS_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
     },
-    qos::{CREDIT_MAP, SPENT_MAP},
+    qos::{CREDIT_MAP, SPENT_MAP, wait::SOCKETS_MAP},
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -26,7 +26,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 14] = [
+pub const MAPS: [&str; 15] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
@@ -41,6 +41,7 @@ pub const MAPS: [&str; 14] = [
     FILTER_HITS_MAP,
     SPENT_MAP,
     CREDIT_MAP,
+    SOCKETS_MAP,
 ];
 /// The configuration's map while a larger one takes its place.
 pub const CONFIG_NEXT: &str = "mp_config_next";

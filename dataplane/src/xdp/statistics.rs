@@ -158,6 +158,8 @@ fn publish_limiter(limiter: &LimiterCounters) {
         counter!("marchproxy_xdp_qos_bytes_total", &labels(("verdict", verdict)))
             .absolute(limiter.words[bytes]);
     }
+    counter!("marchproxy_xdp_qos_packets_total", &labels(("verdict", "waiting")))
+        .absolute(limiter.words[limited::WAITING_PACKETS]);
     for (mark, packets) in [("dscp", limited::DSCP_PACKETS), ("ce", limited::CE_PACKETS)] {
         counter!("marchproxy_xdp_qos_marked_packets_total", &labels(("mark", mark)))
             .absolute(limiter.words[packets]);
@@ -232,7 +234,8 @@ fn describe() {
         describe_counter!(
             "marchproxy_xdp_qos_packets_total",
             packets,
-            "Packets of a listener under a QoS policy, by direction and verdict: passed or over the limit"
+            "Packets of a listener under a QoS policy, by direction and verdict: passed, waiting, or over \
+             the limit and dropped"
         );
         describe_counter!(
             "marchproxy_xdp_qos_bytes_total",

@@ -30,4 +30,5 @@ mod replacement;
 mod support;
 mod verifier;
 mod vlan_single;
+mod waiting_network;
 mod ways;

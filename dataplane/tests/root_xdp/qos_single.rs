@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dataplane::xdp::statistics::LimiterCounters;
 use ebpf_common::{
-    qos::{Way, counter},
+    qos::{CREDIT_COUNTERS, Way, counter},
     verdict::Reason,
 };
 use model::listener::{Forwarding, Protocol};
@@ -178,7 +178,7 @@ fn root_a_limit_lets_exactly_its_burst_through_at_once() {
         assert_eq!(bench.engine.statistics().unwrap().count(Reason::OverLimit), 280);
         // Others are not touched by it.
         let other = if v6 { "udp4" } else { "udp6" };
-        assert_eq!(counted(&mut bench, other, Way::Ingress).words, [0; 6]);
+        assert_eq!(counted(&mut bench, other, Way::Ingress).words, [0; CREDIT_COUNTERS]);
         assert_eq!(bench.run(&flow(UDP, !v6).bytes()).0, TX);
     }
 }
@@ -198,7 +198,7 @@ fn root_answers_are_limited_by_egress_alone() {
         assert!((0..30).all(|_| bench.run(&next).0 == TX), "requests are not limited");
         let words = counted(&mut bench, listener, Way::Egress).words;
         assert_eq!(words[counter::PASSED_PACKETS] + words[counter::OVER_PACKETS], 30);
-        assert_eq!(counted(&mut bench, listener, Way::Ingress).words, [0; 6]);
+        assert_eq!(counted(&mut bench, listener, Way::Ingress).words, [0; CREDIT_COUNTERS]);
     }
 }
 
@@ -249,7 +249,7 @@ fn root_a_limiter_lives_through_changes_and_restarts() {
     // Another policy for the listener begins anew; none lets everything through.
     let other = limit(1).replace("gold", "red");
     bench.engine.reconcile(&desired_with(5, &services(Forwarding::L2), &other)).unwrap();
-    assert_eq!(words(&mut bench), [0; 6]);
+    assert_eq!(words(&mut bench), [0; CREDIT_COUNTERS]);
     assert!(drain(&mut bench) >= 10);
     bench.engine.reconcile(&desired_with(6, &services(Forwarding::L2), "")).unwrap();
     assert!(bench.engine.statistics().unwrap().limiters.is_empty());
@@ -258,6 +258,6 @@ fn root_a_limiter_lives_through_changes_and_restarts() {
 
     // A number that others had begins anew too.
     bench.engine.reconcile(&desired_with(7, &services(Forwarding::L2), &limit(1))).unwrap();
-    assert_eq!(words(&mut bench), [0; 6]);
+    assert_eq!(words(&mut bench), [0; CREDIT_COUNTERS]);
     assert!(drain(&mut bench) >= 10);
 }

@@ -23,6 +23,7 @@ const BUDGETS: [(&str, u32, u32); 1 + TASK_PROGRAMS.len()] = [
     (TASK_PROGRAMS[2], 250_000, 496),
     (TASK_PROGRAMS[3], 250_000, 496),
     (TASK_PROGRAMS[4], 250_000, 496),
+    (TASK_PROGRAMS[5], 250_000, 496),
 ];
 
 #[test]

@@ -31,7 +31,7 @@ pub const COUNTERS_MAP: &str = "mp_counters_v3";
 /// Per-CPU array with one entry of [`STATS_WORDS`] words.
 pub const STATS_MAP: &str = "mp_stats_v4";
 /// Program array: those that a [`crate::path::Task`] is left to, by its number, and [`EVENT_TASK`].
-pub const TASKS_MAP: &str = "mp_tasks_v6";
+pub const TASKS_MAP: &str = "mp_tasks_v7";
 /// Ring buffer of [`crate::event::FlowEvent`]s.
 pub const EVENTS_MAP: &str = "mp_events_v1";
 /// Hash of a [`Vlan`] by the number of its interface.
@@ -42,7 +42,7 @@ pub const VLANS_MAX: usize = 1 << 13;
 pub const PROGRAM: &str = "marchproxy_l4";
 /// Names of the programs in [`TASKS_MAP`].
 pub const TASK_PROGRAMS: [&str; crate::path::TASKS + 1] =
-    ["mp_connection", "mp_error", "mp_too_big", "mp_tagged", "mp_event"];
+    ["mp_connection", "mp_error", "mp_too_big", "mp_tagged", "mp_direct", "mp_event"];
 /// Place in [`TASKS_MAP`] of the program that tells of a frame of which all is decided.
 pub const EVENT_TASK: u32 = crate::path::TASKS as u32;
 

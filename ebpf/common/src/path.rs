@@ -10,7 +10,8 @@
 //!        ├─ neither TCP nor UDP ─▶ Task::Error                                │
 //!        └─ anything else ─▶ Reason          connection not current ─▶ Task::Connection
 //! ```
-//! Before a reply or a service's packet goes on, limits and marks are applied to it (`qos`).
+//! Before a reply or a service's packet goes on, limits and marks are applied to it (`qos`); one that
+//! has to wait goes the rest of its way in a task, and from there to a worker.
 //! [`steer`] handles what most frames need and ends in a [`Sent`], in a [`Reason`], or in a [`Task`],
 //! which [`resume`] does. The configuration is read once per packet (`config`), so a packet sees one
 //! generation. All of it is generic over the [`Kernel`] that it runs in: the XDP programs compile
@@ -106,7 +107,9 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
             let config = Config::of(generation)?;
             kernel.set(stat::GENERATION, config.header.generation);
             note::service(kernel, found.connection.slot, true);
-            qos::egress::<V6, _>(kernel, packet, &config, found.connection.slot)?;
+            if qos::egress::<V6, _>(kernel, packet, &config, found.connection.slot)? {
+                return Err(Stop::Later(Task::Connection));
+            }
             Some(found)
         }
         None => {
@@ -126,7 +129,13 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
                 connection::check(packet)?;
                 return Err(Reason::NoBackend.into());
             }
-            qos::ingress::<V6, _>(kernel, packet, &config, &service.treatment)?;
+            let waits = qos::ingress::<V6, _>(kernel, packet, &config, &service.treatment)?;
+            if waits && service.forwarding != forwarding::NAT {
+                return Err(Stop::Later(Task::Direct));
+            }
+            if waits {
+                return Err(Stop::Later(Task::Connection));
+            }
             if service.forwarding != forwarding::NAT {
                 return direct::forward(kernel, packet, &config, service);
             }
@@ -139,7 +148,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
         Some(found) if !found.is_due(packet, clock, ways) && !opens(packet.tcp_flags) => {
             send::send(kernel, packet, found.connection)
         }
-        _ => Err(Stop::Later(Task::Connection)),
+        _ => Err(task::connection_later(kernel)),
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod bucket;
 pub mod mark;
+pub mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +18,9 @@ mod tests;
 use crate::layout::{Layout, layouts};
 
 /// Array of [`Spent`]s, one a limiter and [`Way`].
-pub const SPENT_MAP: &str = "mp_spent_v1";
+pub const SPENT_MAP: &str = "mp_spent_v2";
 /// Per-CPU array of [`Credit`]s, one a limiter and [`Way`].
-pub const CREDIT_MAP: &str = "mp_credit_v1";
+pub const CREDIT_MAP: &str = "mp_credit_v2";
 /// Numbers of limiters. Number 0 is none.
 pub const LIMITERS_MAX: usize = 1 << 10;
 /// Entries of the limiters' maps.
@@ -55,6 +56,8 @@ pub mod flag {
     pub const DSCP: u8 = 2;
     /// Those that come near the limit are marked, where their sender understands it.
     pub const ECN: u8 = 4;
+    /// What is over the limit waits, where a worker takes it.
+    pub const WAIT: u8 = 8;
 }
 
 /// What is done to the packets of a direction; all zero for nothing.
@@ -117,14 +120,17 @@ pub struct Limits {
 
 layouts!(Treatments, Limits);
 
-/// How much of its time a limiter has spent: the one word that all CPUs share, in a line of its own.
+/// What all CPUs share of a limiter, in a line of its own.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// The time until which it is spent.
     pub until: u64,
+    /// Packets that were handed to workers and have not come out. Never wrong for long: where there
+    /// is no worker XDP sets it to zero, and user space does when it holds none of them.
+    pub pending: u64,
     /// Zero.
-    pub padding: [u64; 7],
+    pub padding: [u64; 6],
 }
 
 /// What a CPU has of a limiter: borrowed credit, and counters.
@@ -140,7 +146,7 @@ pub struct Credit {
 }
 
 /// Counters of a [`Credit`].
-pub const CREDIT_COUNTERS: usize = 6;
+pub const CREDIT_COUNTERS: usize = 7;
 /// Words of a [`Credit`] as user space reads it: the credit, then the counters.
 pub const CREDIT_WORDS: usize = 1 + CREDIT_COUNTERS;
 /// Indices into [`Credit::words`].
@@ -149,14 +155,16 @@ pub mod counter {
     pub const PASSED_PACKETS: usize = 0;
     /// IP bytes let through.
     pub const PASSED_BYTES: usize = 1;
-    /// Packets over the limit.
+    /// Packets over the limit that were dropped.
     pub const OVER_PACKETS: usize = 2;
-    /// IP bytes over the limit.
+    /// Their IP bytes.
     pub const OVER_BYTES: usize = 3;
     /// Packets whose code point was changed.
     pub const DSCP_PACKETS: usize = 4;
     /// Packets marked as having met congestion.
     pub const CE_PACKETS: usize = 5;
+    /// Packets over the limit, or behind such ones, that were to wait.
+    pub const WAITING_PACKETS: usize = 6;
 }
 
 const _: () = {

@@ -10,6 +10,7 @@
 mod kernel;
 mod maps;
 mod next_hop;
+mod wait;
 
 use aya_ebpf::{
     bindings::xdp_action, helpers::generated::bpf_redirect, macros::xdp, programs::XdpContext,
@@ -17,7 +18,7 @@ use aya_ebpf::{
 use ebpf_common::{
     layout::{EVENT_TASK, note},
     path::{Kernel, Sent, Stop, Task, is_wanted, resume, steer, take_off, tell},
-    verdict::Action,
+    verdict::{Action, Reason},
 };
 
 use crate::kernel::Xdp;
@@ -54,6 +55,14 @@ pub fn mp_too_big(context: XdpContext) -> u32 {
     act(&kernel, resume(&kernel, Task::TooBig))
 }
 
+/// Goes on with a packet to an endpoint that answers directly, which has to wait.
+#[xdp]
+#[inline(always)]
+pub fn mp_direct(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::Direct))
+}
+
 /// Takes a VLAN tag off, and handles the frame as one without.
 #[xdp]
 #[inline(always)]
@@ -83,6 +92,13 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
         Ok(Sent::Back) => (xdp_action::XDP_TX, 0, 0),
         // SAFETY: the helper has no precondition.
         Ok(Sent::On(ifindex)) => (unsafe { bpf_redirect(ifindex, 0) as u32 }, 0, ifindex),
+        Ok(Sent::Later) => match wait::hand_over(kernel.context.ctx) {
+            0 => {
+                kernel.count(Reason::OverLimit as usize);
+                (xdp_action::XDP_DROP, Reason::OverLimit as u32 + 1, 0)
+            }
+            action => return action,
+        },
         Err(stop) => {
             let reason = match stop {
                 Stop::Later(task) => {

@@ -1,7 +1,7 @@
 //! The maps.
 
 use aya_ebpf::{
-    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, ProgramArray, RingBuf, XskMap},
     macros::btf_map,
 };
 use ebpf_common::{
@@ -14,7 +14,7 @@ use ebpf_common::{
         MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told, VLANS_MAX, Vlan,
     },
     path::{Scratch, TASKS as TASKS_COUNT},
-    qos::{Credit, LIMITER_WAYS, Spent},
+    qos::{Credit, LIMITER_WAYS, Spent, wait::PLACES as SOCKET_PLACES},
 };
 
 #[btf_map(name = "mp_config_v4")]
@@ -70,7 +70,7 @@ static TICKS_PER_SECOND: u32 = 250;
 #[btf_map(name = "mp_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-#[btf_map(name = "mp_tasks_v6")]
+#[btf_map(name = "mp_tasks_v7")]
 pub static TASKS: ProgramArray<{ TASKS_COUNT + 1 }> = ProgramArray::new();
 
 #[btf_map(name = "mp_vlans_v1")]
@@ -88,11 +88,14 @@ pub static FILTER: ArrayOfMaps<FilterRecords, FILTER_SLOTS> = ArrayOfMaps::new()
 #[btf_map(name = "mp_fhits_v1")]
 pub static FILTER_HITS: PerCpuArray<u64, HITS_MAX> = PerCpuArray::new();
 
-#[btf_map(name = "mp_spent_v1")]
+#[btf_map(name = "mp_spent_v2")]
 pub static SPENT: Array<Spent, LIMITER_WAYS, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_credit_v1")]
+#[btf_map(name = "mp_credit_v2")]
 pub static CREDIT: PerCpuArray<Credit, LIMITER_WAYS> = PerCpuArray::new();
+
+#[btf_map(name = "xsks_map")]
+pub static SOCKETS: XskMap<SOCKET_PLACES> = XskMap::new();
 
 /// Returns the buckets of the table of flows, less one.
 #[inline(always)]

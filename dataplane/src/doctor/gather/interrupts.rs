@@ -12,8 +12,7 @@ const QUEUES: [&str; 4] = ["rx", "comp", "input", "-fp-"];
 
 /// Reads them; empty where they are not told.
 pub(super) fn read(bus: &str) -> Vec<Interrupt> {
-    // The place comes from the driver, and is a name, not a path.
-    if bus.is_empty() || bus.contains('/') {
+    if !is_name(bus) {
         return Vec::new();
     }
     let Ok(entries) = fs::read_dir(format!("/sys/bus/pci/devices/{bus}/msi_irqs")) else {
@@ -27,6 +26,20 @@ pub(super) fn read(bus: &str) -> Vec<Interrupt> {
         .into_iter()
         .filter_map(|number| Some(Interrupt { number, cpus: cpus(number)? }))
         .collect()
+}
+
+/// Reads the NUMA node of a PCI device; none where the machine does not tell.
+pub(super) fn node(bus: &str) -> Option<u32> {
+    if !is_name(bus) {
+        return None;
+    }
+    // -1 where it is not told.
+    text::value::<i32>(&format!("/sys/bus/pci/devices/{bus}/numa_node")).ok()??.try_into().ok()
+}
+
+/// Tells whether a place is a name: it comes from the driver, and must not be a path.
+fn is_name(bus: &str) -> bool {
+    !bus.is_empty() && !bus.contains('/')
 }
 
 fn cpus(number: u32) -> Option<Vec<usize>> {
@@ -76,7 +89,7 @@ NMI:          0          0   Non-maskable interrupts
     #[test]
     fn a_place_that_is_no_pci_device_has_none() {
         for bus in ["", "virtio0", "../../../proc", "0000:ff:1f.7"] {
-            assert_eq!(read(bus), []);
+            assert_eq!((read(bus), node(bus)), (Vec::new(), None));
         }
     }
 }

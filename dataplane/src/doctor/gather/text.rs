@@ -26,7 +26,7 @@ pub(super) fn value<T: FromStr>(path: &str) -> Fact<Option<T>> {
 }
 
 /// Reads ranges such as `0-3,8`; what is none is left out.
-pub(super) fn ranges<T: FromStr + Copy>(text: &str) -> Vec<(T, T)> {
+pub(crate) fn ranges<T: FromStr + Copy>(text: &str) -> Vec<(T, T)> {
     text.split(',')
         .filter_map(|part| {
             let (first, last) = part.trim().split_once('-').unwrap_or((part, part));

@@ -1,6 +1,9 @@
 //! The maps of the loaded program, and what pinned maps must look like to be taken over.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
 
 use aya::{
     Ebpf,
@@ -11,14 +14,19 @@ use ebpf_common::{
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, Claims, Connection,
         ENDPOINTS_MAP, ENDPOINTS_MAX, EVENTS_BYTES, EVENTS_MAP, Endpoint, FLOWS_MAP, FlowBucket,
-        Record, SERVICES_MAX, STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP,
+        PROGRAM, Record, SERVICES_MAX, STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP,
         VLANS_MAX, Vlan,
     },
-    qos::{CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent},
+    qos::{
+        CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent,
+        wait::{PLACES, SOCKETS_MAP},
+    },
 };
 
 use super::{LoadError, Program, Sizes, remove_pin};
+use crate::afxdp::words::SharedWords;
 use crate::xdp::{
+    bpf,
     generation::{CONFIG_RECORDS_MAX, CONFIG_RECORDS_MIN, Generations},
     mapping::Mapping,
     pins::PinFolder,
@@ -58,6 +66,29 @@ impl Program {
     /// Returns what the kernel refused.
     pub fn spent(&self) -> Result<Mapping, LoadError> {
         mapping(&self.ebpf, SPENT_MAP)
+    }
+
+    /// Returns what workers share with the program of the limiters.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn shared_words(&self) -> Result<SharedWords, LoadError> {
+        let Some(Map::Array(map)) = self.ebpf.map(SPENT_MAP) else {
+            panic!("the object has the map, and it is an array");
+        };
+        let failed = |error| LoadError::Map { name: SPENT_MAP, source: MapError::IoError(error) };
+        SharedWords::new(map.fd().as_fd()).map_err(failed)
+    }
+
+    /// Returns the map of the workers' sockets.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn sockets(&self) -> io::Result<OwnedFd> {
+        let Some(Map::XskMap(map)) = self.ebpf.map(SOCKETS_MAP) else {
+            panic!("the object has the map, and it is one of sockets");
+        };
+        map.fd().as_fd().try_clone_to_owned()
     }
 
     /// Returns what the CPUs have of the limiters.
@@ -163,6 +194,22 @@ impl Program {
     }
 }
 
+/// Counts the map of sockets among those of the program on interfaces: tasks name it alone, and libbpf
+/// looks for it there.
+///
+/// # Errors
+/// Returns what the kernel refused.
+pub(super) fn bind_sockets(ebpf: &Ebpf) -> Result<(), LoadError> {
+    let failed = |error| LoadError::Map { name: SOCKETS_MAP, source: MapError::IoError(error) };
+    let (Some(Map::XskMap(map)), Some(aya::programs::Program::Xdp(program))) =
+        (ebpf.map(SOCKETS_MAP), ebpf.program(PROGRAM))
+    else {
+        panic!("the object has map and program");
+    };
+    let program = program.fd().map_err(|error| LoadError::Program(Box::new(error)))?;
+    bpf::bind_map(program.as_fd(), map.fd().as_fd()).map_err(failed)
+}
+
 /// Returns the copies of the configuration in an object's map.
 ///
 /// # Errors
@@ -213,6 +260,7 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), Lo
         (FILTER_HITS_MAP, sizes(4, 8, HITS_MAX)),
         (SPENT_MAP, sizes(4, size_of::<Spent>(), LIMITER_WAYS)),
         (CREDIT_MAP, sizes(4, 8 * CREDIT_WORDS, LIMITER_WAYS)),
+        (SOCKETS_MAP, sizes(4, 4, PLACES)),
     ];
     for (name, shape) in shapes {
         let path = pins.map(name);

@@ -30,9 +30,10 @@ pub fn refusals(config: &Snapshot, placement: &L4Placement) -> Vec<Refusal> {
     refusals
 }
 
-/// Says of policies in force what they do otherwise than asked: nothing here makes packets wait.
+/// Says of policies in force what they do otherwise than asked: `problems` are those of the workers
+/// that make packets wait.
 #[must_use]
-pub fn notes(config: &Snapshot, placement: &L4Placement) -> Vec<String> {
+pub fn notes(config: &Snapshot, placement: &L4Placement, problems: &[String]) -> Vec<String> {
     let in_force = |policy: &QosPolicy| {
         listeners(policy)
             .any(|listener| placement.listeners.get(&listener) == Some(&Placement::Carried))
@@ -43,9 +44,7 @@ pub fn notes(config: &Snapshot, placement: &L4Placement) -> Vec<String> {
     config
         .qos_policies()
         .filter(|(_, policy)| waits(policy) && in_force(policy))
-        .map(|(key, _)| {
-            format!("{key}: excess: Queue is not supported here: what exceeds a limit is dropped")
-        })
+        .flat_map(|(key, _)| problems.iter().map(move |problem| format!("{key}: {problem}")))
         .collect()
 }
 
@@ -113,11 +112,12 @@ spec: { listeners: [{ name: d }], dscp: EF }
     }
 
     #[test]
-    fn who_wants_packets_to_wait_is_told_that_they_are_dropped() {
+    fn who_wants_packets_to_wait_is_told_why_they_do_not() {
         let all = ["a", "b", "c", "d"].map(|name| (name, Placement::Carried));
-        let notes = notes(&config(), &placement(&all));
-        assert_eq!(notes.len(), 1);
-        assert!(notes[0].starts_with("QoSPolicy/default/gold: "), "{notes:?}");
-        assert!(super::notes(&config(), &placement(&[])).is_empty());
+        let problems = ["worker of eth0 queue 0: it failed".to_owned()];
+        let told = notes(&config(), &placement(&all), &problems);
+        assert_eq!(told, ["QoSPolicy/default/gold: worker of eth0 queue 0: it failed"]);
+        assert!(notes(&config(), &placement(&all), &[]).is_empty());
+        assert!(notes(&config(), &placement(&[]), &problems).is_empty());
     }
 }

@@ -1,5 +1,8 @@
 //! How fast the kernel's tick counter goes, and how many CPUs may borrow.
 
+use ebpf_common::qos::Limit;
+use model::qos_policy::RateLimit;
+
 /// What limits are made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -30,6 +33,14 @@ impl Pace {
         let tick_ns = if read == 0 { u64::try_from(resolution.tv_nsec).unwrap_or(0) } else { 0 };
         let cpus = aya::util::nr_cpus().map_or(common.cpus, |cpus| cpus as u32);
         Self { ticks_per_s: ticks_per_s(tick_ns).unwrap_or(common.ticks_per_s), cpus }
+    }
+}
+
+impl Pace {
+    /// Makes the limit of a rate.
+    #[must_use]
+    pub fn limit(self, rate: RateLimit) -> Limit {
+        Limit::new(rate.bytes_per_s(), rate.burst_bytes(), self.ticks_per_s, self.cpus)
     }
 }
 

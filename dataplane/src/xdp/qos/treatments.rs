@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use ebpf_common::qos::{Limit, Limits, TREATMENTS_PER_RECORD, Treatment, Way, flag};
+use ebpf_common::qos::{Limits, TREATMENTS_PER_RECORD, Treatment, Way, flag};
 use model::{
+    QosPolicy,
     listener::Forwarding,
-    qos_policy::{Ecn, RateLimit},
+    qos_policy::{Ecn, Excess, RateLimit},
 };
 
 use super::{limiters::Limiters, ticks::Pace};
+use crate::afxdp::shape::Shape;
 use crate::xdp::{
     arena::Arena,
     plan::{Carried, Frontend},
@@ -26,6 +28,8 @@ pub struct Treatments {
     extent: Range<u32>,
     /// The same, by slot.
     egress: BTreeMap<u32, Treatment>,
+    /// How what is over a limit waits, with the lanes that it waits in.
+    shapes: BTreeMap<Frontend, Vec<(u32, Shape)>>,
 }
 
 impl Treatments {
@@ -64,12 +68,17 @@ impl Treatments {
         let spec = &policy.spec;
         // The node does not see the answers of endpoints that answer directly.
         let egress = spec.egress.filter(|_| carried.forwarding == Forwarding::Nat);
+        let waits = spec.excess == Excess::Queue;
         let record = self.write_limits(arena, frontend, [spec.ingress, egress]);
+        self.shape(frontend, limiter, spec, [spec.ingress, egress]);
         let treatment = |limit: Option<RateLimit>| {
             let mut treatment = Treatment { limiter, ..Treatment::default() };
             if limit.is_some() {
                 treatment.limits = record;
                 treatment.flags |= flag::LIMITED;
+                if waits {
+                    treatment.flags |= flag::WAIT;
+                }
                 if spec.ecn == Ecn::Mark {
                     treatment.flags |= flag::ECN;
                 }
@@ -91,6 +100,7 @@ impl Treatments {
     /// Removes what is done to a service's packets.
     pub fn clear(&mut self, arena: &mut Arena, frontend: &Frontend, slot: u32) {
         self.limiters.release(frontend);
+        self.shapes.remove(frontend);
         if let Some(record) = self.limits.remove(frontend) {
             arena.free(record..record + 1);
         }
@@ -101,6 +111,30 @@ impl Treatments {
     #[must_use]
     pub fn egress(&self) -> (u32, u32) {
         (self.extent.start, self.extent.len() as u32 * TREATMENTS_PER_RECORD)
+    }
+
+    /// Returns how what is over a limit waits, by lane: the entry of its limiter.
+    #[must_use]
+    pub fn shapes(&self) -> BTreeMap<u32, Shape> {
+        self.shapes.values().flatten().copied().collect()
+    }
+
+    fn shape(
+        &mut self,
+        frontend: Frontend,
+        limiter: u16,
+        policy: &QosPolicy,
+        limits: [Option<RateLimit>; 2],
+    ) {
+        let lane = |way: Way| {
+            let rate = limits[way as usize]?;
+            Some((way.entry(limiter), Shape::new(policy, rate, self.pace.limit(rate))))
+        };
+        let lanes: Vec<_> = match policy.excess {
+            Excess::Queue => Way::ALL.into_iter().filter_map(lane).collect(),
+            Excess::Drop => Vec::new(),
+        };
+        self.shapes.insert(frontend, lanes);
     }
 
     /// Writes limits by [`Way`]; returns their record.
@@ -117,10 +151,7 @@ impl Treatments {
             return 0;
         }
         let record = *self.limits.entry(frontend).or_insert_with(|| arena.allocate(1).start);
-        let Pace { ticks_per_s, cpus } = self.pace;
-        let limit = |limit: RateLimit| {
-            Limit::new(limit.bytes_per_s(), limit.burst_bytes(), ticks_per_s, cpus)
-        };
+        let limit = |rate: RateLimit| self.pace.limit(rate);
         let ways = Way::ALL.map(|way| limits[way as usize].map(limit).unwrap_or_default());
         arena.sheet.set(record, of_limits(Limits { ways, padding: [0; 2] }));
         record

@@ -252,6 +252,7 @@ impl Kernels {
         let verdict = match cpu.run(frame, interface, guard) {
             Ok(Sent::Back) => Verdict::Out(interface),
             Ok(Sent::On(other)) => Verdict::Out(other),
+            Ok(Sent::Later) => unreachable!("no worker is there"),
             Err(reason) => Verdict::of(reason),
         };
         let host = Outcome { verdict, tag: None, frame: cpu.frame() };

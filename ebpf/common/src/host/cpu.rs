@@ -19,7 +19,7 @@ use crate::{
         STATS_WORDS, Told, Tuple,
     },
     path::{Kernel, Scratch, Sent, Stop, Task, Way, resume, steer, take_off},
-    qos::{Credit, LIMITER_WAYS},
+    qos::{Credit, LIMITER_WAYS, wait::Ticket},
     verdict::Reason,
 };
 
@@ -68,6 +68,7 @@ impl Own {
                 mtu: 0,
                 tag: 0,
                 kind: 0,
+                ticket: Ticket::default(),
                 key: Tuple::default(),
                 there: scratch(),
                 back: scratch(),
@@ -147,6 +148,8 @@ impl<'t> Cpu<'t> {
         for _ in 0..PROGRAMS_MAX {
             match decided {
                 Err(Stop::Later(task)) => decided = self.perform(task),
+                // Here is no worker that a frame could wait with.
+                Ok(Sent::Later) => decided = Err(Stop::For(Reason::OverLimit)),
                 Ok(sent) => return Ok(sent),
                 Err(Stop::For(reason)) => {
                     self.count(reason as usize);

@@ -11,7 +11,7 @@ use crate::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
         Translation, Tuple,
     },
-    qos::Credit,
+    qos::{Credit, wait::Ticket},
     verdict::Reason,
 };
 
@@ -24,6 +24,9 @@ pub struct Scratch {
     pub kind: u32,
     /// What the way of the packet takes.
     pub mtu: u16,
+    /// What a frame that waits is handed over with, but for the time. The entry is 0 for one that
+    /// does not.
+    pub ticket: Ticket,
     /// What the backend's packets have.
     pub key: Tuple,
     /// The client's packets.

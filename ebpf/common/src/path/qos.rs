@@ -1,7 +1,8 @@
 //! Limits and marks: what is done to a packet before it goes on.
 //!
 //! A service without either costs a comparison. The one place where a packet is found to be over
-//! its limit is [`treat`].
+//! its limit is [`treat`]: it is dropped, or goes the rest of its path in a task and then waits. As long as
+//! packets of a limiter wait, the others wait behind them, in their order.
 
 use super::{config::Config, kernel::Kernel};
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 /// How often a CPU tries to borrow when others are faster; each time another one has borrowed.
 const TRIES: u32 = 4;
 
-/// Treats a packet to a service's endpoints.
+/// Treats a packet to a service's endpoints; tells whether it has to wait.
 ///
 /// # Errors
 /// Returns why it does not go on.
@@ -23,14 +24,14 @@ pub(super) fn ingress<const V6: bool, K: Kernel>(
     packet: &mut Packet,
     config: &Config<'_, K>,
     treatment: &Treatment,
-) -> Result<(), Reason> {
+) -> Result<bool, Reason> {
     if treatment.flags == 0 {
-        return Ok(());
+        return Ok(false);
     }
     treat::<V6, K>(kernel, packet, config, treatment, Way::Ingress)
 }
 
-/// Treats a packet from an endpoint of the service in a slot.
+/// Treats a packet from an endpoint of the service in a slot; tells whether it has to wait.
 ///
 /// # Errors
 /// Returns why it does not go on.
@@ -40,12 +41,12 @@ pub(super) fn egress<const V6: bool, K: Kernel>(
     packet: &mut Packet,
     config: &Config<'_, K>,
     slot: u32,
-) -> Result<(), Reason> {
+) -> Result<bool, Reason> {
     match config.egress(slot) {
         Some(treatment) if treatment.flags != 0 => {
             treat::<V6, K>(kernel, packet, config, &treatment, Way::Egress)
         }
-        _ => Ok(()),
+        _ => Ok(false),
     }
 }
 
@@ -56,27 +57,41 @@ fn treat<const V6: bool, K: Kernel>(
     config: &Config<'_, K>,
     treatment: &Treatment,
     way: Way,
-) -> Result<(), Reason> {
+) -> Result<bool, Reason> {
     let entry = way.entry(treatment.limiter);
     let credit = kernel.credit(entry).ok_or(Reason::BrokenConfiguration)?;
     // SAFETY: this CPU's, and no other reference to it is held.
     let credit = unsafe { &mut *credit };
     let bytes = u64::from(packet.length);
     let verdict = judge(kernel, config, treatment, way, credit, packet.length);
+    let mut waits = false;
     let congested = match verdict {
-        Verdict::Green { congested } => congested,
+        Verdict::Green { congested } => {
+            credit.words[counter::PASSED_PACKETS] += 1;
+            credit.words[counter::PASSED_BYTES] += bytes;
+            congested
+        }
+        Verdict::Over if treatment.has(flag::WAIT) => {
+            credit.words[counter::WAITING_PACKETS] += 1;
+            let scratch = kernel.scratch().ok_or(Reason::OverLimit)?;
+            // SAFETY: this CPU's, and no other reference to it is held.
+            let ticket = unsafe { &mut (*scratch).ticket };
+            ticket.entry = entry as u16;
+            ticket.length = packet.length;
+            waits = true;
+            // The worker marks, by how long the packet has waited.
+            false
+        }
         Verdict::Over => {
             credit.words[counter::OVER_PACKETS] += 1;
             credit.words[counter::OVER_BYTES] += bytes;
             return Err(Reason::OverLimit);
         }
     };
-    credit.words[counter::PASSED_PACKETS] += 1;
-    credit.words[counter::PASSED_BYTES] += bytes;
     let before = packet.traffic_class;
     let after = mark::class(before, treatment, congested);
     if before == after {
-        return Ok(());
+        return Ok(waits);
     }
     if mark::recodes(before, after) {
         credit.words[counter::DSCP_PACKETS] += 1;
@@ -85,7 +100,8 @@ fn treat<const V6: bool, K: Kernel>(
         credit.words[counter::CE_PACKETS] += 1;
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
-    unsafe { mark::write_class::<V6>(kernel.start(), kernel.end(), packet, after) }
+    unsafe { mark::write_class::<V6>(kernel.start(), kernel.end(), packet, after) }?;
+    Ok(waits)
 }
 
 /// Takes a packet's bytes from this CPU's credit.
@@ -101,6 +117,9 @@ fn judge<K: Kernel>(
     if !treatment.has(flag::LIMITED) {
         return Verdict::Green { congested: false };
     }
+    if treatment.has(flag::WAIT) && some_wait(kernel, way.entry(treatment.limiter)) {
+        return Verdict::Over;
+    }
     let need = credit.lacks(length);
     if need > 0 {
         let Some(limits) = config.record::<Limits>(treatment.limits) else { return Verdict::Over };
@@ -114,6 +133,14 @@ fn judge<K: Kernel>(
         }
     }
     credit.spend(length)
+}
+
+/// Tells whether packets of a limiter are with workers: others of their flows must not overtake them,
+/// also by credit that this CPU has in hand.
+#[inline(always)]
+fn some_wait<K: Kernel>(kernel: &K, entry: u32) -> bool {
+    // SAFETY: the second word of the entry, a [`Spent`](crate::qos::Spent).
+    kernel.spent(entry).is_some_and(|spent| unsafe { spent.add(1).read_volatile() } != 0)
 }
 
 /// Borrows credit for this CPU; tells whether there was as much.

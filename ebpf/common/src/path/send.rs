@@ -15,6 +15,8 @@ pub enum Sent {
     Back,
     /// Out of another interface, by its number.
     On(u32),
+    /// To a worker, who sends it when its limiter allows it: by [`super::Scratch::ticket`].
+    Later,
 }
 
 /// Rewrites the packet for its connection and sends it to the next hop.

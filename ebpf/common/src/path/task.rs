@@ -5,7 +5,7 @@
 
 use super::{
     config::{Config, Generation},
-    errors, forward,
+    direct, errors, forward,
     kernel::Kernel,
     known_reply, note, reply,
     send::{self, Sent},
@@ -20,7 +20,7 @@ use crate::{
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Begin, refresh or end a connection with full NAT.
+    /// Begin, refresh or end a connection with full NAT, or let a packet of one wait.
     Connection = 0,
     /// Forward an ICMP error.
     Error = 1,
@@ -28,10 +28,12 @@ pub enum Task {
     TooBig = 2,
     /// Take a VLAN tag off, and begin again.
     Tagged = 3,
+    /// Forward a packet that has to wait to an endpoint that answers directly.
+    Direct = 4,
 }
 
 /// Number of tasks.
-pub const TASKS: usize = 4;
+pub const TASKS: usize = 5;
 
 impl Task {
     /// Returns what becomes of a frame whose task has no program.
@@ -41,7 +43,7 @@ impl Task {
         match self {
             // The host has no VLANs.
             Self::Tagged => Reason::NotIp,
-            Self::Connection | Self::Error | Self::TooBig => Reason::NoTask,
+            Self::Connection | Self::Error | Self::TooBig | Self::Direct => Reason::NoTask,
         }
     }
 }
@@ -102,6 +104,7 @@ fn perform(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
             note::untagged(kernel);
             super::decide(kernel)
         }
+        (Task::Direct, family) => direct_later(kernel, family),
     }
 }
 
@@ -125,7 +128,45 @@ fn take_through_memory(kernel: &impl Kernel, packet: &mut Packet) {
     packet.tcp_flags = (kind >> 16) as u8;
 }
 
-/// Forwards a packet whose connection begins, ends, or must be refreshed.
+/// Leaves a packet that does not wait for [`Task::Connection`].
+#[inline(always)]
+pub(super) fn connection_later(kernel: &impl Kernel) -> Stop {
+    if let Some(scratch) = kernel.scratch() {
+        // SAFETY: this CPU's, and no other reference to it is held.
+        unsafe { (*scratch).ticket.entry = 0 };
+    }
+    Stop::Later(Task::Connection)
+}
+
+/// Forwards a packet for a service that is not NAT, and lets it wait.
+#[inline(always)]
+fn direct_later(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
+    note::remember(kernel, kernel.start(), kernel.end(), 0);
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    let config = Config::of(Generation::current(kernel)?)?;
+    let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+    let sent = direct::forward(kernel, &packet, &config, service)?;
+    wait_if_told(kernel, sent)
+}
+
+/// Lets a frame wait that is ready to be sent, where it has to.
+#[inline(always)]
+fn wait_if_told(kernel: &impl Kernel, sent: Sent) -> Result<Sent, Stop> {
+    let scratch = kernel.scratch().ok_or(Reason::NoTask)?;
+    // SAFETY: this CPU's, and no other reference to it is held.
+    let ticket = unsafe { &mut (*scratch).ticket };
+    if ticket.entry == 0 {
+        return Ok(sent);
+    }
+    ticket.ifindex = match sent {
+        Sent::On(ifindex) => ifindex,
+        Sent::Back | Sent::Later => kernel.ingress(),
+    };
+    Ok(Sent::Later)
+}
+
+/// Forwards a packet whose connection begins, ends, or must be refreshed, or that has to wait.
 #[inline(always)]
 fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
     note::remember(kernel, kernel.start(), kernel.end(), 0);
@@ -143,5 +184,6 @@ fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
             forward::connection(kernel, &packet, &config, service)?
         }
     };
-    send::send(kernel, &packet, connection)
+    let sent = send::send(kernel, &packet, connection)?;
+    wait_if_told(kernel, sent)
 }

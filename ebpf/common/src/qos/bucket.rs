@@ -76,21 +76,53 @@ impl Limit {
         (bytes as u64).wrapping_mul(self.cost) >> COST_FRACTION
     }
 
+    /// Returns the time that is saved up at a moment, in the units of time.
+    #[inline(always)]
+    const fn saved(&self, spent: u64, now: u64) -> u64 {
+        let since = now.wrapping_sub(spent);
+        if (since as i64) < 0 {
+            // Spent by one who has seen a later moment.
+            0
+        } else if since > self.burst {
+            self.burst
+        } else {
+            since
+        }
+    }
+
+    /// Tells whether bytes can ever go: no more than the burst can be saved up.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn ever(&self, bytes: u32) -> bool {
+        self.price(bytes) <= self.burst
+    }
+
+    /// Takes bytes at a moment in the units of time, which is finer than ticks; returns the limiter's
+    /// word then, or nothing where there are not as many.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn take(&self, spent: u64, now: u64, bytes: u32) -> Option<u64> {
+        let (saved, price) = (self.saved(spent, now), self.price(bytes));
+        if price > saved {
+            return None;
+        }
+        Some(now.wrapping_sub(saved - price))
+    }
+
+    /// Returns the moment from which on bytes can be taken, if nobody takes any before.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub const fn due(&self, spent: u64, bytes: u32) -> u64 {
+        spent.wrapping_add(self.price(bytes))
+    }
+
     /// Returns what a CPU may borrow that needs `need` bytes: more than that where there is more,
     /// and nothing where there is not as much. `spent` is the limiter's word.
     #[inline(always)]
     #[must_use]
     pub const fn lend(&self, spent: u64, ticks: u64, need: u32) -> Option<Loan> {
         let now = ticks << FRACTION;
-        let since = now.wrapping_sub(spent);
-        let saved = if (since as i64) < 0 {
-            // Spent by a CPU that has seen a later tick.
-            0
-        } else if since > self.burst {
-            self.burst
-        } else {
-            since
-        };
+        let saved = self.saved(spent, now);
         let mut bytes = if need > self.credit { need } else { self.credit };
         let mut price = self.price(bytes);
         if price > saved {

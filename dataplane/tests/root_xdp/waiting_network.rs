@@ -1,0 +1,227 @@
+//! Real UDP that waits for its limit in AF_XDP workers, in network namespaces and in native mode.
+//! Needs root.
+//!
+//! ```text
+//! client ── nc [node: XDP and workers on nc, n0] n0 ── endpoint
+//! ```
+
+use std::{
+    net::UdpSocket,
+    os::fd::AsFd as _,
+    sync::mpsc::sync_channel,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use dataplane::xdp::{Engine, PinFolder, Settings, bpf, detach};
+use ebpf_common::{
+    qos::{CREDIT_COUNTERS, Way, counter, wait::place},
+    verdict::Reason,
+};
+use model::listener::{Forwarding, Protocol};
+
+use crate::support::{
+    echo,
+    namespaces::Namespace,
+    objects::{Balanced, addresses, desired_with},
+};
+
+/// UDP payload of a datagram, which is 1,000 bytes of IP.
+const PAYLOAD: usize = 972;
+/// How long a receiver waits for a datagram that does not come.
+const SILENCE: Duration = Duration::from_millis(1_500);
+
+struct Network {
+    client: Namespace,
+    endpoint: Namespace,
+    _node: Namespace,
+    pins: PinFolder,
+    engine: Engine,
+}
+
+impl Network {
+    fn new(instance: &str, policy: &str) -> Self {
+        let [client, node, endpoint] = ["c", "d", "e"].map(Namespace::new);
+        for (name, v4, far, far_v4) in [
+            ("nc", "10.1.0.1/24", &client, "10.1.0.2/24"),
+            ("n0", "10.2.0.1/24", &endpoint, "10.2.0.2/24"),
+        ] {
+            node.run(&format!("ip link add {name} type veth peer name eth0 netns {}", far.0));
+            for (place, device, address) in [(&node, name, v4), (far, "eth0", far_v4)] {
+                place.run(&format!("ip link set {device} up"));
+                place.run(&format!("ip addr add {address} dev {device}"));
+            }
+            far.run("ethtool -K eth0 tx off tso off gso off gro on");
+            // Else veth takes what a socket sends another way than what XDP does, which is no order.
+            node.run(&format!("ethtool -K {name} tx off tso off gso off"));
+        }
+        endpoint.run("ip route add default via 10.2.0.1");
+        node.enter();
+        let name = format!("test-{instance}-{}", std::process::id());
+        let pins = PinFolder::new("/sys/fs/bpf", &name).unwrap();
+        let settings = Settings::new(vec!["nc".to_owned(), "n0".to_owned()], pins.clone());
+        let engine = Engine::open(settings).expect("root, see `cargo xtask setup`");
+        let mut network = Self { client, endpoint, _node: node, pins, engine };
+        network.apply(1, policy);
+        network.engine.resolve_neighbours();
+        assert_eq!(network.engine.problems(), Vec::<String>::new());
+        network
+    }
+
+    fn apply(&mut self, revision: u64, policy: &str) {
+        let service = Balanced {
+            name: "udp",
+            protocol: Protocol::Udp,
+            address: None,
+            port: 80,
+            forwarding: Forwarding::Nat,
+            endpoints: addresses(&["10.2.0.2:8000"]),
+        };
+        self.engine.reconcile(&desired_with(revision, &[service], policy)).unwrap();
+    }
+
+    /// Returns the counters of packets to the endpoint.
+    fn ingress(&mut self) -> [u64; CREDIT_COUNTERS] {
+        let counted = self.engine.statistics().unwrap().limiters;
+        counted.iter().find(|one| one.way == Way::Ingress).unwrap().words
+    }
+
+    /// Makes the way known, so that no datagram is lost to that.
+    fn warm_up(&self) {
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let receiver = receive(&self.endpoint);
+            send(&self.client, 1, Duration::ZERO).join().unwrap();
+            if !receiver.join().unwrap().is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "no datagram comes through");
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _gone = detach(&self.pins);
+    }
+}
+
+fn policy(fields: &str) -> String {
+    format!(
+        "kind: QoSPolicy\nmetadata: {{ name: gold }}\nspec: {{ listeners: [{{ name: udp }}], {fields} }}\n"
+    )
+}
+
+/// Notes the numbers of datagrams and when they come, until none comes for a while.
+fn receive(place: &Namespace) -> JoinHandle<Vec<(u64, Instant)>> {
+    let (ready, listening) = sync_channel(1);
+    let receiver = echo::spawn(place, move || {
+        let socket = UdpSocket::bind("0.0.0.0:8000").expect("the port");
+        socket.set_read_timeout(Some(SILENCE)).expect("a timeout");
+        ready.send(()).expect("the test waits");
+        let (mut buffer, mut came) = ([0; 2_048], Vec::new());
+        while let Ok(length) = socket.recv(&mut buffer) {
+            assert_eq!(length, PAYLOAD);
+            let number = buffer.first_chunk().expect("a number");
+            came.push((u64::from_be_bytes(*number), Instant::now()));
+        }
+        came
+    });
+    listening.recv_timeout(Duration::from_secs(5)).expect("it listens");
+    receiver
+}
+
+/// Sends numbered datagrams of one flow, so far apart.
+fn send(place: &Namespace, count: u64, apart: Duration) -> JoinHandle<()> {
+    echo::spawn(place, move || {
+        // One flow in all calls, with one connection.
+        let socket = UdpSocket::bind("0.0.0.0:7777").expect("a port");
+        let (start, mut datagram) = (Instant::now(), [7; PAYLOAD]);
+        for number in 0..count {
+            datagram[..8].copy_from_slice(&number.to_be_bytes());
+            while start.elapsed() < apart * number as u32 {
+                std::hint::spin_loop();
+            }
+            // The node may have no neighbour yet.
+            let _lost = socket.send_to(&datagram, "10.1.0.1:80");
+        }
+    })
+}
+
+fn numbers(came: &[(u64, Instant)]) -> Vec<u64> {
+    came.iter().map(|(number, _)| *number).collect()
+}
+
+#[test]
+fn root_what_exceeds_a_limit_waits_and_comes_in_its_order() {
+    // A megabyte a second, and 16 KB at once: 100 KB take 84 ms.
+    let limit = "ingress: { bandwidthMbps: 8, burstKB: 16 }, latencyLimit: 1s";
+    let mut network = Network::new("wait", &policy(limit));
+    network.warm_up();
+    let receiver = receive(&network.endpoint);
+    send(&network.client, 100, Duration::ZERO).join().unwrap();
+    let came = receiver.join().unwrap();
+    let view = network.engine.waiting();
+    assert_eq!(numbers(&came), (0..100).collect::<Vec<_>>(), "{view:?}");
+    let took = came[99].1.duration_since(came[0].1);
+    assert!(took > Duration::from_millis(75), "{took:?}");
+    let words = network.ingress();
+    assert!(words[counter::WAITING_PACKETS] > 70, "{words:?}");
+    let over = network.engine.statistics().unwrap().count(Reason::OverLimit);
+    assert_eq!((words[counter::OVER_PACKETS], over), (0, 0));
+
+    // When nothing waits, XDP sends by itself again.
+    let receiver = receive(&network.endpoint);
+    send(&network.client, 10, Duration::from_millis(10)).join().unwrap();
+    assert_eq!(numbers(&receiver.join().unwrap()), (0..10).collect::<Vec<_>>());
+    assert_eq!(network.ingress()[counter::WAITING_PACKETS], words[counter::WAITING_PACKETS]);
+}
+
+#[test]
+fn root_what_waits_gets_its_bandwidth_and_what_is_too_much_is_dropped_in_its_order() {
+    let limit = "ingress: { bandwidthMbps: 40, burstKB: 1000 }, class: P3, ecn: Mark";
+    let mut network = Network::new("rate", &policy(limit));
+    network.warm_up();
+    let receiver = receive(&network.endpoint);
+    // 5 MB/s are 5 datagrams a millisecond; 10 come, for two seconds.
+    send(&network.client, 20_000, Duration::from_micros(100)).join().unwrap();
+    let came = receiver.join().unwrap();
+    let order = numbers(&came);
+    assert!(order.is_sorted(), "datagrams of a flow overtook others");
+    // Behind the burst, which lasts 0.2 s, and before what waits at the end.
+    let (from, to) = (2_500, came.len() - 1_000);
+    let span = came[to].1.duration_since(came[from].1).as_secs_f64();
+    let mbps = (to - from) as f64 * 8_000.0 / span / 1e6;
+    assert!((mbps / 40.0 - 1.0).abs() < 0.02, "{mbps} of 40 Mbit/s");
+    // The workers tell what they did five times a second.
+    std::thread::park_timeout(Duration::from_millis(500));
+    let view = network.engine.waiting();
+    let lane = &view.lanes[0].tally;
+    let dropped: u64 = lane.dropped.iter().sum();
+    let lost: u64 = view.workers.iter().map(|worker| worker.lost[0]).sum();
+    let waited = network.ingress()[counter::WAITING_PACKETS];
+    assert_eq!(waited, lane.sent + dropped + lost, "each is counted: {view:?}");
+    assert!(dropped > 1_000, "{view:?}");
+    let p3 = view.classes[0];
+    assert_eq!(p3.limit, Duration::from_millis(100));
+    // A quantile is told with an error of an eighth.
+    assert!(p3.waited[2] <= p3.limit * 9 / 8, "{view:?}");
+    assert!(p3.waited[0] >= p3.limit / 2, "{view:?}");
+    assert_eq!(lane.marked, 0, "the sender does not understand marks");
+}
+
+#[test]
+fn root_without_a_worker_what_exceeds_a_limit_is_dropped_and_the_rest_goes_on() {
+    let limit = "ingress: { bandwidthMbps: 8, burstKB: 16 }, latencyLimit: 1s";
+    let mut network = Network::new("none", &policy(limit));
+    network.warm_up();
+    let sockets = network.engine.program().sockets().unwrap();
+    let nc = nix::net::if_::if_nametoindex("nc").unwrap();
+    bpf::empty_slot(sockets.as_fd(), place(nc, 0).unwrap()).unwrap();
+    let receiver = receive(&network.endpoint);
+    send(&network.client, 200, Duration::ZERO).join().unwrap();
+    let came = receiver.join().unwrap().len() as u64;
+    let counted = network.engine.statistics().unwrap();
+    assert!((16..100).contains(&came), "{came}");
+    assert_eq!(came + counted.count(Reason::OverLimit), 200);
+}
