@@ -3,7 +3,7 @@
 //! They keep one input from using up the memory of a node, and every object small enough for the
 //! frame in which it is pushed.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// The bytes of one input: 10,000 routes and as many services take a quarter of it.
 pub const MAX_INPUT_BYTES: usize = 32 << 20;
@@ -121,3 +121,11 @@ pub const MAX_BACKOFF: Duration = Duration::from_secs(60);
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time between probes.
 pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+/// The shortest window of a slow start: XDP changes a weight once a second at most.
+pub const MIN_SLOW_START: Duration = Duration::from_secs(1);
+/// The longest window of a slow start.
+pub const MAX_SLOW_START: Duration = Duration::from_secs(3600);
+/// The aggression of a slow start in percent: a tenth root and a tenth power.
+pub const AGGRESSION_PERCENT: RangeInclusive<u32> = 10..=1_000;
+/// The addresses of all listeners that are announced: each is renewed in the kernel every second.
+pub const MAX_ANNOUNCED: usize = 256;

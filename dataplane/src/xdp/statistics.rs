@@ -31,6 +31,17 @@ pub struct LimiterCounters {
     pub words: [u64; CREDIT_COUNTERS],
 }
 
+/// How many endpoints there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCounts {
+    /// Those of the listeners carried that get new flows.
+    pub active: usize,
+    /// Those that keep the flows that they have and get no new ones.
+    pub draining: usize,
+    /// Those of all services that start slowly.
+    pub starting: usize,
+}
+
 /// What the program has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
@@ -42,6 +53,8 @@ pub struct Statistics {
     pub generations_seen: Vec<u64>,
     /// The words of the statistics, summed over the CPUs.
     pub words: [u64; STATS_WORDS],
+    /// The endpoints.
+    pub endpoints: EndpointCounts,
     /// The listeners that are carried.
     pub listeners: Vec<ListenerCounters>,
     /// The limiters of QoS policies.
@@ -122,6 +135,14 @@ pub fn publish(statistics: &Statistics) {
         }
         counter!("marchproxy_xdp_listener_connections_total", "listener" => name())
             .absolute(listener.words[counter::CONNECTIONS]);
+    }
+    let endpoints = statistics.endpoints;
+    for (state, count) in [
+        ("active", endpoints.active),
+        ("draining", endpoints.draining),
+        ("starting", endpoints.starting),
+    ] {
+        gauge!("marchproxy_xdp_endpoints", "state" => state).set(count as f64);
     }
     gauge!("marchproxy_xdp_generation").set(statistics.generation as f64);
     gauge!("marchproxy_xdp_revision").set(statistics.revision as f64);
@@ -246,6 +267,11 @@ fn describe() {
             "marchproxy_xdp_qos_marked_packets_total",
             packets,
             "Packets that a QoS policy marked, by direction and mark: code point (dscp) or congestion (ce)"
+        );
+        describe_gauge!(
+            "marchproxy_xdp_endpoints",
+            Unit::Count,
+            "Endpoints of XDP's listeners, by state: active, draining (weight 0), starting (slow start)"
         );
         describe_gauge!(
             "marchproxy_xdp_generation",

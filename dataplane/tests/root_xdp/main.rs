@@ -8,10 +8,12 @@
 
 mod actor;
 mod agreement;
+mod announce;
 mod detach;
 mod direct_network;
 mod direct_single;
 mod doctor;
+mod drain;
 #[path = "../../benches/support/driver.rs"]
 #[expect(dead_code, reason = "the benches use what this does not")]
 mod driver;

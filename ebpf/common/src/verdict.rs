@@ -33,7 +33,8 @@ pub enum Reason {
     NotService = 6,
     /// A new connection to a service that is being removed.
     Draining = 7,
-    /// The service has no backend of the packet's address family: the kernel refuses it.
+    /// The service has no backend of the packet's address family that gets anything new: the kernel
+    /// refuses it.
     NoBackend = 8,
     /// The hop limit is used up.
     HopLimit = 9,

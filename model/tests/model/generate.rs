@@ -142,13 +142,38 @@ fn service() -> Raw {
     let endpoint = (option::of(0..=1_000u32), option::of(locality));
     let endpoints = btree_map((address(), 1..=u16::MAX), endpoint, 0..5).prop_map(endpoints);
     let balancing = option::of(select(vec!["RoundRobin", "LeastRequest", "Random", "Maglev"]));
-    let spec = (endpoints, balancing, option::of(duration(1..600_000)), option::of(health_check()))
-        .prop_map(|(endpoints, balancing, timeout, health_check)| {
+    let slow_start =
+        (duration(1_000..3_600_000), option::of(10..=1_000u32), option::of(1..=100u32)).prop_map(
+            |(window, aggression, least)| {
+                with(
+                    json!({ "window": window }),
+                    [
+                        ("aggressionPercent", aggression.map(Value::from)),
+                        ("minWeightPercent", least.map(Value::from)),
+                    ],
+                )
+            },
+        );
+    let spec = (
+        endpoints,
+        balancing,
+        option::of(duration(1..600_000)),
+        option::of(slow_start),
+        any::<bool>(),
+        option::of(health_check()),
+    )
+        .prop_map(|(endpoints, balancing, timeout, slow_start, proxy, health_check)| {
+            // Probes by HTTP do not reach what waits for a PROXY header.
+            let proxy = proxy && health_check.is_none();
+            // Envoy has slow start with the first two.
+            let slow_start = slow_start.filter(|_| !matches!(balancing, Some("Random" | "Maglev")));
             with(
                 json!({ "endpoints": endpoints }),
                 [
                     ("loadBalancing", balancing.map(Value::from)),
                     ("connectTimeout", timeout),
+                    ("slowStart", slow_start),
+                    ("proxyProtocol", proxy.then(|| Value::from("V2"))),
                     ("healthCheck", health_check),
                 ],
             )
@@ -157,9 +182,8 @@ fn service() -> Raw {
 }
 
 fn endpoints(map: BTreeMap<(String, u16), (Option<u32>, Option<Value>)>) -> Vec<Value> {
-    let all_zero = map.values().all(|(weight, _)| *weight == Some(0));
     let endpoint = |((address, port), (weight, locality)): (_, (Option<u32>, _))| {
-        let weight = weight.filter(|_| !all_zero).map(Value::from);
+        let weight = weight.map(Value::from);
         let endpoint = json!({ "address": address, "port": port });
         with(endpoint, [("weight", weight), ("locality", locality)])
     };
