@@ -208,7 +208,8 @@ fn describe() {
         describe_counter!(
             "marchproxy_xdp_forwarded_packets_total",
             packets,
-            "Packets that XDP sent on, by way: out of the same interface or another"
+            "Packets that XDP sent on, by way: out of the same interface or another; with those that \
+             wait for it"
         );
         describe_counter!(
             "marchproxy_xdp_ports_reused_total",

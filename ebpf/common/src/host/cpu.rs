@@ -71,6 +71,7 @@ impl Own {
             scratch: Box::new(UnsafeCell::new(Scratch {
                 mtu: 0,
                 tag: 0,
+                kind: 0,
                 ticket: Ticket::default(),
                 key: Tuple::default(),
                 there: scratch(),

@@ -24,6 +24,8 @@ use crate::{
 pub struct Scratch {
     /// What [`Kernel::tag`] is.
     pub tag: u32,
+    /// What the packet is, where the verifier should not know it.
+    pub kind: u32,
     /// What the way of the packet takes.
     pub mtu: u16,
     /// What a frame that waits is handed over with, but for the time. The entry is 0 for one that
