@@ -7,7 +7,7 @@ use runtime::{
 };
 
 use crate::{
-    Config,
+    Config, announce,
     xdp::{
         self, PinFolder,
         pins::{BPFFS, PinsError},
@@ -32,13 +32,17 @@ pub enum DetachError {
     /// The pins could not be removed.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// Announced addresses could not be taken off.
+    #[error("announced addresses could not be taken off")]
+    Addresses(#[source] std::io::Error),
 }
 
 /// Takes the data plane's XDP program off its interfaces and removes its maps, with all that they
-/// know: established L4 connections end. Returns the names of what was removed.
+/// know: established L4 connections end. Takes off the addresses that it announced. Returns the names of what was removed.
 ///
 /// # Errors
-/// Returns why not; then nothing was removed, but for [`DetachError::Pins`].
+/// Returns why not; then nothing was removed, but for [`DetachError::Pins`] and
+/// [`DetachError::Addresses`].
 pub fn detach(config: &Config) -> Result<Vec<String>, DetachError> {
     let identity = NodeIdentity::load(&config.identity_dir)?
         .ok_or_else(|| DetachError::NoIdentity { directory: config.identity_dir.clone() })?;
@@ -49,7 +53,12 @@ pub fn detach(config: &Config) -> Result<Vec<String>, DetachError> {
         }
         lock => Some(lock.map_err(DetachError::Running)?),
     };
-    Ok(xdp::detach(&pins_of(&identity)?)?)
+    let pins = pins_of(&identity)?;
+    // First, so that no client is led here any more.
+    let addresses = announce::release(&config.interfaces).map_err(DetachError::Addresses)?;
+    let mut removed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    removed.extend(xdp::detach(&pins)?);
+    Ok(removed)
 }
 
 /// Returns where the XDP of a data plane is pinned.

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod afxdp;
+pub mod announce;
 pub mod config;
 pub mod desired;
 pub mod detach;

@@ -89,6 +89,23 @@ impl Netlink {
         Ok(all)
     }
 
+    /// Asks for a change, and waits until it is made.
+    pub(crate) fn change(
+        &self,
+        kind: u16,
+        flags: i32,
+        header: &[u8],
+        with: &[(u16, &[u8])],
+    ) -> io::Result<()> {
+        let flags = flags | libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+        let request = Request::new(kind, flags as u16, header);
+        self.send(with.iter().fold(request, |request, (kind, value)| request.with(*kind, value)))?;
+        let mut buffer = vec![0; DATAGRAM_MAX];
+        let bytes = self.receive(&mut buffer)?;
+        let (kind, body) = wire::messages(bytes).next().ok_or(io::ErrorKind::UnexpectedEof)?;
+        refused(kind, body)
+    }
+
     fn send(&self, request: Request) -> io::Result<()> {
         send(self.0.as_raw_fd(), &request.bytes(), MsgFlags::empty())?;
         Ok(())
@@ -104,6 +121,10 @@ fn refused(kind: u16, body: &[u8]) -> io::Result<()> {
     if i32::from(kind) != libc::NLMSG_ERROR {
         return Ok(());
     }
-    let number = wire::u32_at(body, 0).map_or(0, |number| -(number as i32));
+    let number = wire::u32_at(body, 0).map_or(0, |number| (number as i32).wrapping_neg());
+    if number == 0 {
+        // That is how a change is acknowledged.
+        return Ok(());
+    }
     Err(io::Error::from_raw_os_error(number))
 }

@@ -6,6 +6,7 @@
 //!       ├ xds         Envoy's configuration server     default
 //!       ├ envoy       the Envoy process                retried for ever, at growing waits
 //!       ├ subscriber  session with a control node      default
+//!       ├ announce    addresses of the link            default
 //!       ├ recorder    last known good and refusals     default
 //!       └ admin       metrics and status               default
 //! ```
@@ -175,6 +176,8 @@ impl DataPlane {
         let ledger = Ledger::restore(Instant::now(), &standing);
         let (standing, _) = watch::channel(Arc::new(standing));
         let reports = ReportBook::open();
+        let (granted, _) = watch::channel(None);
+        let (addresses, addresses_receiver) = watch::channel(Arc::default());
         let plane = PlaneInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host_name(),
@@ -189,6 +192,7 @@ impl DataPlane {
             recorder: recorder_receiver,
             reports: reports.newest.clone(),
             placement: placement_receiver.clone(),
+            addresses: addresses_receiver,
             flows: flows.clone(),
             engine: Arc::clone(&engine),
             explaining: Mutex::default(),
@@ -213,6 +217,8 @@ impl DataPlane {
             engine,
             reports: reports.sender.clone(),
             newest: reports.newest.clone(),
+            granted: Arc::new(granted),
+            addresses: Arc::new(addresses),
             status: Arc::clone(&status),
         };
         let (supervisor, ended) = SupervisorHandle::start(children::specs(parts)?)

@@ -18,13 +18,13 @@ pub mod reports;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use model::Revision;
+use model::{Revision, announce::AddressReport};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use runtime::{identity::NodeId, push::PlaneInfo, tls::SavedIdentity};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{desired::Desired, tasks::Task};
+use crate::{announce::Granted, desired::Desired, tasks::Task};
 
 pub use reports::{ReportBook, Reports};
 
@@ -54,6 +54,10 @@ pub struct SubscriberArguments {
     pub desired: Arc<watch::Sender<Arc<Desired>>>,
     /// The newest report of each engine.
     pub reports: watch::Receiver<Reports>,
+    /// Where it stands which announced addresses are this node's.
+    pub granted: Arc<watch::Sender<Option<Granted>>>,
+    /// How this node stands to the addresses that are announced.
+    pub addresses: watch::Receiver<Arc<Vec<AddressReport>>>,
     /// Where the status goes.
     pub status: Arc<watch::Sender<PushStatus>>,
 }

@@ -40,6 +40,7 @@ pub mod qos;
 pub mod record;
 pub mod sheet;
 pub mod slots;
+pub mod slow_start;
 pub mod statistics;
 pub mod ticks;
 pub mod trial;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cluster::NodeId, key::ObjectKey, revision::Revision};
+use crate::{announce::AddressReport, cluster::NodeId, key::ObjectKey, revision::Revision};
 
 /// A packet engine of a data plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -110,4 +110,7 @@ pub struct NodeReport {
     pub connected: bool,
     /// The engines, at most one of each kind.
     pub engines: Vec<EngineReport>,
+    /// The addresses that listeners want announced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressReport>,
 }

@@ -8,6 +8,7 @@
 //! ([`Object::to_canonical`]) parses back to an equal object, on every replica to the same bytes.
 
 pub mod ack;
+pub mod announce;
 pub mod api;
 pub mod cluster;
 pub mod endpoint;

@@ -85,6 +85,14 @@ impl Serialize for ListenAddress {
     }
 }
 
+/// How the nodes draw an address's traffic to themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Announce {
+    /// One node at a time has the address and answers for it on the link: ARP (RFC 826), or Neighbor
+    /// Discovery (RFC 4861).
+    L2,
+}
+
 impl Listener {
     /// Returns how XDP forwards; full NAT for what XDP does not carry.
     #[must_use]
@@ -120,6 +128,9 @@ pub struct Listener {
     /// How XDP forwards, `NAT` by default; present for TCP and UDP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<Forwarding>,
+    /// How the nodes announce the address; they don't when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announce: Option<Announce>,
     /// The certificate; present exactly when the protocol is HTTPS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,

@@ -32,7 +32,7 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// The port, 1 to 65535.
     pub port: u16,
-    /// The share of traffic, 0 (none) to 1000; 1 by default.
+    /// The share of new traffic, 0 (none: what is established goes on) to 1000; 1 by default.
     pub weight: u32,
     /// Where it runs.
     #[serde(skip_serializing_if = "Locality::is_empty")]
@@ -51,6 +51,27 @@ pub enum LoadBalancing {
     Random,
     /// By Maglev's consistent hash of the flow; what XDP always uses.
     Maglev,
+}
+
+/// What tells an endpoint of a TCP connection who its client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ProxyProtocol {
+    /// A binary header before the first byte (HAProxy's proxy-protocol.txt, section 2.2).
+    V2,
+}
+
+/// How traffic to an endpoint that comes into use grows, in Envoy's terms: over the window its weight
+/// is `weight * max(min_weight_percent, (age / window) ^ (1 / aggression))`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlowStart {
+    /// The time until it has its whole weight, 1 s to 1 h.
+    #[serde(serialize_with = "serialize_duration")]
+    pub window: Duration,
+    /// The exponent's divisor, in percent, 10 to 1000: 100 grows evenly, more faster at first.
+    pub aggression_percent: u32,
+    /// The percentage of its weight that it begins with, 1 to 100; 10 by default.
+    pub min_weight_percent: u32,
 }
 
 /// What a health probe sends.
@@ -105,6 +126,12 @@ pub struct Service {
     /// The time to open a connection to an endpoint; 5 s by default.
     #[serde(serialize_with = "serialize_duration")]
     pub connect_timeout: Duration,
+    /// How traffic to endpoints that come into use grows; at once when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
+    /// What connections to endpoints begin with; nothing of ours when absent. Envoy alone can do it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// How health is watched; endpoints count as healthy when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,

@@ -9,6 +9,7 @@ mod http_routes;
 mod l4_routes;
 mod listeners;
 mod packet_filters;
+mod proxy_protocol;
 mod qos_policies;
 mod references;
 
@@ -33,6 +34,7 @@ pub fn validate_snapshot(
     listeners::check(snapshot, changed, &mut errors);
     l4_routes::check(snapshot, changed, &mut errors);
     http_routes::check(snapshot, changed, &mut errors);
+    proxy_protocol::check(snapshot, changed, &mut errors);
     packet_filters::check(snapshot, changed, &mut errors);
     qos_policies::check(snapshot, changed, &mut errors);
     if errors.is_empty() {

@@ -9,7 +9,9 @@ pub mod warning;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use model::{EngineReport, Revision, ack::NodeReport, api::Event, cluster::NodeId};
+use model::{
+    EngineReport, Revision, ack::NodeReport, announce::AddressReport, api::Event, cluster::NodeId,
+};
 use tokio::sync::{broadcast, watch};
 
 pub use table::{Table, WaitOutcome};
@@ -76,6 +78,11 @@ impl Ledger {
     /// Takes in what engines of a data plane report.
     pub fn engines(&self, node: NodeId, reports: Vec<EngineReport>) {
         self.modify(|table| table.engines(node, reports));
+    }
+
+    /// Takes in what a data plane says of the addresses that are announced.
+    pub fn addresses(&self, node: NodeId, addresses: Vec<AddressReport>) {
+        self.modify(|table| table.addresses(node, addresses));
     }
 
     /// Takes in the whole reports of the data planes that are connected to a peer.

@@ -3,6 +3,7 @@
 //! The program `marchproxy` is [`cli::main`]; everything is a library so that the tests of the API
 //! run it in their own process.
 
+mod announce;
 pub mod api;
 pub mod certificates;
 pub mod cli;

@@ -27,7 +27,10 @@ use runtime::{
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{control::configuration::Configuration, ledger::Ledger, membership::removal::Removed};
+use crate::{
+    announce::Lease, control::configuration::Configuration, ledger::Ledger,
+    membership::removal::Removed,
+};
 
 /// Sessions at a time: far above fifty nodes and their reconnects, far below what memory bears.
 const SESSIONS_MAX: usize = 1_024;
@@ -41,6 +44,7 @@ pub(crate) struct Publisher {
     pub(crate) configuration: Configuration,
     pub(crate) ledger: Ledger,
     pub(crate) health: watch::Receiver<Option<HealthUpdate>>,
+    pub(crate) lease: watch::Receiver<Option<Lease>>,
     pub(crate) removed: Removed,
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,

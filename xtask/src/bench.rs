@@ -3,6 +3,7 @@
 mod filter;
 mod l4;
 mod propagation;
+mod qos;
 mod watch_http;
 mod watch_udp;
 mod xdp;
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Xdp(xdp::Arguments),
     /// What the packet filter costs with a million prefixes: packets, loading, changes
     Filter,
+    /// Each service's bandwidth under a limit, and round trips of P0 beside a P3 over its limit
+    Qos,
     /// Packets a second end to end on veth, beside floors, the generator's ceiling and netfilter
     L4(l4::Arguments),
 }
@@ -35,6 +38,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Propagation(arguments) => propagation::run(arguments),
         Command::Xdp(arguments) => xdp::run(arguments),
         Command::Filter => filter::run(),
+        Command::Qos => qos::run(),
         Command::L4(arguments) => l4::run(arguments),
     }
 }

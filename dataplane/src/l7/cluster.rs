@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use model::{ObjectKey, Service, service::LoadBalancing};
+use model::{
+    ObjectKey, Service,
+    service::{LoadBalancing, ProxyProtocol, SlowStart},
+};
 
 use super::{
     ResourceType, names,
@@ -43,7 +46,9 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
         }),
         connect_timeout: Some(pb::duration(service.connect_timeout)),
         lb_policy: policy as i32,
+        lb_config: service.slow_start.and_then(|slow| starting_slowly(policy, slow)),
         circuit_breakers: Some(limits()),
+        transport_socket: service.proxy_protocol.map(|ProxyProtocol::V2| telling_of_the_client()),
         common_lb_config: Some(CommonLbConfig {
             // Panic is decided where all probes are known; Envoy's own would begin at one half.
             healthy_panic_threshold: Some(pb::kind::Percent { value: 0.0 }),
@@ -51,12 +56,19 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
         }),
         ..Default::default()
     };
+    let mut version = Version::of(ResourceType::Cluster)
+        .part(&name)
+        .part(&service.load_balancing)
+        .part(&service.connect_timeout);
+    // What is not asked for is no part, so that versions of before stay.
+    if let Some(slow_start) = &service.slow_start {
+        version.add(slow_start);
+    }
+    if let Some(proxy_protocol) = &service.proxy_protocol {
+        version.add(proxy_protocol);
+    }
     Resource {
-        version: Version::of(ResourceType::Cluster)
-            .part(&name)
-            .part(&service.load_balancing)
-            .part(&service.connect_timeout)
-            .finish(),
+        version: version.finish(),
         body: pb::any(&message),
         clusters: Vec::new(),
         wants: vec![ResourceId::new(ResourceType::Endpoints, name.as_str())],
@@ -69,6 +81,60 @@ pub(super) fn cluster(key: &ObjectKey, service: &Service) -> Resource {
             route: None,
         }],
     }
+}
+
+/// Makes the settings of a policy that has slow start, which the model demands.
+fn starting_slowly(
+    policy: cluster::cluster::LbPolicy,
+    slow: SlowStart,
+) -> Option<cluster::cluster::LbConfig> {
+    use cluster::cluster::{
+        LbConfig, LbPolicy, LeastRequestLbConfig, RoundRobinLbConfig, SlowStartConfig,
+    };
+    let slow_start_config = Some(SlowStartConfig {
+        slow_start_window: Some(pb::duration(slow.window)),
+        aggression: Some(pb::core::RuntimeDouble {
+            default_value: f64::from(slow.aggression_percent) / 100.0,
+            // Envoy wants a name under which its runtime could override it; nothing does.
+            runtime_key: "marchproxy.slow_start.aggression".into(),
+        }),
+        min_weight_percent: Some(pb::kind::Percent { value: slow.min_weight_percent.into() }),
+    });
+    match policy {
+        LbPolicy::RoundRobin => {
+            Some(LbConfig::RoundRobinLbConfig(RoundRobinLbConfig { slow_start_config }))
+        }
+        LbPolicy::LeastRequest => Some(LbConfig::LeastRequestLbConfig(LeastRequestLbConfig {
+            slow_start_config,
+            ..Default::default()
+        })),
+        _ => None,
+    }
+}
+
+/// Makes the socket that begins a connection with a PROXY header, version 2.
+fn telling_of_the_client() -> pb::core::TransportSocket {
+    use pb::{
+        core::{
+            ProxyProtocolConfig, TransportSocket, proxy_protocol_config,
+            transport_socket::ConfigType,
+        },
+        proxy_protocol::ProxyProtocolUpstreamTransport,
+        raw_buffer::RawBuffer,
+    };
+    let socket = |name: &str, config| TransportSocket {
+        name: format!("envoy.transport_sockets.{name}"),
+        config_type: Some(ConfigType::TypedConfig(config)),
+    };
+    let header = ProxyProtocolUpstreamTransport {
+        config: Some(ProxyProtocolConfig {
+            version: proxy_protocol_config::Version::V2 as i32,
+            ..Default::default()
+        }),
+        transport_socket: Some(socket("raw_buffer", pb::any(&RawBuffer {}))),
+        ..Default::default()
+    };
+    socket("upstream_proxy_protocol", pb::any(&header))
 }
 
 fn limits() -> cluster::CircuitBreakers {

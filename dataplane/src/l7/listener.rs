@@ -40,6 +40,8 @@ pub(super) fn listener(
         name: name.clone(),
         address: Some(pb::socket_address(address, spec.port, spec.protocol.is_udp())),
         stat_prefix: name.clone(),
+        // An address that is announced may be another node's for the moment.
+        freebind: spec.announce.map(|_| pb::boolean(true)),
         per_connection_buffer_limit_bytes: Some(pb::uint32(CONNECTION_BUFFER)),
         ..Default::default()
     };

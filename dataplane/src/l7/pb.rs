@@ -15,7 +15,9 @@ pub(crate) use envoy_types::pb::{
                 udp::udp_proxy::v3 as udp_proxy,
             },
             retry::host::previous_hosts::v3 as previous_hosts,
-            transport_sockets::tls::v3 as tls,
+            transport_sockets::{
+                proxy_protocol::v3 as proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+            },
         },
         r#type::{matcher::v3 as matcher, v3 as kind},
     },

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ebpf_common::layout::CONFIG_RECORDS;
-use model::EngineReport;
+use model::{EngineReport, announce::AddressReport};
 use runtime::{
     push::PlaneInfo,
     supervision::{ChildSpec, RestartBudget},
@@ -19,6 +19,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use super::{RunError, Status};
 use crate::{
     admin::{AdminActor, AdminArguments, Pages},
+    announce::{AnnounceActor, AnnounceArguments, Granted},
     config::Config,
     desired::{Desired, DesiredReceiver},
     detach::pins_of,
@@ -62,6 +63,8 @@ pub(super) struct Parts {
     pub(super) engine: SharedEngine,
     pub(super) reports: mpsc::Sender<EngineReport>,
     pub(super) newest: watch::Receiver<Reports>,
+    pub(super) granted: Arc<watch::Sender<Option<Granted>>>,
+    pub(super) addresses: Arc<watch::Sender<Arc<Vec<AddressReport>>>>,
     pub(super) status: Arc<Status>,
 }
 
@@ -73,6 +76,7 @@ pub(super) fn specs(parts: Parts) -> Result<Vec<ChildSpec>, RunError> {
         xds(&parts),
         envoy_child(&parts),
         subscriber(&parts),
+        announce_child(&parts),
         recorder(&parts),
         admin(&parts),
     ])
@@ -164,9 +168,24 @@ fn subscriber(parts: &Parts) -> ChildSpec {
         plane: parts.plane.clone(),
         desired: Arc::clone(&parts.desired),
         reports: parts.newest.clone(),
+        granted: Arc::clone(&parts.granted),
+        addresses: parts.addresses.subscribe(),
         status: Arc::clone(&parts.push),
     };
     ChildSpec::actor("subscriber", move || (SubscriberActor, arguments.clone()))
+}
+
+/// Stops before the subscriber, by which it tells that it leaves.
+fn announce_child(parts: &Parts) -> ChildSpec {
+    let arguments = AnnounceArguments {
+        interfaces: parts.config.interfaces.clone(),
+        desired: parts.desired_receiver.clone(),
+        placement: parts.placement_receiver.clone(),
+        reports: parts.newest.clone(),
+        granted: parts.granted.subscribe(),
+        told: Arc::clone(&parts.addresses),
+    };
+    ChildSpec::actor("announce", move || (AnnounceActor, arguments.clone()))
 }
 
 fn recorder(parts: &Parts) -> ChildSpec {

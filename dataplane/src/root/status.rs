@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use model::explain::Explanation;
+use model::{announce::AddressReport, explain::Explanation};
 use runtime::{
     identity::PeerIdentity, push::PlaneInfo, supervision::SupervisorHandle, telemetry::Metrics,
 };
@@ -36,6 +36,7 @@ pub struct Status {
     pub(super) recorder: watch::Receiver<RecorderStatus>,
     pub(super) reports: watch::Receiver<Reports>,
     pub(super) placement: watch::Receiver<Arc<L4Placement>>,
+    pub(super) addresses: watch::Receiver<Arc<Vec<AddressReport>>>,
     pub(super) flows: FlowHub,
     pub(super) engine: SharedEngine,
     /// Held while a packet is explained: one at a time, since each loads the program.
@@ -87,6 +88,7 @@ impl Pages for Status {
             "last_known_good": *self.recorder.borrow(),
             "actors": actors.as_deref().unwrap_or_default(),
             "engines": engines,
+            "addresses": **self.addresses.borrow(),
             "l4": placement(&self.placement.borrow()),
         })
     }

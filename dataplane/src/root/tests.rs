@@ -99,7 +99,10 @@ async fn it_follows_saves_and_starts_cold_from_what_it_saved() {
     assert_eq!(page["push"]["node"], 1);
     let names: Vec<_> =
         page["actors"].as_array().unwrap().iter().map(|actor| actor["name"].clone()).collect();
-    assert_eq!(names, ["xdp", "flows", "xds", "envoy", "subscriber", "recorder", "admin"]);
+    assert_eq!(
+        names,
+        ["xdp", "flows", "xds", "envoy", "subscriber", "announce", "recorder", "admin"]
+    );
     assert!(plane.status().metrics().contains("marchproxy_push_revision 7"));
     soon(plane.stop("test")).await;
     drop(connection);

@@ -3,7 +3,7 @@
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
@@ -23,13 +23,16 @@ use super::{
     renewal,
     retry::Retry,
 };
-use crate::{desired::Desired, metrics};
+use crate::{announce::Granted, desired::Desired, metrics};
 
 /// How long a handshake may take: several round trips around the world.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long the server may leave a message of ours unread.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The longest lease that is believed.
+const LEASE_MAX: Duration = Duration::from_secs(60);
 
 /// Objects of a change that are checked on the runtime's own thread; more go to a blocking one.
 const INLINE_OBJECTS: usize = 64;
@@ -192,6 +195,8 @@ impl Session<'_> {
         let mut reports = self.arguments.reports.clone();
         // A new session gets all reports, as soon as it is greeted.
         reports.mark_unchanged();
+        let mut addresses = self.arguments.addresses.clone();
+        addresses.mark_unchanged();
         loop {
             let step = tokio::select! {
                 message = reader.read() => match message {
@@ -202,6 +207,10 @@ impl Session<'_> {
                 Ok(()) = reports.changed(), if *self.greeted => {
                     let newest = reports.borrow_and_update().values().cloned().collect();
                     self.write(&FromPlane::Reports { reports: newest }).await
+                }
+                Ok(()) = addresses.changed(), if *self.greeted => {
+                    let addresses = addresses.borrow_and_update().to_vec();
+                    self.write(&FromPlane::Addresses { addresses }).await
                 }
             };
             if let Err(error) = step {
@@ -225,6 +234,10 @@ impl Session<'_> {
                 });
                 let reports = self.arguments.reports.borrow().values().cloned().collect();
                 self.write(&FromPlane::Reports { reports }).await?;
+                let addresses = self.arguments.addresses.borrow().to_vec();
+                if !addresses.is_empty() {
+                    self.write(&FromPlane::Addresses { addresses }).await?;
+                }
             }
             Command::Replace { revision, objects } => {
                 let now = self.now();
@@ -241,6 +254,11 @@ impl Session<'_> {
                 self.publish(next);
             }
             Command::Health(update) => self.publish(apply::health(&self.now(), update)),
+            Command::Announce(grant) => {
+                let until = Instant::now() + Duration::from_millis(grant.lease_ms).min(LEASE_MAX);
+                let addresses = grant.addresses.into_iter().collect();
+                self.arguments.granted.send_replace(Some(Granted { addresses, until }));
+            }
             Command::Pong => self.write(&FromPlane::Pong).await?,
             Command::Leave { reason } => return Err(SessionError::Left { reason }),
         }

@@ -149,6 +149,8 @@ impl Plane {
             plane: PlaneInfo { version: "test".into(), host: "test".into(), pid: 1 },
             desired: Arc::new(desired),
             reports: book.newest.clone(),
+            granted: Arc::default(),
+            addresses: watch::Sender::default().subscribe(),
             status: Arc::new(push_status),
         };
         let subscriber = Current::new();

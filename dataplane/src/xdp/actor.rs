@@ -7,7 +7,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use model::{EngineReport, Revision};
@@ -20,7 +20,9 @@ use super::{
     flows::FlowNames,
     judge, pins,
     placement::L4Placement,
-    qos, statistics, ways,
+    qos,
+    slow_start::STEP_MIN,
+    statistics, ways,
 };
 use crate::{
     afxdp,
@@ -39,6 +41,8 @@ pub enum XdpMessage {
     Reconcile,
     /// Time has passed.
     Tick,
+    /// An endpoint that starts slowly is due to get more.
+    Step,
     /// Routes, links or neighbours of the host have changed.
     WaysChanged,
 }
@@ -76,6 +80,8 @@ pub struct XdpState {
     /// Whether the first attempt to load the program has come to an end.
     decided: bool,
     _wakers: Vec<Task>,
+    /// Sends the next [`XdpMessage::Step`].
+    step: Option<Task>,
 }
 
 impl Actor for XdpActor {
@@ -103,7 +109,8 @@ impl Actor for XdpActor {
             left.lock().unwrap_or_else(PoisonError::into_inner).take();
         })
         .await?;
-        let mut state = XdpState { arguments, engine, reported: None, decided, _wakers: wakers };
+        let mut state =
+            XdpState { arguments, engine, reported: None, decided, _wakers: wakers, step: None };
         let revision = state.arguments.desired.borrow().revision;
         state.undecided(revision);
         Ok(state)
@@ -111,20 +118,20 @@ impl Actor for XdpActor {
 
     async fn handle(
         &self,
-        _myself: ActorRef<XdpMessage>,
+        myself: ActorRef<XdpMessage>,
         message: XdpMessage,
         state: &mut XdpState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            XdpMessage::Reconcile => state.reconcile().await,
-            XdpMessage::Tick => state.tick().await,
+            XdpMessage::Reconcile | XdpMessage::Step => state.reconcile(&myself).await,
+            XdpMessage::Tick => state.tick(&myself).await,
             XdpMessage::WaysChanged => state.ways_changed().await,
         }
     }
 }
 
 impl XdpState {
-    async fn reconcile(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn reconcile(&mut self, myself: &ActorRef<XdpMessage>) -> Result<(), ActorProcessingErr> {
         let desired = self.arguments.desired.borrow_and_update().clone();
         if desired.changed == crate::desired::Changed::Nothing {
             return Ok(());
@@ -135,6 +142,7 @@ impl XdpState {
         let outcome =
             tokio::task::spawn_blocking(move || follow(&arguments, &engine, &for_kernel)).await?;
         self.decided = true;
+        self.plan_step(myself, outcome.next_step);
         let placement = Arc::new(outcome.placement);
         let report = judge::report(
             &desired.config,
@@ -150,6 +158,19 @@ impl XdpState {
         });
         self.report(report);
         Ok(())
+    }
+
+    /// Wakes the actor for the next step of a slow start; steps of services with windows of different
+    /// lengths are taken together when they are close.
+    fn plan_step(&mut self, myself: &ActorRef<XdpMessage>, at: Option<Instant>) {
+        self.step = at.map(|at| {
+            let (actor, wait) = (myself.clone(), at.saturating_duration_since(Instant::now()));
+            Task::spawn(async move {
+                tokio::time::sleep(wait.max(STEP_MIN)).await;
+                // A dead actor has no use for it.
+                let _ = actor.cast(XdpMessage::Step);
+            })
+        });
     }
 
     /// Says that the answer is yet to come, until the first attempt to load the program is over.
@@ -181,10 +202,10 @@ impl XdpState {
         Ok(())
     }
 
-    async fn tick(&mut self) -> Result<(), ActorProcessingErr> {
+    async fn tick(&mut self, myself: &ActorRef<XdpMessage>) -> Result<(), ActorProcessingErr> {
         let engine = self.engine.clone();
         let stale = tokio::task::spawn_blocking(move || look(&engine)).await?;
-        if stale || self.reported.is_none() { self.reconcile().await } else { Ok(()) }
+        if stale || self.reported.is_none() { self.reconcile(myself).await } else { Ok(()) }
     }
 }
 
@@ -195,6 +216,8 @@ struct Outcome {
     installed: bool,
     /// Why the packet filter that is desired is not in force.
     unfiltered: Option<String>,
+    /// When an endpoint that starts slowly is due to get more.
+    next_step: Option<Instant>,
 }
 
 fn follow(arguments: &XdpArguments, engine: &Mutex<Option<Engine>>, desired: &Desired) -> Outcome {
@@ -204,6 +227,7 @@ fn follow(arguments: &XdpArguments, engine: &Mutex<Option<Engine>>, desired: &De
         notes: Vec::new(),
         installed: false,
         unfiltered: Some(chain(reason)),
+        next_step: None,
     };
     if settings.interfaces.is_empty() {
         // What a process with interfaces left behind would forward by its last configuration for
@@ -218,6 +242,7 @@ fn follow(arguments: &XdpArguments, engine: &Mutex<Option<Engine>>, desired: &De
             notes: Vec::new(),
             installed: false,
             unfiltered: Some(judge::NOT_ASKED_FOR.to_owned()),
+            next_step: None,
         };
     }
     let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,7 +264,7 @@ fn follow(arguments: &XdpArguments, engine: &Mutex<Option<Engine>>, desired: &De
             let notes = plan.notes.values().flatten().cloned().chain(policies).collect();
             let missing = (!installed).then(|| placement.summary.clone());
             let unfiltered = engine.unfiltered().map(str::to_owned).or(missing);
-            Outcome { placement, notes, installed, unfiltered }
+            Outcome { placement, notes, installed, unfiltered, next_step: engine.next_step() }
         }
         Err(error) => failed(&error),
     }

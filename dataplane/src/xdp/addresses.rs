@@ -26,17 +26,25 @@ struct Assigned {
     host: bool,
 }
 
-/// Reads the node's addresses and chooses the ones that connections leave from.
+/// Reads the node's addresses and chooses the ones that connections leave from. Those that are
+/// announced are another node's tomorrow, and none of its own.
 ///
 /// # Errors
 /// Returns what the kernel refused.
-pub fn read(interfaces: &[String], fixed: Fixed) -> io::Result<NodeView> {
+pub fn read(
+    interfaces: &[String],
+    fixed: Fixed,
+    announced: &BTreeSet<IpAddr>,
+) -> io::Result<NodeView> {
     let mut assigned = Vec::new();
     for entry in getifaddrs()? {
         if entry.flags.contains(InterfaceFlags::IFF_LOOPBACK) {
             continue;
         }
         let Some(address) = entry.address.as_ref().and_then(to_ip) else { continue };
+        if announced.contains(&address) {
+            continue;
+        }
         let mask = entry.netmask.as_ref().and_then(to_ip);
         let host = mask.is_some_and(|mask| match mask {
             IpAddr::V4(v4) => v4.to_bits() == u32::MAX,

@@ -132,6 +132,8 @@ pub struct Engine {
     names: FlowNames,
     named: watch::Sender<FlowNames>,
     attachments: BTreeMap<String, Attachment>,
+    /// Addresses that are announced, by whichever node.
+    announced: BTreeSet<IpAddr>,
     /// What is in force; `None` until this process has put something in force.
     running: Option<Revision>,
     generation: u64,
@@ -190,7 +192,7 @@ impl Engine {
             program,
             planner: Planner::default(),
             slots,
-            filter: Filter::default(),
+            filter: Filter::new(pace),
             unfiltered: None,
             image,
             endpoints,
@@ -204,6 +206,7 @@ impl Engine {
             names,
             named: watch::Sender::default(),
             attachments: BTreeMap::new(),
+            announced: BTreeSet::new(),
             running: None,
             generation,
             unstaffed: None,
@@ -223,8 +226,17 @@ impl Engine {
     /// # Errors
     /// Returns what was refused; what ran before still runs.
     pub fn reconcile(&mut self, desired: &Desired) -> Result<L4Plan, EngineError> {
+        self.reconcile_at(desired, Instant::now())
+    }
+
+    /// [`Self::reconcile`] at a time that does not go back from one call to the next.
+    ///
+    /// # Errors
+    /// Returns what was refused; what ran before still runs.
+    pub fn reconcile_at(&mut self, desired: &Desired, now: Instant) -> Result<L4Plan, EngineError> {
+        self.announced = model::announce::wanted(&desired.config);
         let node = self.read_addresses().map_err(EngineError::Addresses)?;
-        let touched = self.planner.update(&desired.config, &desired.unhealthy, &node);
+        let touched = self.planner.update(&desired.config, &desired.unhealthy, &node, now);
         // Before the first packets, so that they find the way.
         if !self.apart {
             self.neighbours.resolve_new(&self.endpoint_addresses(&touched));
@@ -238,7 +250,7 @@ impl Engine {
         if let Some(filter) = self.filter.take_names() {
             self.names.set_filter(filter);
         }
-        self.draw(Instant::now())?;
+        self.draw(now)?;
         self.named.send_replace(self.names.clone());
         self.shape_both();
         if self.running.is_none() || self.image.is_changed() {
@@ -373,7 +385,7 @@ impl Engine {
 
     fn read_addresses(&self) -> io::Result<NodeView> {
         let own = self.vlans.with_those_on(&self.settings.interfaces);
-        addresses::read(&own, self.settings.addresses)
+        addresses::read(&own, self.settings.addresses, &self.announced)
     }
 
     /// Keeps the endpoints' link addresses known.
@@ -381,6 +393,12 @@ impl Engine {
         let all = self.planner.plan().carried.keys().copied().collect();
         let addresses = self.endpoint_addresses(&all);
         self.neighbours.resolve_in_turn(&addresses);
+    }
+
+    /// Returns when an endpoint that starts slowly is due to get more: a [`Self::reconcile`].
+    #[must_use]
+    pub fn next_step(&self) -> Option<Instant> {
+        self.planner.starts().next_step()
     }
 
     /// Tells whether something besides the desired state calls for a [`Self::reconcile`]: an
@@ -392,7 +410,7 @@ impl Engine {
             || self.is_tight()
             || self.told != self.problems()
             || self.settings.interfaces.iter().any(|name| !self.program.is_attached(name))
-            || [self.slots.next_release(), self.image.next_forgetting()]
+            || [self.slots.next_release(), self.image.next_forgetting(), self.next_step()]
                 .into_iter()
                 .flatten()
                 .any(|at| at <= Instant::now())

@@ -19,7 +19,7 @@ pub const BACKENDS_MAX: usize = 16_384;
 pub struct Weighted {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its share relative to the others; 0 gets nothing.
+    /// Its share relative to the others; 0 gets nothing new.
     pub weight: u64,
 }
 
@@ -163,6 +163,33 @@ mod tests {
             // Section 5.4 of the paper: a few percent at a hundred entries a backend.
             prop_assert!(moved * 100 <= before.len() * 12, "{moved} of {}", before.len());
             prop_assert!(after.iter().all(|entry| usize::from(*entry) != gone));
+        }
+
+        #[test]
+        fn a_step_of_a_slow_start_moves_little_between_the_others(
+            count in 2..60usize,
+            window in prop::sample::select(vec![10u32, 30]),
+        ) {
+            use crate::xdp::slow_start::share;
+            let slow = model::service::SlowStart {
+                window: std::time::Duration::from_secs(window.into()),
+                aggression_percent: 100,
+                min_weight_percent: 10,
+            };
+            let at = |step: u32| {
+                let age = std::time::Duration::from_secs((step * window / 10).into());
+                let weight = |n| if n == 0 { u64::from(share(&slow, age)) } else { 1_000 };
+                table(&(0..=count).map(|n| backend(n, weight(n))).collect::<Vec<_>>())
+            };
+            for step in 0..10 {
+                let (before, after) = (at(step), at(step + 1));
+                let others = before.iter().zip(&after).filter(|(old, new)| **new != 0 && old != new);
+                let moved = others.count();
+                // The new one itself gets a tenth of its share more.
+                prop_assert!(moved * 100 <= before.len() * 3, "{moved} of {}", before.len());
+                let lost = before.iter().zip(&after).filter(|(old, new)| **old == 0 && **new != 0);
+                prop_assert!(lost.count() * 100 <= before.len(), "what it has it keeps");
+            }
         }
 
         #[test]

@@ -14,6 +14,12 @@ pub enum NotCarried {
     /// No route attaches to it.
     #[error("no route attaches to the listener")]
     NoRoute,
+    /// A service wants the PROXY protocol.
+    #[error("{service} wants the PROXY protocol, which only Envoy adds to a stream")]
+    ProxyProtocol {
+        /// The service.
+        service: ObjectKey,
+    },
     /// None of its services has an endpoint that traffic may go to.
     #[error("its services have no endpoint with a weight")]
     NoEndpoint,

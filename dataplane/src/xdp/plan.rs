@@ -1,8 +1,9 @@
 //! The plan: what XDP carries of a configuration, and the decision on one listener (pure).
 //!
-//! Rules: endpoints of weight 0 and unhealthy ones get nothing; when all endpoints of a service
-//! are unhealthy, all are kept and a note says so (panic rule, as Envoy's); a listener is carried
-//! as a whole or not at all. [`super::planner`] keeps a plan in step with what is desired.
+//! Rules: endpoints of weight 0 get nothing new, and keep the flows that they have; unhealthy ones
+//! get nothing; when all endpoints of a service are unhealthy, all are kept and a note says so
+//! (panic rule, as Envoy's); a listener is carried as a whole or not at all. [`super::planner`] keeps
+//! a plan in step with what is desired.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +23,7 @@ use super::{
     maglev::{BACKENDS_MAX, Weighted},
     placement::{NotCarried, Placement},
     qos::Policy,
+    slow_start::SlowStarts,
 };
 
 /// Fixed-point factor of shares, so that small weights of large services survive the division.
@@ -96,6 +98,7 @@ pub(super) struct Grounds<'a> {
     pub(super) config: &'a Snapshot,
     pub(super) unhealthy: &'a BTreeSet<EndpointId>,
     pub(super) node: &'a NodeView,
+    pub(super) starts: &'a SlowStarts,
 }
 
 /// Decides whether XDP can carry a TCP or UDP listener, given the backends of its route.
@@ -117,14 +120,27 @@ pub(super) fn carry(
         return Err(NotCarried::ReservedPort { port: listener.port });
     }
     let backends = backends.ok_or(NotCarried::NoRoute)?;
-    let endpoints = endpoints(backends, grounds, notes);
+    for WeightedBackend { service: wanted, .. } in backends {
+        let service = grounds.config.service(&wanted.namespace, &wanted.name);
+        if service.is_some_and(|service| service.proxy_protocol.is_some()) {
+            let service = ObjectKey::new(Kind::Service, &wanted.namespace, &wanted.name);
+            return Err(NotCarried::ProxyProtocol { service });
+        }
+    }
+    let mut endpoints = endpoints(backends, grounds, notes);
+    let on_node = |ip: &IpAddr| ip.is_loopback() || ip.is_unspecified() || node.local.contains(ip);
+    let forwarding = listener.forwarding();
+    let other_port = |port: u16| forwarding != Forwarding::Nat && port != listener.port;
+    // One without a share that XDP could not deliver to has no flows to keep.
+    endpoints.retain(|address, share| {
+        *share > 0 || !on_node(&address.ip()) && !other_port(address.port())
+    });
     if endpoints.is_empty() {
         return Err(NotCarried::NoEndpoint);
     }
     if endpoints.len() > BACKENDS_MAX {
         return Err(NotCarried::TooManyEndpoints { found: endpoints.len(), max: BACKENDS_MAX });
     }
-    let on_node = |ip: &IpAddr| ip.is_loopback() || ip.is_unspecified() || node.local.contains(ip);
     if let Some(address) = endpoints.keys().map(SocketAddr::ip).find(on_node) {
         return Err(NotCarried::EndpointOnNode { address });
     }
@@ -147,18 +163,16 @@ pub(super) fn carry(
             return Err(NotCarried::OtherFamily { address });
         }
     }
-    let forwarding = listener.forwarding();
-    if forwarding != Forwarding::Nat {
-        let port = listener.port;
-        let other = |backend: &&Weighted| backend.address.port() != port;
-        if let Some(backend) = v4.iter().chain(&v6).find(other) {
-            return Err(NotCarried::OtherPort { endpoint: backend.address, port, forwarding });
-        }
+    let other = |backend: &&Weighted| other_port(backend.address.port());
+    if let Some(backend) = v4.iter().chain(&v6).find(other) {
+        let (endpoint, port) = (backend.address, listener.port);
+        return Err(NotCarried::OtherPort { endpoint, port, forwarding });
     }
-    if !v4.is_empty() && node.source_v4.is_none() {
+    let begins = |all: &[Weighted]| all.iter().any(|backend| backend.weight > 0);
+    if begins(&v4) && node.source_v4.is_none() {
         return Err(NotCarried::NoSource { family: "IPv4" });
     }
-    if !v6.is_empty() && node.source_v6.is_none() {
+    if begins(&v6) && node.source_v6.is_none() {
         return Err(NotCarried::NoSource { family: "IPv6" });
     }
     let protocol = if listener.protocol.is_udp() { UDP } else { TCP };
@@ -176,43 +190,46 @@ pub(super) fn carry(
     Ok(Carried { listener, frontend, forwarding, services, v4, v6, policy: None })
 }
 
-/// Collects the endpoints that get traffic, with their share of the listener's.
+/// Collects the endpoints with their share of the listener's new traffic: 0 for those that keep what
+/// they have.
 fn endpoints(
     backends: &[WeightedBackend],
     grounds: Grounds<'_>,
     notes: &mut Vec<String>,
 ) -> BTreeMap<SocketAddr, u64> {
     let mut shares = BTreeMap::new();
-    for backend in backends.iter().filter(|backend| backend.weight > 0) {
+    for backend in backends {
         let (namespace, name) = (&backend.service.namespace, &backend.service.name);
         let Some(service) = grounds.config.service(namespace, name) else { continue };
         let key = ObjectKey::new(Kind::Service, namespace, name);
-        let all: Vec<(SocketAddr, u32)> = service
+        let is_healthy = |address: SocketAddr| {
+            !grounds.unhealthy.contains(&EndpointId { service: key.clone(), address })
+        };
+        let all = service
             .endpoints
             .iter()
-            .filter(|endpoint| endpoint.weight > 0)
-            .map(|endpoint| (SocketAddr::new(endpoint.address, endpoint.port), endpoint.weight))
-            .collect();
-        let healthy: Vec<_> = all
-            .iter()
-            .copied()
-            .filter(|(address, _)| {
-                let id = EndpointId { service: key.clone(), address: *address };
-                !grounds.unhealthy.contains(&id)
-            })
-            .collect();
-        let used = if healthy.is_empty() && !all.is_empty() {
+            .map(|endpoint| (SocketAddr::new(endpoint.address, endpoint.port), endpoint.weight));
+        let (weighted, drained): (Vec<_>, Vec<_>) = all.partition(|(_, weight)| *weight > 0);
+        let healthy: Vec<_> =
+            weighted.iter().copied().filter(|(address, _)| is_healthy(*address)).collect();
+        let used = if healthy.is_empty() && !weighted.is_empty() {
             notes.push(format!("all endpoints of {key} are unhealthy: all are kept"));
-            all
+            weighted
         } else {
             healthy
         };
-        let total: u128 = used.iter().map(|(_, weight)| u128::from(*weight)).sum();
-        for (address, weight) in used {
-            let share =
-                u128::from(backend.weight) * u128::from(weight) * SHARE_SCALE / total.max(1);
+        let grown = |(address, weight): &(SocketAddr, u32)| {
+            u128::from(*weight) * u128::from(grounds.starts.share(&key, address))
+        };
+        let total: u128 = used.iter().map(grown).sum();
+        for endpoint in &used {
+            let share = u128::from(backend.weight) * grown(endpoint) * SHARE_SCALE / total.max(1);
             // Bounded by 10^6 * 2^20, far below u64.
-            *shares.entry(address).or_insert(0) += (share as u64).max(1);
+            *shares.entry(endpoint.0).or_insert(0) +=
+                (share as u64).max(u64::from(backend.weight > 0));
+        }
+        for (address, _) in drained.into_iter().filter(|(address, _)| is_healthy(*address)) {
+            shares.entry(address).or_insert(0);
         }
     }
     shares

@@ -1,12 +1,13 @@
 //! Keeps the plan in step with what is desired, at the cost of what changed (pure).
 //!
 //! Invariant: the plan is a function of the last desired state alone; by how many steps it was
-//! reached does not show. Of listeners with the same frontend the first by key is carried, and of
+//! reached does not show, but for endpoints that start slowly. Of listeners with the same frontend the first by key is carried, and of
 //! more than [`CARRIED_MAX`] the first by key are.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use ebpf_common::layout::SERVICES_MAX;
@@ -19,6 +20,7 @@ use super::{
     placement::{NotCarried, Placement},
     plan::{Carried, Frontend, Grounds, L4Plan, NodeView, carry},
     qos::Policy,
+    slow_start::SlowStarts,
 };
 
 /// Listeners that are carried at a time. The other half of the slots is for those being drained.
@@ -30,6 +32,7 @@ pub struct Planner {
     config: Snapshot,
     unhealthy: Arc<BTreeSet<EndpointId>>,
     node: NodeView,
+    starts: SlowStarts,
     /// Routes by the listeners that they attach to.
     routes: Index,
     /// Routes by the services that they lead to.
@@ -54,6 +57,7 @@ impl Planner {
         config: &Snapshot,
         unhealthy: &Arc<BTreeSet<EndpointId>>,
         node: &NodeView,
+        now: Instant,
     ) -> BTreeSet<Frontend> {
         let mut listeners = BTreeSet::new();
         let mut services = BTreeSet::new();
@@ -67,6 +71,11 @@ impl Planner {
             self.node = node.clone();
             listeners.extend(config.listeners().map(|(key, _)| key.clone()));
         }
+        for key in &services {
+            let service = config.service(&key.namespace, &key.name);
+            self.starts.follow(key, service, unhealthy, now);
+        }
+        services.extend(self.starts.advance(now));
         for service in &services {
             for route in self.users.get(service).into_iter().flatten() {
                 listeners.extend(attachments(&self.config, route));
@@ -84,6 +93,12 @@ impl Planner {
     #[must_use]
     pub fn plan(&self) -> &L4Plan {
         &self.plan
+    }
+
+    /// Returns the endpoints that start slowly; [`Self::update`] is due at their next step.
+    #[must_use]
+    pub fn starts(&self) -> &SlowStarts {
+        &self.starts
     }
 
     /// Returns the view of the node that the plan was made with.
@@ -157,8 +172,12 @@ impl Planner {
         let route = self.routes.get(key).and_then(BTreeSet::first);
         let route = route.and_then(|route| l4_route(&self.config.get(route)?.spec));
         let backends = route.map(|route| route.backends.as_slice());
-        let grounds =
-            Grounds { config: &self.config, unhealthy: &self.unhealthy, node: &self.node };
+        let grounds = Grounds {
+            config: &self.config,
+            unhealthy: &self.unhealthy,
+            node: &self.node,
+            starts: &self.starts,
+        };
         let mut notes = Vec::new();
         match carry(key, listener, backends, grounds, &mut notes) {
             Ok(mut carried) => {

@@ -87,7 +87,11 @@ impl Pools {
             }
         }
         let parts = table.chunks(MAGLEV_PER_RECORD as usize);
-        let extent = arena.allocate((backends.len() + parts.len()) as u32);
+        let extent = match backends.len() + parts.len() {
+            // Only numbers, of endpoints without a share.
+            0 => 0..0,
+            length => arena.allocate(length as u32),
+        };
         let maglev_start = extent.start + backends.len() as u32;
         for (place, backend) in extent.clone().zip(backends) {
             let record = Backend {

@@ -9,6 +9,8 @@ use ebpf_common::{
 };
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
+use super::filter::RuleCounters;
+
 /// Counters of one listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListenerCounters {
@@ -31,6 +33,17 @@ pub struct LimiterCounters {
     pub words: [u64; CREDIT_COUNTERS],
 }
 
+/// How many endpoints there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCounts {
+    /// Those of the listeners carried that get new flows.
+    pub active: usize,
+    /// Those that keep the flows that they have and get no new ones.
+    pub draining: usize,
+    /// Those of all services that start slowly.
+    pub starting: usize,
+}
+
 /// What the program has counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
@@ -42,12 +55,14 @@ pub struct Statistics {
     pub generations_seen: Vec<u64>,
     /// The words of the statistics, summed over the CPUs.
     pub words: [u64; STATS_WORDS],
+    /// The endpoints.
+    pub endpoints: EndpointCounts,
     /// The listeners that are carried.
     pub listeners: Vec<ListenerCounters>,
     /// The limiters of QoS policies.
     pub limiters: Vec<LimiterCounters>,
-    /// The rules of packet filters, with the packets that each has dropped.
-    pub filtered: Vec<(String, u64)>,
+    /// The rules of packet filters.
+    pub filtered: Vec<RuleCounters>,
     /// Interfaces with the mode that they run the program in.
     pub interfaces: Vec<(String, &'static str)>,
 }
@@ -102,9 +117,11 @@ pub fn publish(statistics: &Statistics) {
         counter!("marchproxy_xdp_flow_events_lost_total", "reason" => reason)
             .absolute(statistics.words[word]);
     }
-    for (rule, dropped) in &statistics.filtered {
+    for RuleCounters { rule, dropped, displaced } in &statistics.filtered {
         counter!("marchproxy_xdp_filter_dropped_packets_total", "rule" => rule.clone())
             .absolute(*dropped);
+        counter!("marchproxy_xdp_filter_displaced_sources_total", "rule" => rule.clone())
+            .absolute(*displaced);
     }
     statistics.limiters.iter().for_each(publish_limiter);
     for listener in &statistics.listeners {
@@ -122,6 +139,14 @@ pub fn publish(statistics: &Statistics) {
         }
         counter!("marchproxy_xdp_listener_connections_total", "listener" => name())
             .absolute(listener.words[counter::CONNECTIONS]);
+    }
+    let endpoints = statistics.endpoints;
+    for (state, count) in [
+        ("active", endpoints.active),
+        ("draining", endpoints.draining),
+        ("starting", endpoints.starting),
+    ] {
+        gauge!("marchproxy_xdp_endpoints", "state" => state).set(count as f64);
     }
     gauge!("marchproxy_xdp_generation").set(statistics.generation as f64);
     gauge!("marchproxy_xdp_revision").set(statistics.revision as f64);
@@ -183,7 +208,8 @@ fn describe() {
         describe_counter!(
             "marchproxy_xdp_forwarded_packets_total",
             packets,
-            "Packets that XDP sent on, by way: out of the same interface or another"
+            "Packets that XDP sent on, by way: out of the same interface or another; with those that \
+             wait for it"
         );
         describe_counter!(
             "marchproxy_xdp_ports_reused_total",
@@ -226,6 +252,11 @@ fn describe() {
             "Packets that a rule of a packet filter dropped"
         );
         describe_counter!(
+            "marchproxy_xdp_filter_displaced_sources_total",
+            Unit::Count,
+            "Sources under a rule's rate that made way for others before they had saved up a whole burst"
+        );
+        describe_counter!(
             "marchproxy_xdp_flow_events_lost_total",
             Unit::Count,
             "Packets that were to be told of and were not, by reason: no room in the ring, or held back \
@@ -246,6 +277,11 @@ fn describe() {
             "marchproxy_xdp_qos_marked_packets_total",
             packets,
             "Packets that a QoS policy marked, by direction and mark: code point (dscp) or congestion (ce)"
+        );
+        describe_gauge!(
+            "marchproxy_xdp_endpoints",
+            Unit::Count,
+            "Endpoints of XDP's listeners, by state: active, draining (weight 0), starting (slow start)"
         );
         describe_gauge!(
             "marchproxy_xdp_generation",

@@ -57,3 +57,20 @@ async fn envoy_listens_when_its_first_configuration_is_applied() {
         plane.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_listens_on_an_announced_address_that_another_node_has_by_now() {
+    let listener = |announce: &str| {
+        format!(
+            "kind: Listener\nmetadata: {{ name: web }}\nspec: {{ protocol: HTTP, port: 80, address: \
+             192.0.2.77{announce} }}\n"
+        )
+    };
+    let mut plane = Plane::start().await;
+    // An address that no host here has: no port can be opened there the usual way.
+    let revision = plane.publish(&listener(""));
+    let refusals = plane.refused(revision).await;
+    assert!(refusals[0].message.contains("192.0.2.77"), "{refusals:?}");
+    plane.apply(&listener(", announce: L2")).await;
+    plane.stop().await;
+}

@@ -7,10 +7,12 @@
 mod backend;
 mod churn;
 mod client;
+mod drain;
 mod l4;
 mod listening;
 mod plane;
 mod propagation;
+mod proxy_protocol;
 mod refusal;
 mod restart;
 mod routing;

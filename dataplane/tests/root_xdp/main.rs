@@ -8,14 +8,17 @@
 
 mod actor;
 mod agreement;
+mod announce;
 mod detach;
 mod direct_network;
 mod direct_single;
 mod doctor;
+mod drain;
 #[path = "../../benches/support/driver.rs"]
 #[expect(dead_code, reason = "the benches use what this does not")]
 mod driver;
 mod explain;
+mod filter_rates;
 mod filter_single;
 mod flood;
 mod flows;

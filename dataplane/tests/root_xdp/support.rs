@@ -10,3 +10,4 @@ pub(crate) mod nat;
 pub(crate) mod objects;
 pub(crate) mod outer;
 pub(crate) mod packets;
+pub(crate) mod pause;

@@ -33,7 +33,8 @@ pub enum Reason {
     NotService = 6,
     /// A new connection to a service that is being removed.
     Draining = 7,
-    /// The service has no backend of the packet's address family: the kernel refuses it.
+    /// The service has no backend of the packet's address family that gets anything new: the kernel
+    /// refuses it.
     NoBackend = 8,
     /// The hop limit is used up.
     HopLimit = 9,
@@ -65,11 +66,13 @@ pub enum Reason {
     NoTask = 22,
     /// Over the limit of a QoS policy.
     OverLimit = 23,
+    /// Over the rate of a rule of the packet filter.
+    RateLimited = 24,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -94,6 +97,7 @@ impl Reason {
         Self::Filtered,
         Self::NoTask,
         Self::OverLimit,
+        Self::RateLimited,
     ];
 
     /// Returns what happens to the packet.
@@ -124,7 +128,8 @@ impl Reason {
             | Self::NoHeadroom
             | Self::Filtered
             | Self::NoTask
-            | Self::OverLimit => Action::Drop,
+            | Self::OverLimit
+            | Self::RateLimited => Action::Drop,
         }
     }
 
@@ -156,6 +161,7 @@ impl Reason {
             Self::Filtered => "filtered",
             Self::NoTask => "no_task",
             Self::OverLimit => "over_limit",
+            Self::RateLimited => "rate_limited",
         }
     }
 }

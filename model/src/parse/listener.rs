@@ -4,7 +4,9 @@ use super::{
     reader::{Fields, Node, Read},
     scalar::{file, port, text, unicast, word},
 };
-use crate::listener::{EngineChoice, Forwarding, ListenAddress, Listener, ListenerTls, Protocol};
+use crate::listener::{
+    Announce, EngineChoice, Forwarding, ListenAddress, Listener, ListenerTls, Protocol,
+};
 
 const PROTOCOLS: [(&str, Protocol); 4] = [
     ("HTTP", Protocol::Http),
@@ -31,6 +33,7 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
     let port = fields.required("port", "a number from 1 to 65535", port);
     let engine = fields.or("engine", EngineChoice::Auto, |node| word(node, &ENGINES));
     let forwarding = fields.optional("forwarding", |node| word(node, &FORWARDINGS));
+    let announce = fields.optional("announce", |node| word(node, &[("L2", Announce::L2)]));
     let tls = fields.optional("tls", tls);
     let tls_fits = protocol.and_then(|protocol| tls_fits(&fields, protocol));
     let engine_fits = match (protocol, engine) {
@@ -46,6 +49,10 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
         }
         _ => Ok(()),
     };
+    let announce_fits = match (address, announce) {
+        (Ok(address), Ok(Some(_))) => announce_fits(&fields, address),
+        _ => Ok(()),
+    };
     let known = fields.finish();
     let protocol = protocol?;
     let listener = Listener {
@@ -54,9 +61,10 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
         port: port?,
         engine: engine?,
         forwarding: (!protocol.is_http()).then_some(forwarding?.unwrap_or_default()),
+        announce: announce?,
         tls: tls?,
     };
-    tls_fits.and(engine_fits).and(forwarding_fits).and(known).map(|()| listener)
+    tls_fits.and(engine_fits).and(forwarding_fits).and(announce_fits).and(known).map(|()| listener)
 }
 
 fn forwarding_fits(
@@ -79,6 +87,16 @@ fn forwarding_fits(
         return Ok(());
     };
     Err(fields.error("forwarding", problem, remedy))
+}
+
+fn announce_fits(fields: &Fields<'_>, address: ListenAddress) -> Read<()> {
+    let problem = match address {
+        ListenAddress::Any => "needs a listener with an address of its own",
+        ListenAddress::Ip(ip) if ip.is_loopback() => "is not for an address of the loopback",
+        ListenAddress::Ip(_) => return Ok(()),
+    };
+    let remedy = "write an address on the nodes' link that no host has, or remove it";
+    Err(fields.error("announce", problem, remedy))
 }
 
 fn tls_fits(fields: &Fields<'_>, protocol: Protocol) -> Read<()> {

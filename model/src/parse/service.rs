@@ -11,11 +11,14 @@ use super::{
 };
 use crate::{
     limits::{
-        MAX_CONNECT_TIMEOUT, MAX_ENDPOINT_WEIGHT, MAX_ENDPOINTS, MAX_INTERVAL,
-        MAX_LABEL_VALUE_BYTES, MAX_STATUSES, MAX_THRESHOLD, MIN_INTERVAL, MIN_TIMEOUT,
+        AGGRESSION_PERCENT, MAX_CONNECT_TIMEOUT, MAX_ENDPOINT_WEIGHT, MAX_ENDPOINTS, MAX_INTERVAL,
+        MAX_LABEL_VALUE_BYTES, MAX_SLOW_START, MAX_STATUSES, MAX_THRESHOLD, MIN_INTERVAL,
+        MIN_SLOW_START, MIN_TIMEOUT,
     },
     object::format_duration,
-    service::{Endpoint, HealthCheck, LoadBalancing, Locality, Probe, Service},
+    service::{
+        Endpoint, HealthCheck, LoadBalancing, Locality, Probe, ProxyProtocol, Service, SlowStart,
+    },
 };
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,15 +42,58 @@ pub(super) fn service(node: &Node<'_>) -> Read<Service> {
     let connect_timeout = fields.or("connectTimeout", DEFAULT_CONNECT_TIMEOUT, |node| {
         duration(node, MIN_TIMEOUT, MAX_CONNECT_TIMEOUT)
     });
+    let slow_start = fields.optional("slowStart", slow_start);
+    let balancing_fits = match (load_balancing, slow_start) {
+        (Ok(balancing), Ok(Some(_))) => slow_start_fits(&fields, balancing),
+        _ => Ok(()),
+    };
+    let proxy_protocol =
+        fields.optional("proxyProtocol", |node| word(node, &[("V2", ProxyProtocol::V2)]));
     let health_check = fields.optional("healthCheck", health_check);
+    let probe_fits = match (proxy_protocol, &health_check) {
+        (Ok(Some(_)), Ok(Some(HealthCheck { probe: Probe::Http { .. }, port: None, .. }))) => {
+            let remedy = "write tcp: {} for http, or the port of one that takes plain HTTP";
+            let problem =
+                "asks by http for what waits for a PROXY header, which probes do not send";
+            Err(fields.error("healthCheck", problem, remedy))
+        }
+        _ => Ok(()),
+    };
     let known = fields.finish();
     let service = Service {
         endpoints: endpoints?,
         load_balancing: load_balancing?,
         connect_timeout: connect_timeout?,
+        slow_start: slow_start?,
+        proxy_protocol: proxy_protocol?,
         health_check: health_check?,
     };
-    known.map(|()| service)
+    balancing_fits.and(probe_fits).and(known).map(|()| service)
+}
+
+fn slow_start(node: &Node<'_>) -> Read<SlowStart> {
+    let fields = node.fields()?;
+    let window = fields.required("window", "a duration such as 30s", |node| {
+        duration(node, MIN_SLOW_START, MAX_SLOW_START)
+    });
+    let aggression = fields.or("aggressionPercent", 100, |node| whole(node, AGGRESSION_PERCENT));
+    let least = fields.or("minWeightPercent", 10, |node| whole(node, 1..=100));
+    let known = fields.finish();
+    let slow_start =
+        SlowStart { window: window?, aggression_percent: aggression?, min_weight_percent: least? };
+    known.map(|()| slow_start)
+}
+
+/// Envoy has slow start with these two only; XDP, which always uses Maglev, with each.
+fn slow_start_fits(fields: &Fields<'_>, balancing: LoadBalancing) -> Read<()> {
+    match balancing {
+        LoadBalancing::RoundRobin | LoadBalancing::LeastRequest => Ok(()),
+        LoadBalancing::Random | LoadBalancing::Maglev => {
+            let problem = "needs loadBalancing RoundRobin or LeastRequest, since Envoy has it with these only";
+            let remedy = "write loadBalancing: RoundRobin (XDP uses Maglev all the same), or remove slowStart";
+            Err(fields.error("slowStart", problem, remedy))
+        }
+    }
 }
 
 fn endpoints(node: &Node<'_>) -> Read<Vec<Endpoint>> {
@@ -63,10 +109,6 @@ fn endpoints(node: &Node<'_>) -> Read<Vec<Endpoint>> {
         }
     }
     let endpoints: Vec<Endpoint> = items.into_iter().collect::<Read<_>>()?;
-    if !endpoints.is_empty() && endpoints.iter().all(|endpoint| endpoint.weight == 0) {
-        let remedy = "give one a weight above 0, or leave the list empty";
-        return Err(node.error("has no endpoint with a weight above 0", remedy));
-    }
     distinct.map(|()| endpoints)
 }
 

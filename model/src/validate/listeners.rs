@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::fault::fault;
 use crate::{
+    announce::wanted,
     error::ConfigError,
     key::{Kind, ObjectKey},
+    limits::MAX_ANNOUNCED,
     listener::{ListenAddress, Listener},
     snapshot::Snapshot,
 };
@@ -18,6 +20,7 @@ pub(super) fn check(
     if !changed.iter().any(|key| key.kind == Kind::Listener) {
         return;
     }
+    check_announced(snapshot, changed, errors);
     let mut taken: HashMap<(bool, u16), Vec<(&ObjectKey, &Listener)>> = HashMap::new();
     for (key, listener) in snapshot.listeners() {
         let socket = (listener.protocol.is_udp(), listener.port);
@@ -37,6 +40,26 @@ pub(super) fn check(
             }
         }
         others.push((key, listener));
+    }
+}
+
+fn check_announced(
+    snapshot: &Snapshot,
+    changed: &BTreeSet<ObjectKey>,
+    errors: &mut Vec<ConfigError>,
+) {
+    let found = wanted(snapshot).len();
+    if found <= MAX_ANNOUNCED {
+        return;
+    }
+    let announcing = changed.iter().filter(|key| {
+        let listener = snapshot.listener(&key.namespace, &key.name);
+        key.kind == Kind::Listener && listener.is_some_and(|it| it.announce.is_some())
+    });
+    for key in announcing {
+        let message = format!("makes {found} addresses that are announced, of {MAX_ANNOUNCED}");
+        let remedy = "let several listeners share an address, or route some to the nodes";
+        errors.push(fault(key, "spec.announce", "L2", message, remedy));
     }
 }
 

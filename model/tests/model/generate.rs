@@ -142,13 +142,38 @@ fn service() -> Raw {
     let endpoint = (option::of(0..=1_000u32), option::of(locality));
     let endpoints = btree_map((address(), 1..=u16::MAX), endpoint, 0..5).prop_map(endpoints);
     let balancing = option::of(select(vec!["RoundRobin", "LeastRequest", "Random", "Maglev"]));
-    let spec = (endpoints, balancing, option::of(duration(1..600_000)), option::of(health_check()))
-        .prop_map(|(endpoints, balancing, timeout, health_check)| {
+    let slow_start =
+        (duration(1_000..3_600_000), option::of(10..=1_000u32), option::of(1..=100u32)).prop_map(
+            |(window, aggression, least)| {
+                with(
+                    json!({ "window": window }),
+                    [
+                        ("aggressionPercent", aggression.map(Value::from)),
+                        ("minWeightPercent", least.map(Value::from)),
+                    ],
+                )
+            },
+        );
+    let spec = (
+        endpoints,
+        balancing,
+        option::of(duration(1..600_000)),
+        option::of(slow_start),
+        any::<bool>(),
+        option::of(health_check()),
+    )
+        .prop_map(|(endpoints, balancing, timeout, slow_start, proxy, health_check)| {
+            // Probes by HTTP do not reach what waits for a PROXY header.
+            let proxy = proxy && health_check.is_none();
+            // Envoy has slow start with the first two.
+            let slow_start = slow_start.filter(|_| !matches!(balancing, Some("Random" | "Maglev")));
             with(
                 json!({ "endpoints": endpoints }),
                 [
                     ("loadBalancing", balancing.map(Value::from)),
                     ("connectTimeout", timeout),
+                    ("slowStart", slow_start),
+                    ("proxyProtocol", proxy.then(|| Value::from("V2"))),
                     ("healthCheck", health_check),
                 ],
             )
@@ -157,9 +182,8 @@ fn service() -> Raw {
 }
 
 fn endpoints(map: BTreeMap<(String, u16), (Option<u32>, Option<Value>)>) -> Vec<Value> {
-    let all_zero = map.values().all(|(weight, _)| *weight == Some(0));
     let endpoint = |((address, port), (weight, locality)): (_, (Option<u32>, _))| {
-        let weight = weight.filter(|_| !all_zero).map(Value::from);
+        let weight = weight.map(Value::from);
         let endpoint = json!({ "address": address, "port": port });
         with(endpoint, [("weight", weight), ("locality", locality)])
     };
@@ -280,11 +304,16 @@ fn filter_rule() -> Raw {
         borders.chunks(2).map(range).collect::<Value>()
     });
     let protocol = option::of(select(vec!["TCP", "UDP"]));
-    (select(vec!["Allow", "Deny"]), prefixes(), lists, prefixes(), protocol, option::of(ports))
-        .prop_map(|(action, sources, lists, destinations, protocol, ports)| {
+    let action = prop_oneof![
+        4 => select(vec!["Allow", "Deny"]).prop_map(|action| (action, None)),
+        1 => rate().prop_map(|rate| ("Rate", Some(rate))),
+    ];
+    (action, prefixes(), lists, prefixes(), protocol, option::of(ports))
+        .prop_map(|((action, rate), sources, lists, destinations, protocol, ports)| {
             with(
                 json!({ "action": action }),
                 [
+                    ("rate", rate),
                     ("sources", sources),
                     ("sourceLists", lists),
                     ("destinations", destinations),
@@ -445,6 +474,26 @@ fn retries() -> Raw {
                     ("on", on.map(|on| json!(on))),
                     ("perTryTimeout", each),
                     ("backoff", backoff),
+                ],
+            )
+        })
+        .boxed()
+}
+
+fn rate() -> Raw {
+    let lengths = option::of((1..=32u8, 1..=128u8));
+    (1..=10_000_000u32, option::of(any::<Index>()), lengths, any::<bool>())
+        .prop_map(|(packets, burst, lengths, is_source)| {
+            let least = packets.div_ceil(100) as usize;
+            let burst = burst.map(|share| json!(least + share.index(10_000_001 - least)));
+            let lengths = lengths.filter(|_| is_source);
+            let per = if is_source { "Source" } else { "Rule" };
+            with(
+                json!({ "packetsPerSecond": packets, "per": per }),
+                [
+                    ("burst", burst),
+                    ("prefixLengthV4", lengths.map(|(v4, _)| json!(v4))),
+                    ("prefixLengthV6", lengths.map(|(_, v6)| json!(v6))),
                 ],
             )
         })

@@ -128,3 +128,21 @@ fn routes_of_connections_and_flows() {
         );
     }
 }
+
+#[test]
+fn announced_addresses() {
+    listener("{ protocol: HTTP, port: 80, address: 192.0.2.1, announce: L2 }", &[]);
+    listener("{ protocol: UDP, port: 80, address: '2001:db8::1', announce: L2 }", &[]);
+    listener(
+        "{ protocol: TCP, port: 80, address: 192.0.2.1, announce: BGP }",
+        &["spec.announce = \"BGP\": is not known"],
+    );
+    listener(
+        "{ protocol: TCP, port: 80, announce: L2 }",
+        &["spec.announce = \"L2\": needs a listener with an address of its own"],
+    );
+    listener(
+        "{ protocol: TCP, port: 80, address: 127.0.0.5, announce: L2 }",
+        &["spec.announce = \"L2\": is not for an address of the loopback"],
+    );
+}

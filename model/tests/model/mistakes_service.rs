@@ -36,11 +36,39 @@ fn endpoints() {
             "spec.endpoints[1].address = \"shop.example\": is not an IP address",
         ],
     );
-    service(
-        "{ endpoints: [{ address: 10.0.0.1, port: 1, weight: 0 }] }",
-        &["spec.endpoints = [{\"address\":\"10.0.0.1\",\"port\":1,\"weight\":0}]: \
-           has no endpoint with a weight above 0"],
+    service("{ endpoints: [{ address: 10.0.0.1, port: 1, weight: 0 }] }", &[]);
+}
+
+#[test]
+fn slow_starts() {
+    let slow_start = |text: &str, balancing: &str, expected: &[&str]| {
+        let spec = format!("{{ endpoints: [], loadBalancing: {balancing}, slowStart: {text} }}");
+        service(&spec, expected);
+    };
+    slow_start("{ window: 30s }", "RoundRobin", &[]);
+    slow_start(
+        "{ window: 1h, aggressionPercent: 1000, minWeightPercent: 100 }",
+        "LeastRequest",
+        &[],
     );
+    slow_start("{}", "RoundRobin", &["spec.slowStart.window: is missing"]);
+    slow_start(
+        "{ window: 999ms, aggressionPercent: 9, minWeightPercent: 0 }",
+        "RoundRobin",
+        &[
+            "spec.slowStart.window = \"999ms\": is too short",
+            "spec.slowStart.aggressionPercent = 9: is out of range",
+            "spec.slowStart.minWeightPercent = 0: is out of range",
+        ],
+    );
+    for balancing in ["Random", "Maglev"] {
+        slow_start(
+            "{ window: 30s }",
+            balancing,
+            &["spec.slowStart = {\"window\":\"30s\"}: needs loadBalancing \
+               RoundRobin or LeastRequest, since Envoy has it with these only"],
+        );
+    }
 }
 
 #[test]
@@ -110,4 +138,22 @@ fn health_checks() {
         ],
     );
     health_check("{ http: {} }", &["spec.healthCheck.http.path: is missing"]);
+}
+
+#[test]
+fn the_proxy_protocol() {
+    service("{ endpoints: [], proxyProtocol: V2 }", &[]);
+    service("{ endpoints: [], proxyProtocol: V2, healthCheck: { tcp: {} } }", &[]);
+    service(
+        "{ endpoints: [], proxyProtocol: V2, healthCheck: { http: { path: / }, port: 9 } }",
+        &[],
+    );
+    service("{ endpoints: [], proxyProtocol: V1 }", &["spec.proxyProtocol = \"V1\": is not known"]);
+    service(
+        "{ endpoints: [], proxyProtocol: V2, healthCheck: { http: { path: / } } }",
+        &[
+            "spec.healthCheck = {\"http\":{\"path\":\"/\"}}: asks by http for what waits for a PROXY \
+           header, which probes do not send",
+        ],
+    );
 }

@@ -210,3 +210,74 @@ fn errors_name_the_document_of_their_object() {
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].document, 6);
 }
+
+/// A service with the PROXY protocol, and who leads to it.
+const PROXIED: &str = "kind: Service\nmetadata: { name: p }\nspec: { endpoints: [], proxyProtocol: \
+                       V2 }\n---\n";
+
+#[test]
+fn the_proxy_protocol_is_for_tcp_that_envoy_carries() {
+    let listener = |name: &str, spec: &str| {
+        format!("kind: Listener\nmetadata: {{ name: {name} }}\nspec: {{ port: 9, {spec} }}\n---\n")
+    };
+    let route = |kind: &str, listener: &str| {
+        format!(
+            "kind: {kind}\nmetadata: {{ name: r }}\nspec: {{ listeners: [{{ name: {listener} }}], \
+             backends: [{{ service: {{ name: p }} }}] }}\n"
+        )
+    };
+    for engine in ["auto", "envoy"] {
+        let good = listener("l", &format!("protocol: TCP, engine: {engine}"));
+        apply(&format!("{PROXIED}{good}{}", route("TCPRoute", "l")), &[]);
+    }
+    let udp = listener("l", "protocol: UDP");
+    apply(
+        &format!("{PROXIED}{udp}{}", route("UDPRoute", "l")),
+        &["spec.backends[0].service.name = \"p\": names Service/default/p, \
+           which wants the PROXY protocol, but UDP has no connection to begin with it"],
+    );
+    let direct = listener("l", "protocol: TCP, address: 192.0.2.1, forwarding: IPIP");
+    apply(
+        &format!("{PROXIED}{direct}{}", route("TCPRoute", "l")),
+        &["spec.forwarding = \"IPIP\": leaves TCP streams as they are, and \
+           Service/default/p wants the PROXY protocol in them"],
+    );
+    // What is there already: the error is about what changes.
+    apply(
+        "kind: Service\nmetadata: { name: a }\nspec: { endpoints: [], proxyProtocol: V2 }\n",
+        &[
+            "spec.proxyProtocol = \"V2\": does not go with \
+             HTTPRoute/default/shop: HTTP connections to endpoints are shared by clients",
+            "spec.proxyProtocol = \"V2\": wants the PROXY protocol, and \
+             Listener/default/feed with engine xdp leaves TCP streams as they are",
+        ],
+    );
+    apply(
+        &format!("{PROXIED}{}", route("TCPRoute", "feed")),
+        &[
+            "spec.backends[0].service.name = \"p\": names Service/default/p, \
+             which wants the PROXY protocol, and Listener/default/feed with engine xdp leaves TCP \
+             streams as they are",
+            "spec.listeners[0].name = \"feed\": names a listener that \
+             TCPRoute/default/feed is attached to",
+        ],
+    );
+}
+
+#[test]
+fn announced_addresses_are_bounded() {
+    let listeners = |count: usize| -> String {
+        let one = |n: usize| {
+            let address = format!("10.0.{}.{}", n / 250, 1 + n % 250);
+            format!(
+                "kind: Listener\nmetadata: {{ name: v{n} }}\nspec: {{ protocol: TCP, port: 9, address: \
+                 {address}, announce: L2 }}\n---\n"
+            )
+        };
+        (0..count).map(one).collect()
+    };
+    apply(&listeners(model::limits::MAX_ANNOUNCED), &[]);
+    let errors = plan_apply(&snapshot(BASE), objects(&listeners(model::limits::MAX_ANNOUNCED + 1)));
+    let errors = errors.map(|_| ()).expect_err("too many").to_string();
+    assert!(errors.contains("makes 257 addresses that are announced, of 256"), "{errors}");
+}

@@ -88,7 +88,8 @@ mod tests {
                 notes: vec![],
             })
             .collect();
-        let reports = vec![NodeReport { node: NodeId(1), connected: true, engines }];
+        let reports =
+            vec![NodeReport { node: NodeId(1), connected: true, engines, addresses: vec![] }];
         WaitOutcome { complete, missing: vec![], reports }
     }
 

@@ -163,7 +163,12 @@ mod tests {
             ack: AckState::Refused { refusals: vec![refusal] },
             notes: vec![],
         };
-        let report = NodeReport { node: NodeId(1), connected: true, engines: vec![engine] };
+        let report = NodeReport {
+            node: NodeId(1),
+            connected: true,
+            engines: vec![engine],
+            addresses: vec![],
+        };
         AcksResponse { revision: Revision(5), outcome, missing: vec![], reports: vec![report] }
     }
 

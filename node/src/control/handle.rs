@@ -27,6 +27,7 @@ use super::{
     errors::{ApplyError, RemoveError, SnapshotError},
     write::{Edit, Writer},
 };
+use crate::announce::Lease;
 use crate::certificates::Certificates;
 use crate::joining::{JoinError, JoinGrant, JoinLine, admission::Admissions};
 use crate::ledger::Ledger;
@@ -60,6 +61,7 @@ struct Inner {
     admissions: Admissions,
     ledger: Ledger,
     probes: Results,
+    lease: watch::Sender<Option<Lease>>,
     removed: Removed,
     events: broadcast::Sender<Event>,
     /// The children of the root supervisor, once it runs.
@@ -102,6 +104,7 @@ impl Control {
             admissions: Admissions::new(consensus.clone(), certificates.clone()),
             ledger: Ledger::default(),
             probes: Results::new(),
+            lease: watch::Sender::new(None),
             removed,
             events: broadcast::Sender::new(EVENTS_KEPT),
             children: watch::Sender::new(None),
@@ -377,6 +380,11 @@ impl Control {
 
     pub(super) fn probes(&self) -> &Results {
         &self.inner.probes
+    }
+
+    /// The addresses that are this node's to announce.
+    pub(super) fn lease(&self) -> &watch::Sender<Option<Lease>> {
+        &self.inner.lease
     }
 
     /// The nodes that were taken out for good.

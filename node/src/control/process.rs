@@ -257,5 +257,6 @@ fn describe_metrics() {
     super::configuration::describe();
     crate::publisher::describe();
     crate::probes::describe();
+    crate::announce::describe();
     crate::membership::describe();
 }

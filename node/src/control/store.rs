@@ -7,6 +7,7 @@
 //! | `cluster/authority` | the CA's key and certificate, encrypted ([`crate::certificates`]) |
 //! | `cluster/nodes/<id>` | name, addresses, whether a data plane runs there |
 //! | `cluster/removed/<id>` | empty; the node was taken out for good |
+//! | `cluster/owners` | which node announces which address ([`crate::announce`]) |
 //! | `tokens/<name>` | role and SHA-256 of a token |
 //! | `join/<SHA-256 of the secret>` | a join secret's expiry and, once used, by whom |
 
@@ -24,6 +25,8 @@ pub const AUTHORITY: &str = "cluster/authority";
 pub const NODES: &str = "cluster/nodes/";
 /// Start of the keys of removed nodes.
 pub const REMOVED: &str = "cluster/removed/";
+/// Where the owners of announced addresses lie.
+pub const OWNERS: &str = "cluster/owners";
 /// Start of the keys of API tokens.
 pub const TOKENS: &str = "tokens/";
 /// Start of the keys of join secrets.

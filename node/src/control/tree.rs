@@ -9,6 +9,8 @@
 //! | ledger | tells listeners of acks | default | a pause in events |
 //! | warning | says when this node has no Envoy | default | it is said again |
 //! | peers | streams of other nodes' ledgers | default | their acks arrive later |
+//! | owners | decides, on the leader, who announces which address | default | moves come later |
+//! | lease | renews this node's hold on its addresses | default | they are lost if it lasts |
 //! | probes | health of endpoints | default | every endpoint counts as healthy again |
 //! | publisher | push sessions | default | data planes reconnect and resume |
 //! | certificates | renewal | default | renewal is looked at later |
@@ -31,6 +33,7 @@ use super::{
     task::{parting_task, task},
 };
 use crate::{
+    announce,
     formation::founder,
     ledger::warning,
     probes::{Probes, ProbesArguments},
@@ -70,6 +73,8 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
         ledger(&control),
         warning(&control),
         peers(&control),
+        owners(&control),
+        lease(&control),
         probes(&control),
         publisher(&control, push),
         certificates(&control),
@@ -138,6 +143,22 @@ fn peers(control: &Control) -> ChildSpec {
     })
 }
 
+fn owners(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("owners", move || {
+        let (consensus, ledger) = (control.consensus().clone(), control.ledger().clone());
+        announce::decide(consensus, control.configuration().clone(), ledger).boxed()
+    })
+}
+
+fn lease(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("lease", move || {
+        let (consensus, lease) = (control.consensus().clone(), control.lease().clone());
+        announce::hold(consensus, control.configuration().clone(), control.node().0, lease).boxed()
+    })
+}
+
 fn probes(control: &Control) -> ChildSpec {
     let arguments = ProbesArguments {
         configuration: control.configuration().subscribe(),
@@ -154,6 +175,7 @@ fn publisher(control: &Control, endpoint: Endpoint) -> ChildSpec {
         configuration: control.configuration().clone(),
         ledger: control.ledger().clone(),
         health: control.probes().subscribe(),
+        lease: control.lease().subscribe(),
         removed: control.removed().clone(),
         cluster: control.identity().cluster().clone(),
         node,

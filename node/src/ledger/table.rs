@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use model::{
     AckState, Engine, EngineReport, Revision,
     ack::{Bearing, NodeReport},
+    announce::AddressReport,
     cluster::NodeId,
 };
 
@@ -27,6 +28,7 @@ struct Row {
     /// The peer that the data plane is connected to; `None` for this node itself.
     through: Option<NodeId>,
     engines: BTreeMap<Engine, EngineReport>,
+    addresses: Vec<AddressReport>,
     /// Past answers, oldest first.
     answers: BTreeMap<Engine, VecDeque<EngineReport>>,
 }
@@ -113,6 +115,13 @@ impl Table {
         changed
     }
 
+    pub(super) fn addresses(&mut self, node: NodeId, addresses: Vec<AddressReport>) -> bool {
+        let row = self.rows.entry(node).or_default();
+        let changed = row.addresses != addresses;
+        row.addresses = addresses;
+        changed
+    }
+
     /// What a peer says of a data plane counts unless that one is connected elsewhere.
     pub(super) fn take_from_peer(&mut self, peer: NodeId, report: NodeReport) -> bool {
         let row = self.rows.entry(report.node).or_default();
@@ -121,7 +130,8 @@ impl Table {
         }
         row.through = Some(peer);
         let connected = std::mem::replace(&mut row.connected, report.connected) != report.connected;
-        self.engines(report.node, report.engines) || connected
+        let addresses = self.addresses(report.node, report.addresses);
+        self.engines(report.node, report.engines) || connected || addresses
     }
 
     pub(super) fn peer_reached(&mut self, peer: NodeId) -> bool {
@@ -150,8 +160,7 @@ impl Table {
                 let last = before.and_then(|row| row.answers.get(engine)?.back());
                 let known = last.and_then(|last| answers.iter().rposition(|a| a == last));
                 for answer in answers.iter().skip(known.map_or(0, |at| at + 1)) {
-                    let engines = vec![answer.clone()];
-                    news.push(NodeReport { node: *node, connected: row.connected, engines });
+                    news.push(NodeReport { engines: vec![answer.clone()], ..row.report(*node) });
                 }
             }
             news.push(row.report(*node));
@@ -201,6 +210,7 @@ impl Row {
             node,
             connected: self.connected,
             engines: self.engines.values().cloned().collect(),
+            addresses: self.addresses.clone(),
         }
     }
 
@@ -209,7 +219,7 @@ impl Row {
             .engines
             .iter()
             .map(|(engine, present)| self.answer(*engine, revision).unwrap_or(present).clone());
-        NodeReport { node, connected: self.connected, engines: answers.collect() }
+        NodeReport { engines: answers.collect(), ..self.report(node) }
     }
 }
 
@@ -317,7 +327,12 @@ mod tests {
 
     #[test]
     fn a_data_plane_that_moves_between_control_nodes_counts_where_it_is_connected() {
-        let report = |connected| NodeReport { node: ONE, connected, engines: Vec::new() };
+        let report = |connected| NodeReport {
+            node: ONE,
+            connected,
+            engines: Vec::new(),
+            addresses: Vec::new(),
+        };
         let connected = |table: &Table| table.report(ONE).unwrap().connected;
         let (here, peer) = (table(Vec::new()), NodeId(2));
 

@@ -43,7 +43,8 @@ mod tests {
         let check = |engine, revision, ack, expected| {
             let revision = Revision(revision);
             let engines = vec![EngineReport { engine, revision, ack, notes: Vec::new() }];
-            let report = NodeReport { node: NodeId(1), connected: true, engines };
+            let report =
+                NodeReport { node: NodeId(1), connected: true, engines, addresses: vec![] };
             assert_eq!(missing_envoy(&report), expected, "{report:?}");
         };
         let unavailable = || AckState::Unavailable { reason: "no Envoy".to_owned() };

@@ -88,6 +88,8 @@ pub(super) mod tests {
             endpoints: addresses.iter().map(endpoint).collect(),
             load_balancing: Default::default(),
             connect_timeout: Duration::from_secs(1),
+            slow_start: None,
+            proxy_protocol: None,
             health_check,
         };
         let metadata = Metadata {

@@ -14,9 +14,12 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Publisher;
-use crate::control::{
-    SnapshotError,
-    store::{OBJECTS, configuration_revision, object_of},
+use crate::{
+    announce::Lease,
+    control::{
+        SnapshotError,
+        store::{OBJECTS, configuration_revision, object_of},
+    },
 };
 
 /// Time for a frame to leave. The flow-control window holds the largest frame, so a client that
@@ -106,7 +109,7 @@ pub(super) async fn plane(
 ) -> Result<(), SessionEnd> {
     let Link { reader, writer } = link;
     let listen = listen(publisher, reader, node);
-    let follow = follow(publisher, writer, resume);
+    let follow = follow(publisher, writer, node, resume);
     tokio::select! {
         end = listen => end.map(|never| match never {}),
         end = follow => end.map(|never| match never {}),
@@ -126,6 +129,7 @@ async fn listen(
             .ok_or(SessionEnd::Closed)?;
         match message {
             FromPlane::Reports { reports } => publisher.ledger.engines(node, reports),
+            FromPlane::Addresses { addresses } => publisher.ledger.addresses(node, addresses),
             FromPlane::Pong => {}
             FromPlane::Hello { .. } | FromPlane::PeerHello { .. } => {
                 return Err(SessionEnd::Protocol { what: "a second hello" });
@@ -137,6 +141,7 @@ async fn listen(
 async fn follow(
     publisher: &Publisher,
     writer: &mut Writer,
+    node: NodeId,
     resume: Option<Resume>,
 ) -> Result<Infallible, SessionEnd> {
     let cluster = publisher.cluster.clone();
@@ -145,6 +150,8 @@ async fn follow(
     let (mut position, mut watcher) = begin(publisher, writer, held).await?;
     let mut health = publisher.health.clone();
     health.mark_changed();
+    let mut lease = publisher.lease.clone();
+    lease.mark_changed();
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -167,6 +174,13 @@ async fn follow(
                 let update = health.borrow_and_update().clone();
                 if let Some(update) = update {
                     writer.send(&ToPlane::Health(update)).await?;
+                }
+            }
+            // What is this node's is its own data plane's alone.
+            Ok(()) = lease.changed(), if node == publisher.node => {
+                let grant = lease.borrow_and_update().as_ref().map(Lease::grant);
+                if let Some(grant) = grant {
+                    writer.send(&ToPlane::Announce(grant)).await?;
                 }
             }
             _ = ping.tick() => writer.send(&ToPlane::Ping).await?,

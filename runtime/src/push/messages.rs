@@ -1,6 +1,10 @@
 //! What is said on a push stream, as JSON (one message a frame, tagged by `type`).
 
-use model::{EndpointId, EngineReport, ObjectKey, Revision, ack::NodeReport};
+use std::net::IpAddr;
+
+use model::{
+    EndpointId, EngineReport, ObjectKey, Revision, ack::NodeReport, announce::AddressReport,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -51,6 +55,11 @@ pub enum FromPlane {
         /// At most one for each engine.
         reports: Vec<EngineReport>,
     },
+    /// How the node stands to the addresses that are announced; replaces what was said before.
+    Addresses {
+        /// One for each address that listeners want announced.
+        addresses: Vec<AddressReport>,
+    },
     /// Answers a ping.
     Pong,
 }
@@ -96,6 +105,8 @@ pub enum ToPlane {
     },
     /// What the node's probes know; replaces the update before.
     Health(HealthUpdate),
+    /// Which addresses the node announces; replaces what was said before. Sent again and again.
+    Announce(Grant),
     /// The node's ledger, to another control node; replaces the one before.
     Ledger {
         /// Reports of the data planes connected to this node.
@@ -123,6 +134,15 @@ pub struct HealthUpdate {
     /// Services so many of whose endpoints fail that the failures are not acted upon.
     #[serde(default)]
     pub panicking: Vec<ObjectKey>,
+}
+
+/// The addresses that are a node's, and for how long without another word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+    /// For how many milliseconds.
+    pub lease_ms: u64,
 }
 
 /// Cuts a whole state into messages: start, chunks of about [`SNAPSHOT_CHUNK_BYTES`], end.
@@ -184,6 +204,13 @@ mod tests {
             }),
             json!({"type": "health", "panicking": [],
                    "unhealthy": [{"service": "Service/default/a", "address": "[::1]:80"}]}),
+        );
+        check(
+            ToPlane::Announce(Grant {
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                lease_ms: 14_500,
+            }),
+            json!({"type": "announce", "addresses": ["192.0.2.1"], "lease_ms": 14500}),
         );
         let hello = FromPlane::Hello {
             plane: PlaneInfo { version: "0.1.0".into(), host: "a".into(), pid: 7 },

@@ -17,7 +17,7 @@
 use model::{ObjectKey, Revision};
 use serde_json::Value;
 
-use super::{FromPlane, HealthUpdate, PlaneInfo, Resume, ToPlane};
+use super::{FromPlane, Grant, HealthUpdate, PlaneInfo, Resume, ToPlane};
 use crate::identity::{ClusterId, NodeId};
 
 /// Most objects a snapshot may announce: ten times the greatest configuration that is measured.
@@ -51,6 +51,8 @@ pub enum Command {
     },
     /// Replace what is known of endpoints' health.
     Health(HealthUpdate),
+    /// Announce these addresses, and no others.
+    Announce(Grant),
     /// Send a pong.
     Pong,
     /// Leave: the server ends the session in good order.
@@ -211,6 +213,9 @@ impl Follower {
             (State::Following | State::Loading { .. }, M::Health(update)) => {
                 Ok(Command::Health(update))
             }
+            (State::Following | State::Loading { .. }, M::Announce(grant)) => {
+                Ok(Command::Announce(grant))
+            }
             (State::Loading { announced, objects, .. }, M::SnapshotChunk { objects: more }) => {
                 objects.extend(more);
                 if objects.len() > *announced {
@@ -293,6 +298,7 @@ impl Follower {
             ToPlane::SnapshotEnd { .. } => "snapshot end",
             ToPlane::Delta { .. } => "delta",
             ToPlane::Health(_) => "health",
+            ToPlane::Announce(_) => "announce",
             ToPlane::Ledger { .. } => "ledger",
             ToPlane::Ping => "ping",
             ToPlane::Removed { .. } => "removed",

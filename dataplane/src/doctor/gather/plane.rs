@@ -7,7 +7,7 @@ use std::{
     os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use model::{
@@ -98,14 +98,16 @@ fn accepted(config: &Config) -> Fact<Option<Accepted>> {
         source_v6: config.source_v6.map(IpAddr::V6),
         listen: config.listen_address,
     };
-    let node = addresses::read(&config.interfaces, fixed).map_err(|error| Gap::of(&error))?;
+    let announced = model::announce::wanted(&snapshot);
+    let node =
+        addresses::read(&config.interfaces, fixed, &announced).map_err(|error| Gap::of(&error))?;
     Ok(Some(demand(&snapshot, &node, !config.interfaces.is_empty())))
 }
 
 /// What a configuration asks of a node (pure); without XDP, Envoy carries everything.
 fn demand(snapshot: &Snapshot, node: &NodeView, xdp: bool) -> Accepted {
     let mut planner = Planner::default();
-    planner.update(snapshot, &Arc::default(), node);
+    planner.update(snapshot, &Arc::default(), node, Instant::now());
     let carried = &planner.plan().carried;
     let mut endpoints: BTreeMap<IpAddr, Vec<Forwarding>> = BTreeMap::new();
     for carried in carried.values().filter(|_| xdp) {

@@ -5,7 +5,7 @@ use ebpf_common::layout::{STATS_WORDS, stat};
 use super::{Engine, EngineError};
 use crate::xdp::{
     program::{LoadError, Mode},
-    statistics::{ListenerCounters, Statistics, sum},
+    statistics::{EndpointCounts, ListenerCounters, Statistics, sum},
 };
 
 impl Engine {
@@ -36,11 +36,12 @@ impl Engine {
             revision: self.running.map_or(0, |revision| revision.0),
             generations_seen: cpus.iter().map(|cpu| cpu[stat::GENERATION]).collect(),
             words: sum(&cpus),
+            endpoints: self.endpoint_counts(),
             listeners,
             limiters: self
                 .limiters
                 .counters(&mut self.program, self.image.treatments().limiters())?,
-            filtered: self.filter.dropped(&self.program)?,
+            filtered: self.filter.counters(&self.program)?,
             interfaces: self
                 .attachments
                 .iter()
@@ -49,5 +50,16 @@ impl Engine {
                 })
                 .collect(),
         })
+    }
+
+    /// Counts the endpoints of the listeners carried, one of two listeners twice.
+    fn endpoint_counts(&self) -> EndpointCounts {
+        let carried = self.planner.plan().carried.values();
+        let all = carried.flat_map(|carried| carried.backends());
+        let (mut active, mut draining) = (0, 0);
+        for backend in all {
+            *(if backend.weight > 0 { &mut active } else { &mut draining }) += 1;
+        }
+        EndpointCounts { active, draining, starting: self.planner.starts().count() }
     }
 }

@@ -12,11 +12,12 @@ use model::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::xdp::maglev::Weighted;
 
 /// The plan made in one step.
 fn plan(config: &Snapshot, unhealthy: &BTreeSet<EndpointId>, node: &NodeView) -> L4Plan {
     let mut planner = Planner::default();
-    planner.update(config, &Arc::new(unhealthy.clone()), node);
+    planner.update(config, &Arc::new(unhealthy.clone()), node, Instant::now());
     planner.plan().clone()
 }
 
@@ -47,6 +48,7 @@ fn listener(address: ListenAddress, port: u16, engine: EngineChoice) -> Spec {
         port,
         engine,
         forwarding: Some(Forwarding::Nat),
+        announce: None,
         tls: None,
     })
 }
@@ -68,6 +70,8 @@ fn service(endpoints: &[&str]) -> Spec {
         endpoints,
         load_balancing: LoadBalancing::Maglev,
         connect_timeout: std::time::Duration::from_secs(5),
+        slow_start: None,
+        proxy_protocol: None,
         health_check: None,
     })
 }
@@ -136,6 +140,21 @@ fn each_listener_is_carried_or_has_its_reason() {
 }
 
 #[test]
+fn a_service_with_the_proxy_protocol_is_left_to_envoy() {
+    let Spec::Service(mut service) = service(&["10.0.0.2:80"]) else { unreachable!() };
+    service.proxy_protocol = Some(model::service::ProxyProtocol::V2);
+    let config = config(&[
+        ("in", listener(ListenAddress::Any, 80, EngineChoice::Auto)),
+        ("way", route(&["in"], &[("shop", 1)])),
+        ("shop", Spec::Service(service)),
+    ]);
+    let plan = plan(&config, &BTreeSet::new(), &node());
+    let service = ObjectKey::new(Kind::Service, "default", "shop");
+    let placed: Vec<_> = plan.placements.values().cloned().collect();
+    assert_eq!(placed, [Placement::NotCarried(NotCarried::ProxyProtocol { service })]);
+}
+
+#[test]
 fn what_is_not_nat_needs_the_listeners_port_at_each_endpoint() {
     let Spec::Listener(nat) =
         listener(ListenAddress::Ip("192.0.2.1".parse().unwrap()), 80, EngineChoice::Auto)
@@ -170,7 +189,7 @@ fn services_share_by_route_weight_whatever_their_number_of_endpoints() {
     ]);
     let plan = plan(&config, &BTreeSet::new(), &node());
     let weights: Vec<u64> = only(&plan).v4.iter().map(|backend| backend.weight).collect();
-    assert_eq!(weights.len(), 4);
+    assert_eq!((weights.len(), weights[4]), (5, 0));
     assert_eq!(weights[1], weights[2]);
     assert!(weights[0].abs_diff(9 * weights[1]) <= 9);
 }
@@ -196,6 +215,90 @@ fn unhealthy_endpoints_leave_and_when_all_are_the_set_is_kept() {
 }
 
 #[test]
+fn an_endpoint_without_weight_stays_known_and_gets_no_share() {
+    let weighted = |endpoints: &[(&str, u32)]| {
+        let names: Vec<&str> = endpoints.iter().map(|(name, _)| *name).collect();
+        let Spec::Service(mut service) = service(&names) else { unreachable!() };
+        for (endpoint, (_, weight)) in service.endpoints.iter_mut().zip(endpoints) {
+            endpoint.weight = *weight;
+        }
+        Spec::Service(service)
+    };
+    let plan_of = |endpoints: &[(&str, u32)], routed: &[(&str, u32)], sick: &[&str]| {
+        let config = config(&[
+            ("in", listener(ListenAddress::Any, 80, EngineChoice::Auto)),
+            ("way", route(&["in"], routed)),
+            ("shop", weighted(endpoints)),
+            ("other", service(&["10.0.0.9:80"])),
+        ]);
+        let id = |address: &&str| EndpointId {
+            service: ObjectKey::new(Kind::Service, "default", "shop"),
+            address: address.parse().unwrap(),
+        };
+        plan(&config, &sick.iter().map(id).collect(), &node())
+    };
+    let found = |endpoints: &[(&str, u32)], routed: &[(&str, u32)], sick: &[&str]| {
+        let plan = plan_of(endpoints, routed, sick);
+        let shown = |it: &Weighted| (it.address.to_string(), it.weight > 0);
+        plan.carried.values().next().map(|it| it.v4.iter().map(shown).collect::<Vec<_>>())
+    };
+    let expected = |list: &[(&str, bool)]| {
+        Some(list.iter().map(|(address, gets)| ((*address).to_owned(), *gets)).collect::<Vec<_>>())
+    };
+    let (a, b) = ("10.0.0.2:80", "10.0.0.3:80");
+    let only = [("shop", 1)];
+    assert_eq!(found(&[(a, 1), (b, 0)], &only, &[]), expected(&[(a, true), (b, false)]));
+    assert_eq!(found(&[(a, 0), (b, 0)], &only, &[]), expected(&[(a, false), (b, false)]));
+    // A sick one has no flows to keep, and one that XDP could not reach never had.
+    assert_eq!(found(&[(a, 1), (b, 0)], &only, &[b]), expected(&[(a, true)]));
+    assert_eq!(found(&[(a, 1), ("10.0.0.1:80", 0)], &only, &[]), expected(&[(a, true)]));
+    assert_eq!(found(&[("10.0.0.1:80", 0)], &only, &[]), None);
+    // All with a weight are sick: these are kept, and the other still gets nothing new.
+    assert_eq!(found(&[(a, 1), (b, 0)], &only, &[a]), expected(&[(a, true), (b, false)]));
+    // A service without weight keeps its flows as well.
+    let both = [("shop", 0), ("other", 1)];
+    assert_eq!(found(&[(a, 1)], &both, &[]), expected(&[(a, false), ("10.0.0.9:80", true)]));
+}
+
+#[test]
+fn an_endpoint_that_comes_starts_slowly_within_its_services_share() {
+    let slow = |names: &[&str]| {
+        let Spec::Service(mut service) = service(names) else { unreachable!() };
+        service.slow_start = Some(model::service::SlowStart {
+            window: std::time::Duration::from_secs(30),
+            aggression_percent: 100,
+            min_weight_percent: 10,
+        });
+        Spec::Service(service)
+    };
+    let mut all = config(&[
+        ("in", listener(ListenAddress::Any, 80, EngineChoice::Auto)),
+        ("way", route(&["in"], &[("shop", 1), ("other", 1)])),
+        ("shop", slow(&["10.0.0.2:80"])),
+        ("other", service(&["10.0.0.9:80"])),
+    ]);
+    let mut planner = Planner::default();
+    let start = Instant::now();
+    let mut at = |all: &Snapshot, second: u64| {
+        let now = start + std::time::Duration::from_secs(second);
+        let touched = planner.update(all, &Arc::default(), &node(), now);
+        let weights: Vec<u64> = only(planner.plan()).v4.iter().map(|it| it.weight).collect();
+        let total: u64 = weights.iter().sum();
+        (
+            touched.len(),
+            weights.iter().map(|it| (it * 1000 + total / 2) / total).collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(at(&all, 0), (1, vec![500, 500]));
+    all.put(object("shop", slow(&["10.0.0.2:80", "10.0.0.3:80"])));
+    assert_eq!(at(&all, 3), (1, vec![455, 45, 500]));
+    assert_eq!(at(&all, 5), (0, vec![455, 45, 500]), "between two steps");
+    assert_eq!(at(&all, 18), (1, vec![333, 167, 500]));
+    assert_eq!(at(&all, 33), (1, vec![250, 250, 500]));
+    assert_eq!(at(&all, 60), (0, vec![250, 250, 500]));
+}
+
+#[test]
 fn the_first_of_two_listeners_gets_a_frontend_and_the_other_when_it_goes() {
     let at = |ip: &str| listener(ListenAddress::Ip(ip.parse().unwrap()), 80, EngineChoice::Auto);
     let any = listener(ListenAddress::Any, 80, EngineChoice::Auto);
@@ -207,14 +310,14 @@ fn the_first_of_two_listeners_gets_a_frontend_and_the_other_when_it_goes() {
     ]);
     let node = NodeView { listen: Some("10.0.0.1".parse().unwrap()), ..node() };
     let mut planner = Planner::default();
-    let touched = planner.update(&both, &Arc::default(), &node);
+    let touched = planner.update(&both, &Arc::default(), &node, Instant::now());
     assert_eq!(touched.len(), 1);
     let [a, b] = ["a", "b"].map(|name| ObjectKey::new(Kind::Listener, "default", name));
     assert_eq!(planner.plan().placements[&a], Placement::Carried);
     let taken = NotCarried::Taken { other: a.clone() };
     assert_eq!(planner.plan().placements[&b], Placement::NotCarried(taken));
     both.remove(&a);
-    assert_eq!(planner.update(&both, &Arc::default(), &node).len(), 1);
+    assert_eq!(planner.update(&both, &Arc::default(), &node, Instant::now()).len(), 1);
     assert_eq!(planner.plan().placements[&b], Placement::Carried);
     assert_eq!(only(planner.plan()).listener, b);
 }
@@ -231,12 +334,12 @@ fn of_more_listeners_than_there_is_room_for_the_first_by_key_are_carried() {
     let attached: Vec<&str> = names.iter().map(String::as_str).collect();
     all.put(object("way", route(&attached, &[("shop", 1)])));
     let mut planner = Planner::default();
-    planner.update(&all, &Arc::default(), &node());
+    planner.update(&all, &Arc::default(), &node(), Instant::now());
     assert_eq!(planner.plan().carried.len(), CARRIED_MAX);
     let reason = NotCarried::TooManyListeners { max: CARRIED_MAX };
     assert_eq!(planner.plan().placements[&key(CARRIED_MAX)], Placement::NotCarried(reason));
     all.remove(&key(0));
-    let touched = planner.update(&all, &Arc::default(), &node());
+    let touched = planner.update(&all, &Arc::default(), &node(), Instant::now());
     assert_eq!(touched.len(), 2, "one goes, and the one that had no room comes");
     assert_eq!(planner.plan().placements[&key(CARRIED_MAX)], Placement::Carried);
 }
@@ -253,19 +356,19 @@ fn a_change_touches_only_what_it_concerns() {
         ("two", service(&["10.0.0.3:80"])),
     ]);
     let mut planner = Planner::default();
-    planner.update(&all, &Arc::default(), &node());
+    planner.update(&all, &Arc::default(), &node(), Instant::now());
     let ports = |touched: BTreeSet<Frontend>| -> Vec<u16> {
         touched.into_iter().map(|frontend| frontend.port).collect()
     };
     all.put(object("two", service(&["10.0.0.3:80", "10.0.0.4:80"])));
-    assert_eq!(ports(planner.update(&all, &Arc::default(), &node())), [81]);
+    assert_eq!(ports(planner.update(&all, &Arc::default(), &node(), Instant::now())), [81]);
     let sick = EndpointId {
         service: ObjectKey::new(Kind::Service, "default", "two"),
         address: "10.0.0.4:80".parse().unwrap(),
     };
     let sick = Arc::new(BTreeSet::from([sick]));
-    assert_eq!(ports(planner.update(&all, &sick, &node())), [81]);
-    assert!(planner.update(&all, &sick, &node()).is_empty());
+    assert_eq!(ports(planner.update(&all, &sick, &node(), Instant::now())), [81]);
+    assert!(planner.update(&all, &sick, &node(), Instant::now()).is_empty());
 }
 
 /// Listeners, and services with their weights.
@@ -374,7 +477,7 @@ proptest! {
             }
             config.set_revision(Revision(revision as u64 + 1));
             let before = planner.plan().carried.clone();
-            let touched = planner.update(&config, &unhealthy, &view);
+            let touched = planner.update(&config, &unhealthy, &view, Instant::now());
             prop_assert_eq!(planner.plan(), &plan(&config, &unhealthy, &view));
             let after = &planner.plan().carried;
             let all: BTreeSet<Frontend> = before.keys().chain(after.keys()).copied().collect();
@@ -403,9 +506,9 @@ fn a_policy_reaches_its_listeners_and_leaves_them() {
     config.put(object("s", service(&["10.0.0.9:80"])));
     let (unhealthy, node) = (Arc::default(), node());
     let mut planner = Planner::default();
-    planner.update(&config, &unhealthy, &node);
+    planner.update(&config, &unhealthy, &node, Instant::now());
     let mut step = |config: &Snapshot| {
-        let touched = planner.update(config, &unhealthy, &node);
+        let touched = planner.update(config, &unhealthy, &node, Instant::now());
         let dscp = |carried: &Arc<Carried>| {
             carried.policy.as_ref().and_then(|policy| Some(policy.spec.dscp?.value()))
         };

@@ -48,8 +48,11 @@ impl Model {
         }
         let endpoints =
             if frontend.address.is_some_and(|it| it.is_ipv6()) { &service.v6 } else { &service.v4 };
-        let current = endpoints.choose(&flow).ok_or(Reason::NoBackend)?;
         let before = service.before.choose(&flow);
+        // What is in the middle of a connection may have begun before the last change, also where
+        // nothing begins any more.
+        let earlier = before.filter(|_| packet.protocol == TCP && !opens(packet));
+        let current = earlier.or_else(|| endpoints.choose(&flow)).ok_or(Reason::NoBackend)?;
         if opens(packet) {
             // It is remembered where what follows would go elsewhere.
             if known.or(before).unwrap_or(current) != current {
@@ -57,10 +60,8 @@ impl Model {
             }
             return to(self, current);
         }
-        // What is in the middle of a connection may have begun before the last change.
-        let endpoint = before.filter(|_| packet.protocol == TCP).unwrap_or(current);
-        self.flows.insert(flow, endpoint);
-        to(self, endpoint)
+        self.flows.insert(flow, current);
+        to(self, current)
     }
 
     /// Where an error about a flow goes.

@@ -91,9 +91,8 @@ impl Bench {
 
     /// Ends the engine as a process's end would, and starts another.
     pub(crate) fn restart(&mut self) {
-        // Its own, since tests run beside each other.
-        let instance = format!("test-spare-{}", std::process::id());
-        let spare = PinFolder::new("/sys/fs/bpf", &instance).unwrap();
+        let spare =
+            PinFolder::new("/sys/fs/bpf", &format!("test-spare-{}", std::process::id())).unwrap();
         let other = Settings { pins: spare.clone(), ..self.settings.clone() };
         drop(std::mem::replace(&mut self.engine, Engine::open(other).unwrap()));
         self.engine = Engine::open(self.settings.clone()).unwrap();

@@ -67,6 +67,7 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
         port: balanced.port,
         engine: EngineChoice::Xdp,
         forwarding: Some(balanced.forwarding),
+        announce: None,
         tls: None,
     };
     let route = L4Route {
@@ -86,6 +87,8 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
             .collect(),
         load_balancing: LoadBalancing::Maglev,
         connect_timeout: Duration::from_secs(5),
+        slow_start: None,
+        proxy_protocol: None,
         health_check: None,
     };
     let route =

@@ -197,16 +197,24 @@ fn choose<K: Kernel>(
         return Err(Reason::Draining);
     }
     let (pool, before) = pools(service, packet.v6);
-    let current = config.choose(pool, flow)?;
-    if begins || !tcp {
-        count_begun(kernel, service);
-        note::remember(kernel, kernel.start(), kernel.end(), why::BEGUN);
-    }
+    // Where the flow is led if it began before the last change.
+    let earlier = if tcp { config.choose(before, flow).ok() } else { None };
+    let current = match earlier {
+        Some(earlier) if !begins => earlier,
+        _ => {
+            let current = config.choose(pool, flow)?;
+            if begins || !tcp {
+                count_begun(kernel, service);
+                note::remember(kernel, kernel.start(), kernel.end(), why::BEGUN);
+            }
+            current
+        }
+    };
     // Where the segments after a SYN go without a new entry.
     let follows = match found {
         _ if !begins => None,
         Some((_, ended)) => Some(ended.endpoint()),
-        None => Some(config.choose(before, flow).unwrap_or(current)),
+        None => Some(earlier.unwrap_or(current)),
     };
     if follows == Some(current) {
         return Ok(current);
@@ -216,8 +224,6 @@ fn choose<K: Kernel>(
         // One that may be of a flood takes no place from one that goes on.
         Some(follows) if age < flows::BEGUN => return Ok(follows),
         Some(_) => (current, flows::begun_time(now)),
-        // The flow may have begun before the change.
-        None if tcp => (config.choose(before, flow).unwrap_or(current), now),
         None => (current, now),
     };
     put(bucket, place, Flow::new(tag, number, seen_at));

@@ -108,6 +108,26 @@ fn perform(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
     }
 }
 
+/// Reads what a packet is out of memory, so that the verifier meets all that follows once and not for
+/// each family and protocol: it does not know what is in a map.
+#[inline(always)]
+fn take_through_memory(kernel: &impl Kernel, packet: &mut Packet) {
+    let Some(scratch) = kernel.scratch() else { return };
+    let kind = u32::from(packet.v6)
+        | u32::from(packet.has_checksum) << 1
+        | u32::from(packet.tuple.protocol) << 8
+        | u32::from(packet.tcp_flags) << 16;
+    // SAFETY: this CPU's, and no reference to it is held.
+    let kind = unsafe {
+        (&raw mut (*scratch).kind).write_volatile(kind);
+        (&raw const (*scratch).kind).read_volatile()
+    };
+    packet.v6 = kind & 1 != 0;
+    packet.has_checksum = kind & 2 != 0;
+    packet.tuple.protocol = (kind >> 8) as u8;
+    packet.tcp_flags = (kind >> 16) as u8;
+}
+
 /// Leaves a packet that does not wait for [`Task::Connection`].
 #[inline(always)]
 pub(super) fn connection_later(kernel: &impl Kernel) -> Stop {
@@ -151,7 +171,8 @@ fn wait_if_told(kernel: &impl Kernel, sent: Sent) -> Result<Sent, Stop> {
 fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
     note::remember(kernel, kernel.start(), kernel.end(), 0);
     // SAFETY: the kernel gives these as the bounds of the frame.
-    let packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    let mut packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    take_through_memory(kernel, &mut packet);
     let generation = Generation::current(kernel)?;
     let port = u16::from_be(packet.tuple.destination_port_be);
     let ways = generation.ways;

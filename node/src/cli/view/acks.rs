@@ -12,7 +12,7 @@ use crate::cli::table;
 #[must_use]
 pub fn table(reports: &[NodeReport]) -> String {
     let mut rows = Vec::new();
-    for NodeReport { node, connected, engines } in reports {
+    for NodeReport { node, connected, engines, .. } in reports {
         if !connected || engines.is_empty() {
             let state = if *connected { "starting" } else { "disconnected" };
             rows.push(vec![node.to_string(), String::new(), state.to_owned()]);
@@ -145,8 +145,9 @@ mod tests {
                     engine(Engine::Envoy, AckState::Applied),
                     engine(Engine::Xdp, unavailable),
                 ],
+                addresses: vec![],
             },
-            NodeReport { node: NodeId(3), connected: false, engines: vec![] },
+            NodeReport { node: NodeId(3), connected: false, engines: vec![], addresses: vec![] },
         ]
     }
 
@@ -172,7 +173,8 @@ NODE  ENGINE  STATE         REVISION  NOTES
         let gone = EngineReport { revision: Revision(13), ..engine(Engine::Envoy, lost.clone()) };
         let no_xdp = AckState::Unavailable { reason: "XDP is not asked for".to_owned() };
         let no_xdp = EngineReport { revision: Revision(13), ..engine(Engine::Xdp, no_xdp) };
-        let report = |node, connected, engines| NodeReport { node, connected, engines };
+        let report =
+            |node, connected, engines| NodeReport { node, connected, engines, addresses: vec![] };
         let response = AcksResponse {
             revision: Revision(13),
             outcome: AckOutcome::Pending,
@@ -207,6 +209,7 @@ NODE  ENGINE  STATE         REVISION  NOTES
                 node: NodeId(2),
                 connected: true,
                 engines: vec![engine(Engine::Envoy, refused())],
+                addresses: vec![],
             }],
         };
         assert_eq!(

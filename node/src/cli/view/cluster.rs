@@ -1,9 +1,12 @@
 //! The state of the cluster, its nodes and its tokens.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr};
 
 use model::{
+    ack::NodeReport,
+    announce::{AddressReport, AddressState},
     api::{NodeInfo, StatusResponse, TokenInfo, TokenRole},
+    cluster::NodeId,
     endpoint::EndpointHealth,
 };
 
@@ -25,6 +28,11 @@ pub fn status(status: &StatusResponse) -> String {
     if !status.reports.is_empty() {
         out.push('\n');
         out.push_str(&acks::table(&status.reports));
+    }
+    let announced = addresses(&status.reports);
+    if !announced.is_empty() {
+        out.push('\n');
+        out.push_str(&announced);
     }
     if !status.endpoints.is_empty() {
         out.push('\n');
@@ -75,6 +83,42 @@ pub fn nodes(nodes: &[NodeInfo]) -> String {
         })
         .collect();
     table::render(&["NODE", "NAME", "ROLE", "REACHABLE", "API", "ZONE"], &rows)
+}
+
+/// Lays out which node announces which address; of one that nobody announces, why. Empty when no
+/// listener wants one announced.
+#[must_use]
+pub fn addresses(reports: &[NodeReport]) -> String {
+    let mut all: BTreeMap<IpAddr, Vec<(NodeId, &AddressState)>> = BTreeMap::new();
+    for report in reports.iter().filter(|report| report.connected) {
+        for AddressReport { address, state } in &report.addresses {
+            all.entry(*address).or_default().push((report.node, state));
+        }
+    }
+    let mut rows = Vec::new();
+    for (address, nodes) in all {
+        let before = rows.len();
+        for (node, state) in &nodes {
+            if let AddressState::Announced { interface, since_ms } = state {
+                let row =
+                    [&address.to_string(), &node.to_string(), interface, &time(*since_ms), ""];
+                rows.push(row.map(str::to_owned).to_vec());
+            }
+        }
+        if rows.len() == before {
+            let why = |(node, state): &(NodeId, &AddressState)| match state {
+                AddressState::Unfit { reason } => Some(format!("node {node}: {reason}")),
+                _ => None,
+            };
+            let why: Vec<String> = nodes.iter().filter_map(why).collect();
+            let row = [&address.to_string(), "nobody", "", "", &why.join("; ")];
+            rows.push(row.map(str::to_owned).to_vec());
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    table::render(&["ADDRESS", "ANNOUNCED BY", "INTERFACE", "SINCE", "NOTES"], &rows)
 }
 
 /// Lays out endpoints.
@@ -131,6 +175,34 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn an_address_is_listed_with_its_owner_or_with_why_it_has_none() {
+        let told =
+            |address: &str, state| AddressReport { address: address.parse().unwrap(), state };
+        let report = |node, connected, addresses| NodeReport {
+            node: NodeId(node),
+            connected,
+            engines: vec![],
+            addresses,
+        };
+        let fit = || AddressState::Fit { interface: "eth0".into() };
+        let unfit = || AddressState::Unfit { reason: "eth0 has no carrier or is down".into() };
+        let has = || AddressState::Announced { interface: "eth0".into(), since_ms: 0 };
+        let reports = [
+            report(1, true, vec![told("192.0.2.1", fit()), told("192.0.2.2", unfit())]),
+            report(2, true, vec![told("192.0.2.1", has()), told("192.0.2.2", unfit())]),
+            // What is out of reach says nothing of now.
+            report(3, false, vec![told("192.0.2.2", has())]),
+        ];
+        let text = addresses(&reports);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[1].starts_with("192.0.2.1  2 ") && lines[1].contains("eth0"), "{text}");
+        assert!(lines[2].starts_with("192.0.2.2  nobody"), "{text}");
+        assert!(lines[2].contains("node 1: eth0 has no carrier or is down; node 2: "), "{text}");
+        assert_eq!(addresses(&[report(1, true, vec![])]), "");
+    }
 
     fn node(id: u64, leader: bool, voter: bool) -> NodeInfo {
         let at = |port| std::net::SocketAddr::from(([10, 0, 0, id as u8], port));

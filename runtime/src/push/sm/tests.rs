@@ -50,6 +50,7 @@ fn every_message_in_every_state() {
             ("end", end(12)),
             ("delta", delta(10, 11)),
             ("health", ToPlane::Health(HealthUpdate::default())),
+            ("announce", ToPlane::Announce(Grant::default())),
             ("ledger", ToPlane::Ledger { reports: vec![] }),
             ("ping", ToPlane::Ping),
             ("goodbye", ToPlane::Goodbye { reason: "later".to_owned() }),
@@ -58,13 +59,13 @@ fn every_message_in_every_state() {
     };
     let goodbye = ToPlane::Goodbye { reason: String::new() };
     #[rustfmt::skip]
-    let table: [(&str, Vec<ToPlane>, [&str; 10]); 5] = [
-        //                                                       welcome      start        chunk        end          delta        health       ledger       ping          goodbye   removed
-        ("greeting",  vec![],                                   ["following", "closed",    "closed",    "closed",    "closed",    "closed",    "closed",    "greeting",   "closed", "closed"]),
-        ("following", vec![welcome()],                          ["closed",    "loading",   "closed",    "closed",    "following", "following", "closed",    "following",  "closed", "closed"]),
-        ("loading",   vec![welcome(), start(12, 1)],            ["closed",    "closed",    "loading",   "closed",    "closed",    "loading",   "closed",    "loading",    "closed", "closed"]),
-        ("loading",   vec![welcome(), start(12, 1), chunk(1)],  ["closed",    "closed",    "closed",    "following", "closed",    "loading",   "closed",    "loading",    "closed", "closed"]),
-        ("closed",    vec![welcome(), goodbye],                 ["closed",    "closed",    "closed",    "closed",    "closed",    "closed",    "closed",    "closed",     "closed", "closed"]),
+    let table: [(&str, Vec<ToPlane>, [&str; 11]); 5] = [
+        //                                                       welcome      start        chunk        end          delta        health       announce     ledger       ping          goodbye   removed
+        ("greeting",  vec![],                                   ["following", "closed",    "closed",    "closed",    "closed",    "closed",    "closed",    "closed",    "greeting",   "closed", "closed"]),
+        ("following", vec![welcome()],                          ["closed",    "loading",   "closed",    "closed",    "following", "following", "following", "closed",    "following",  "closed", "closed"]),
+        ("loading",   vec![welcome(), start(12, 1)],            ["closed",    "closed",    "loading",   "closed",    "closed",    "loading",   "loading",   "closed",    "loading",    "closed", "closed"]),
+        ("loading",   vec![welcome(), start(12, 1), chunk(1)],  ["closed",    "closed",    "closed",    "following", "closed",    "loading",   "loading",   "closed",    "loading",    "closed", "closed"]),
+        ("closed",    vec![welcome(), goodbye],                 ["closed",    "closed",    "closed",    "closed",    "closed",    "closed",    "closed",    "closed",    "closed",     "closed", "closed"]),
     ];
     for (state, prelude, expected) in table {
         for ((name, message), expected) in messages().into_iter().zip(expected) {

@@ -1,0 +1,131 @@
+//! Three namespaces in a row, and the engine in the middle one.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use dataplane::xdp::{Engine, PinFolder, Settings, detach};
+use ebpf_common::qos::{CREDIT_COUNTERS, Way};
+use model::listener::{Forwarding, Protocol};
+
+use crate::{
+    support::{
+        namespaces::Namespace,
+        objects::{Balanced, addresses, desired_with},
+    },
+    traffic,
+};
+
+/// Ports of the services: one whose datagrams are counted, and one that sends them back.
+pub(crate) const SINK_PORT: u16 = 80;
+pub(crate) const PRIORITY_PORT: u16 = 81;
+
+pub(crate) struct Network {
+    pub(crate) client: Namespace,
+    pub(crate) endpoint: Namespace,
+    pub(crate) engine: Engine,
+    node: Namespace,
+    pins: PinFolder,
+    revision: u64,
+}
+
+impl Network {
+    pub(crate) fn new() -> Self {
+        let [client, node, endpoint] = ["c", "n", "e"].map(Namespace::new);
+        for (name, v4, far, far_v4) in [
+            ("nc", "10.1.0.1/24", &client, "10.1.0.2/24"),
+            ("n0", "10.2.0.1/24", &endpoint, "10.2.0.2/24"),
+        ] {
+            node.run(&format!("ip link add {name} type veth peer name eth0 netns {}", far.0));
+            for (place, device, address) in [(&node, name, v4), (far, "eth0", far_v4)] {
+                place.run(&format!("ip link set {device} up"));
+                place.run(&format!("ip addr add {address} dev {device}"));
+                place.run(&format!("ethtool -K {device} tx off tso off gso off gro on"));
+            }
+        }
+        endpoint.run("ip route add default via 10.2.0.1");
+        let pins = PinFolder::new("/sys/fs/bpf", &format!("bench-qos-{}", std::process::id()));
+        let pins = pins.expect("a folder's name");
+        let settings = Settings::new(vec!["nc".to_owned(), "n0".to_owned()], pins.clone());
+        node.enter();
+        let engine = Engine::open(settings).expect("the kernel takes the program");
+        let mut network = Self { client, endpoint, engine, node, pins, revision: 0 };
+        network.apply("");
+        network.engine.resolve_neighbours();
+        network.warm_up();
+        network
+    }
+
+    /// Puts policies in force.
+    pub(crate) fn apply(&mut self, policies: &str) {
+        self.revision += 1;
+        let service = |name, port, endpoint| Balanced {
+            name,
+            protocol: Protocol::Udp,
+            address: None,
+            port,
+            forwarding: Forwarding::Nat,
+            endpoints: addresses(&[endpoint]),
+        };
+        let services = [
+            service("sink", SINK_PORT, "10.2.0.2:8000"),
+            service("echo", PRIORITY_PORT, "10.2.0.2:8001"),
+        ];
+        self.node.enter();
+        self.engine.reconcile(&desired_with(self.revision, &services, policies)).unwrap();
+        assert_eq!(self.engine.problems(), Vec::<String>::new());
+        raise_workers();
+    }
+
+    /// Returns the counters of packets to a service's endpoint.
+    pub(crate) fn ingress(&mut self, service: &str) -> [u64; CREDIT_COUNTERS] {
+        let limiters = self.engine.statistics().unwrap().limiters;
+        let own = |one: &&_| {
+            let one: &dataplane::xdp::statistics::LimiterCounters = one;
+            one.way == Way::Ingress && one.listener.ends_with(service)
+        };
+        limiters.iter().find(own).map_or([0; CREDIT_COUNTERS], |one| one.words)
+    }
+
+    /// Waits until both ways are known.
+    fn warm_up(&self) {
+        let echo = traffic::echo(&self.endpoint);
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let trips =
+                traffic::round_trips(&self.client, PRIORITY_PORT, Duration::from_millis(50));
+            if trips.lost == 0 && !trips.times.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < until, "no datagram comes back");
+            traffic::pause(Duration::from_millis(50));
+        }
+        echo.stop();
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _gone = detach(&self.pins);
+    }
+}
+
+/// Makes the workers of this process run before what is not a part of the measurement.
+fn raise_workers() {
+    for entry in fs::read_dir("/proc/self/task").unwrap().flatten() {
+        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        let thread = entry.file_name().to_string_lossy().parse();
+        if let (true, Ok(thread)) = (name.starts_with("wait-"), thread) {
+            traffic::go_before(thread);
+        }
+    }
+}
+
+/// A policy for a service.
+pub(crate) fn policy(service: &str, fields: &str) -> String {
+    format!(
+        "kind: QoSPolicy\nmetadata: {{ name: {service} }}\n\
+         spec: {{ listeners: [{{ name: {service} }}], {fields} }}\n"
+    )
+}
