@@ -71,6 +71,6 @@ async fn envoy_listens_on_an_announced_address_that_another_node_has_by_now() {
     let revision = plane.publish(&listener(""));
     let refusals = plane.refused(revision).await;
     assert!(refusals[0].message.contains("192.0.2.77"), "{refusals:?}");
-    plane.apply(&listener(", announce: L2")).await;
     plane.stop().await;
+    Plane::with(&listener(", announce: L2")).await.stop().await;
 }
