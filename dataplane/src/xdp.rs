@@ -29,6 +29,7 @@ pub mod maglev;
 pub mod mapping;
 pub mod neighbours;
 pub mod numbers;
+pub mod pace;
 pub mod pins;
 pub mod placement;
 pub mod plan;

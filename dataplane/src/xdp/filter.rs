@@ -36,8 +36,8 @@ use self::{
 };
 use super::{
     flows::names::FilterNames,
+    pace::Pace,
     program::{LoadError, Program},
-    qos::ticks::Pace,
     record::of_spent,
 };
 

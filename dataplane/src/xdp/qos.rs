@@ -10,7 +10,6 @@
 
 pub mod kernel;
 pub mod limiters;
-pub mod pace;
 pub mod report;
 pub mod treatments;
 

@@ -6,7 +6,7 @@ use ebpf_common::{filter::rates::Rate, qos::Limit};
 use model::packet_filter::rate::{PacketRate, RatePer};
 
 use super::counters::RuleKey;
-use crate::xdp::qos::ticks::Pace;
+use crate::xdp::pace::Pace;
 
 /// Makes the record of a rule's rate.
 #[must_use]

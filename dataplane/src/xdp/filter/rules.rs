@@ -12,7 +12,7 @@ use model::{
 };
 
 use super::rates;
-use crate::xdp::qos::ticks::Pace;
+use crate::xdp::pace::Pace;
 
 /// A set of prefixes that rules refer to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

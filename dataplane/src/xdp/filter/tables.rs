@@ -20,7 +20,7 @@ use super::{
     v4::{FIRST, TableV4},
     v6,
 };
-use crate::xdp::qos::ticks::Pace;
+use crate::xdp::pace::Pace;
 
 /// Tells why there are no tables for a configuration.
 #[derive(Debug, thiserror::Error)]

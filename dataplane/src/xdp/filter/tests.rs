@@ -24,7 +24,7 @@ use super::{
     counters::CounterNumbers,
     tables::Tables,
 };
-use crate::xdp::qos::ticks::Pace;
+use crate::xdp::pace::Pace;
 
 #[path = "tests/rates.rs"]
 mod rates;

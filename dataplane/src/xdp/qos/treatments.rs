@@ -9,10 +9,11 @@ use model::{
     qos_policy::{Ecn, Excess, RateLimit},
 };
 
-use super::{limiters::Limiters, pace::Pace};
+use super::limiters::Limiters;
 use crate::afxdp::shape::Shape;
 use crate::xdp::{
     arena::Arena,
+    pace::Pace,
     plan::{Carried, Frontend},
     record::{of_limits, of_treatments},
 };

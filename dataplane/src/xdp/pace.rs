@@ -1,4 +1,4 @@
-//! What the limits of policies are made with beside the policies (pure).
+//! What limits are made with beside what they limit to (pure).
 
 use ebpf_common::qos::Limit;
 use model::qos_policy::RateLimit;
