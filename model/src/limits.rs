@@ -50,6 +50,20 @@ pub const MAX_ENDPOINTS: usize = 4_096;
 /// The rules of all packet filters together: a packet is matched with all of them at once, by one
 /// bit each of a 64-bit word.
 pub const MAX_FILTER_RULES: usize = 64;
+/// The rules with a rate among them: a packet may have to be within all of their limits, which a
+/// program of the kernel has to be shown to do in bounded time.
+pub const MAX_RATE_RULES: usize = 8;
+/// The rate of a rule, in packets a second: more than a CPU handles, so that all of them together
+/// may be limited too.
+pub const MAX_PACKETS_PER_SECOND: u32 = 10_000_000;
+/// The least burst as milliseconds of its rate: limits are refilled with the kernel's tick, which
+/// is 1 to 10 ms, and what exceeds the burst would be lost.
+pub const MIN_RATE_BURST_MS: u32 = 10;
+/// The greatest burst: one second of the greatest rate.
+pub const MAX_RATE_BURST: u32 = MAX_PACKETS_PER_SECOND;
+/// The packets a second that a limit must let through for each sender that it counts, where it is
+/// about the cluster's own ports: heartbeats, pushes, and a catching-up log at some 50 Mbit/s.
+pub const MIN_CLUSTER_PACKETS_PER_SECOND: u32 = 5_000;
 /// The priority of a packet filter that comes last.
 pub const MAX_FILTER_PRIORITY: u32 = 1_000;
 /// The prefixes that stand in one rule; more belong into a list.

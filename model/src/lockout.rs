@@ -2,7 +2,8 @@
 //!
 //! What nodes send to each other is tried packet by packet, as it would arrive: requests to the
 //! ports that they serve, and the answers to the ports that requests leave from. Packets from a
-//! node to itself do not pass a filter.
+//! node to itself do not pass a filter. A limit cuts off whom it is too small for: it must let
+//! through [`MIN_CLUSTER_PACKETS_PER_SECOND`] for each node and caller that shares it.
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +13,10 @@ use std::{
 use crate::{
     cluster::NodeAddresses,
     error::ConfigError,
+    limits::MIN_CLUSTER_PACKETS_PER_SECOND,
     packet_filter::{
-        FilterAction, FilterRule, FilteredPacket, RuleId, Transport, decide, ordered_rules,
+        Decision, FilterRule, FilteredPacket, RuleId, Transport, decide, ordered_rules,
+        rate::PacketRate,
     },
     snapshot::Snapshot,
 };
@@ -49,12 +52,14 @@ struct Need {
 #[must_use]
 pub fn cut_off(base: &Snapshot, next: &Snapshot, protected: &Protected) -> Vec<ConfigError> {
     let (was, is) = (ordered_rules(base), ordered_rules(next));
+    let needs = needs(protected);
+    let senders: BTreeSet<IpAddr> = needs.iter().map(|need| need.source).collect();
     let mut told = BTreeSet::new();
     let mut errors = Vec::new();
-    for need in needs(protected) {
-        let Some((rule, port)) = denied(&is, next, &need) else { continue };
-        if denied(&was, base, &need).is_none() && told.insert((rule, need.source)) {
-            errors.push(error(rule, port, &need));
+    for need in &needs {
+        let Some(found) = cut(&is, next, need, &senders) else { continue };
+        if cut(&was, base, need, &senders).is_none() && told.insert((found.rule, need.source)) {
+            errors.push(error(&found, need));
         }
     }
     errors
@@ -120,12 +125,21 @@ fn between(from: &NodeAddresses, to: &NodeAddresses, needs: &mut BTreeSet<Need>)
     }
 }
 
-/// Finds a rule that denies one of the ports of a need.
-fn denied<'a>(
+/// A rule that cuts off a need.
+struct Cut<'a> {
+    rule: RuleId<'a>,
+    port: u16,
+    /// The rate that is too small, and the one that is not; none where the rule denies.
+    too_small: Option<(u32, u32)>,
+}
+
+/// Finds a rule that denies one of the ports of a need, or limits it to too little.
+fn cut<'a>(
     rules: &[(RuleId<'a>, &'a FilterRule)],
     config: &Snapshot,
     need: &Need,
-) -> Option<(RuleId<'a>, u16)> {
+    senders: &BTreeSet<IpAddr>,
+) -> Option<Cut<'a>> {
     // Between the borders of the rules' ranges all ports are alike.
     let borders = rules.iter().flat_map(|(_, rule)| &rule.ports).flat_map(|range| {
         [range.first, range.last.saturating_add(1)] //
@@ -138,27 +152,53 @@ fn denied<'a>(
             destination: need.destination,
             transport: Some((need.transport, port)),
         };
-        match decide(rules, config, &packet) {
-            Some((rule, FilterAction::Deny)) => Some((rule, port)),
-            _ => None,
-        }
+        let Decision { rates, rule, is_denied } = decide(rules, config, &packet);
+        let too_small = rates.into_iter().find_map(|(rule, rate)| {
+            let least = least(rate, need.source, senders);
+            let too_small = Some((rate.packets_per_second, least));
+            (rate.packets_per_second < least).then_some(Cut { rule, port, too_small })
+        });
+        let denied = rule.filter(|_| is_denied);
+        too_small.or_else(|| denied.map(|rule| Cut { rule, port, too_small: None }))
     })
 }
 
-fn error((filter, index): RuleId<'_>, port: u16, need: &Need) -> ConfigError {
+/// Returns the packets a second that a limit must let through, with all who share it with a source.
+fn least(rate: &PacketRate, source: IpAddr, senders: &BTreeSet<IpAddr>) -> u32 {
+    let shared = rate.per.source(source);
+    let share = senders.iter().filter(|sender| rate.per.source(**sender) == shared).count();
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
+    MIN_CLUSTER_PACKETS_PER_SECOND.saturating_mul(share)
+}
+
+fn error(cut: &Cut<'_>, need: &Need) -> ConfigError {
+    let (filter, index) = cut.rule;
     let protocol = match need.transport {
         Transport::Tcp => "TCP",
         Transport::Udp => "UDP",
+    };
+    let who = format!(
+        "{}: from {} to {protocol} port {} of {}",
+        need.what, need.source, cut.port, need.destination
+    );
+    let (message, remedy) = match cut.too_small {
+        None => (
+            format!("would cut off {who}"),
+            "allow it by a rule before this one, or insist with --force".to_owned(),
+        ),
+        Some((rate, least)) => (
+            format!("would limit to {rate} packets a second {who}"),
+            format!(
+                "allow it by a rule before this one, write at least {least}, or insist with --force"
+            ),
+        ),
     };
     ConfigError {
         object: Some(filter.clone()),
         document: 0,
         path: format!("spec.rules[{index}]"),
         value: String::new(),
-        message: format!(
-            "would cut off {}: from {} to {protocol} port {port} of {}",
-            need.what, need.source, need.destination
-        ),
-        remedy: "allow it by a rule before this one, or insist with --force".to_owned(),
+        message,
+        remedy,
     }
 }

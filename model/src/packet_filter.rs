@@ -3,19 +3,25 @@
 //! [`decide`] is the meaning of a filter, in the plainest form: the data plane's tables must give
 //! the same answers.
 
+pub mod rate;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use self::rate::PacketRate;
 use crate::{key::ObjectKey, prefix::Prefixes, route::Reference, snapshot::Snapshot};
 
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "action", content = "rate")]
 pub enum FilterAction {
     /// It goes on, whatever later rules say.
     Allow,
     /// It is dropped.
     Deny,
+    /// It is dropped where it exceeds a limit; else later rules decide.
+    Rate(PacketRate),
 }
 
 /// A transport protocol.
@@ -66,6 +72,7 @@ impl Serialize for PortRange {
 #[serde(rename_all = "camelCase")]
 pub struct FilterRule {
     /// What happens.
+    #[serde(flatten)]
     pub action: FilterAction,
     /// Where packets come from; with `source_lists`, any when both are empty.
     #[serde(skip_serializing_if = "Prefixes::is_empty")]
@@ -84,7 +91,7 @@ pub struct FilterRule {
     pub ports: Vec<PortRange>,
 }
 
-/// Rules, the first of which that fits decides; what none fits goes on.
+/// Rules, the first of which that fits and allows or denies decides; what none fits goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PacketFilter {
@@ -131,15 +138,33 @@ fn rules_of<'a>(
     filter.rules.iter().enumerate().map(move |(index, rule)| ((key, index), rule))
 }
 
-/// Returns the rule that decides on a packet; none when it goes on because no rule fits.
+/// What rules say of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// The limits that it must be within, in order: the first that it exceeds drops it.
+    pub rates: Vec<(RuleId<'a>, &'a PacketRate)>,
+    /// The rule that decides on what is within them; none when no rule fits and it goes on.
+    pub rule: Option<RuleId<'a>>,
+    /// Whether that rule drops it.
+    pub is_denied: bool,
+}
+
+/// Returns what rules say of a packet.
 #[must_use]
 pub fn decide<'a>(
     rules: &[(RuleId<'a>, &'a FilterRule)],
     config: &Snapshot,
     packet: &FilteredPacket,
-) -> Option<(RuleId<'a>, FilterAction)> {
-    let first = rules.iter().find(|(_, rule)| fits(rule, config, packet))?;
-    Some((first.0, first.1.action))
+) -> Decision<'a> {
+    let mut rates = Vec::new();
+    for (id, rule) in rules.iter().filter(|(_, rule)| fits(rule, config, packet)) {
+        match &rule.action {
+            FilterAction::Rate(rate) => rates.push((*id, rate)),
+            FilterAction::Allow => return Decision { rates, rule: Some(*id), is_denied: false },
+            FilterAction::Deny => return Decision { rates, rule: Some(*id), is_denied: true },
+        }
+    }
+    Decision { rates, rule: None, is_denied: false }
 }
 
 fn fits(rule: &FilterRule, config: &Snapshot, packet: &FilteredPacket) -> bool {

@@ -104,7 +104,7 @@ fn bits(address: IpAddr) -> u8 {
 }
 
 /// Sets the bits behind a length to zero.
-fn cut(address: IpAddr, length: u8) -> IpAddr {
+pub(crate) fn cut(address: IpAddr, length: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);

@@ -182,7 +182,7 @@ impl Engine {
             program,
             planner: Planner::default(),
             slots,
-            filter: Filter::default(),
+            filter: Filter::new(pace),
             unfiltered: None,
             image,
             endpoints,

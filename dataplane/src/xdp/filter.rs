@@ -12,6 +12,7 @@ pub mod arena;
 pub mod classes;
 pub mod counters;
 pub mod kernel;
+pub mod rates;
 pub mod rules;
 pub mod tables;
 pub mod v4;
@@ -22,7 +23,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ebpf_common::filter::{BANK_CHUNKS, BANKS};
+use ebpf_common::{
+    filter::{BANK_CHUNKS, BANKS},
+    qos::Spent,
+};
 use model::{Kind, Snapshot};
 
 use self::{
@@ -33,6 +37,8 @@ use self::{
 use super::{
     flows::names::FilterNames,
     program::{LoadError, Program},
+    qos::ticks::Pace,
+    record::of_spent,
 };
 
 /// Tells why the kernel does not run the filter that is desired; what it ran before it still runs.
@@ -49,9 +55,22 @@ pub enum FilterError {
     Kernel(#[source] io::Error),
 }
 
+/// What a rule has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleCounters {
+    /// The rule, `kind/namespace/name rules[index]`.
+    pub rule: String,
+    /// Packets that it has dropped.
+    pub dropped: u64,
+    /// Sources that lost their place in the table to others before they had saved up a whole burst.
+    pub displaced: u64,
+}
+
 /// The filter that runs.
 #[derive(Debug, Default)]
 pub struct Filter {
+    /// What rates are made with.
+    pace: Pace,
     /// What was followed last.
     config: Option<Snapshot>,
     /// None when there is no filter, or none of this process.
@@ -65,6 +84,12 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Begins without a filter.
+    #[must_use]
+    pub fn new(pace: Pace) -> Self {
+        Self { pace, ..Self::default() }
+    }
+
     /// Makes the kernel run the filters of a configuration; does nothing where it already does.
     ///
     /// # Errors
@@ -111,7 +136,7 @@ impl Filter {
         let of_bank = |chunk: u32| chunk / BANK_CHUNKS == bank;
         // What an attempt that failed has left.
         self.release(program, |chunk| !of_bank(chunk))?;
-        let mut tables = Tables::new(bank);
+        let mut tables = Tables::new(bank, self.pace);
         self.install(&mut tables, config, program)?;
         self.tables = Some(tables);
         self.release(program, of_bank)
@@ -135,8 +160,14 @@ impl Filter {
         let outer = program.filter()?;
         let mut kernel = Kernel { outer, chunks: &mut self.chunks };
         tables.update(config, &mut kernel)?;
-        for number in self.counters.give(&tables.rules().order) {
-            program.clear_filter_hits(number)?;
+        let fresh = self.counters.give(&tables.rules().order);
+        if !fresh.is_empty() {
+            let mut spent = program.filter_spent()?;
+            for number in fresh {
+                // Nothing spent is a whole burst.
+                spent.set(number.into(), &of_spent(Spent::default()));
+                program.clear_filter_rule(number)?;
+            }
         }
         self.serial = next_serial(self.serial);
         let front = tables.front(&self.counters, self.serial);
@@ -155,16 +186,17 @@ impl Filter {
         self.names.take()
     }
 
-    /// Reads how many packets each rule has dropped.
+    /// Reads what each rule has done.
     ///
     /// # Errors
     /// Returns what the kernel refused.
-    pub fn dropped(&self, program: &Program) -> Result<Vec<(String, u64)>, LoadError> {
-        let hits = program.filter_hits()?;
+    pub fn counters(&self, program: &Program) -> Result<Vec<RuleCounters>, LoadError> {
+        let read = program.filter_rules()?;
         self.counters
             .iter()
             .map(|((filter, index), number)| {
-                Ok((format!("{filter} rules[{index}]"), hits(number)?)) //
+                let [_, dropped, displaced] = read(number)?;
+                Ok(RuleCounters { rule: format!("{filter} rules[{index}]"), dropped, displaced })
             })
             .collect()
     }

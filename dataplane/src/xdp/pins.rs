@@ -13,7 +13,10 @@ use std::{
 };
 
 use ebpf_common::{
-    filter::{FILTER_HITS_MAP, FILTER_MAP},
+    filter::{
+        FILTER_MAP,
+        rates::{FILTER_RULES_MAP, FILTER_SPENT_MAP, SOURCES_MAP},
+    },
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, EVENTS_MAP,
         FLOWS_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
@@ -26,7 +29,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 15] = [
+pub const MAPS: [&str; 17] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
@@ -38,7 +41,9 @@ pub const MAPS: [&str; 15] = [
     TASKS_MAP,
     VLANS_MAP,
     FILTER_MAP,
-    FILTER_HITS_MAP,
+    FILTER_RULES_MAP,
+    FILTER_SPENT_MAP,
+    SOURCES_MAP,
     SPENT_MAP,
     CREDIT_MAP,
     SOCKETS_MAP,

@@ -9,6 +9,8 @@ use ebpf_common::{
 };
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
+use super::filter::RuleCounters;
+
 /// Counters of one listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListenerCounters {
@@ -59,8 +61,8 @@ pub struct Statistics {
     pub listeners: Vec<ListenerCounters>,
     /// The limiters of QoS policies.
     pub limiters: Vec<LimiterCounters>,
-    /// The rules of packet filters, with the packets that each has dropped.
-    pub filtered: Vec<(String, u64)>,
+    /// The rules of packet filters.
+    pub filtered: Vec<RuleCounters>,
     /// Interfaces with the mode that they run the program in.
     pub interfaces: Vec<(String, &'static str)>,
 }
@@ -115,9 +117,11 @@ pub fn publish(statistics: &Statistics) {
         counter!("marchproxy_xdp_flow_events_lost_total", "reason" => reason)
             .absolute(statistics.words[word]);
     }
-    for (rule, dropped) in &statistics.filtered {
+    for RuleCounters { rule, dropped, displaced } in &statistics.filtered {
         counter!("marchproxy_xdp_filter_dropped_packets_total", "rule" => rule.clone())
             .absolute(*dropped);
+        counter!("marchproxy_xdp_filter_displaced_sources_total", "rule" => rule.clone())
+            .absolute(*displaced);
     }
     statistics.limiters.iter().for_each(publish_limiter);
     for listener in &statistics.listeners {
@@ -246,6 +250,11 @@ fn describe() {
             "marchproxy_xdp_filter_dropped_packets_total",
             packets,
             "Packets that a rule of a packet filter dropped"
+        );
+        describe_counter!(
+            "marchproxy_xdp_filter_displaced_sources_total",
+            Unit::Count,
+            "Sources under a rule's rate that made way for others before they had saved up a whole burst"
         );
         describe_counter!(
             "marchproxy_xdp_flow_events_lost_total",

@@ -7,7 +7,7 @@ use dataplane::Desired;
 use ebpf_common::verdict::Reason;
 use model::{
     listener::{Forwarding, Protocol},
-    packet_filter::{FilterAction, FilteredPacket, Transport, decide, ordered_rules},
+    packet_filter::{FilteredPacket, Transport, decide, ordered_rules},
 };
 
 use crate::support::bench::{Bench, DROP, PASS, TX};
@@ -90,8 +90,9 @@ fn root_denied_sources_are_dropped_and_counted_by_rule() {
     assert_eq!(run(&mut bench, UDP, "203.0.114.9", 9_999), PASS);
     let statistics = bench.engine.statistics().unwrap();
     assert_eq!(statistics.count(Reason::Filtered), 7);
+    let by_rule: Vec<_> = statistics.filtered.into_iter().map(|c| (c.rule, c.dropped)).collect();
     assert_eq!(
-        statistics.filtered,
+        by_rule,
         [
             ("PacketFilter/default/edge rules[0]".to_owned(), 5),
             ("PacketFilter/default/edge rules[1]".to_owned(), 2)
@@ -281,8 +282,7 @@ fn root_the_kernel_answers_as_the_rules_do() {
             [(TCP, Transport::Tcp), (UDP, Transport::Udp)][(next() % 2) as usize];
         let destination: IpAddr = destination.parse().unwrap();
         let packet = FilteredPacket { source, destination, transport: Some((transport, port)) };
-        let deny = decide(&rules, &desired.config, &packet)
-            .is_some_and(|(_, action)| action == FilterAction::Deny);
+        let deny = decide(&rules, &desired.config, &packet).is_denied;
         denied += u64::from(deny);
         let verdict = run(&mut bench, protocol, &source.to_string(), port);
         assert_eq!(verdict == DROP, deny, "{packet:?}");

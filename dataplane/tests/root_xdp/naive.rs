@@ -32,7 +32,7 @@ use ebpf_common::verdict::{Action, Reason};
 use model::{
     Snapshot,
     listener::Forwarding,
-    packet_filter::{FilterAction, FilteredPacket, Transport, decide, ordered_rules},
+    packet_filter::{FilteredPacket, Transport, decide, ordered_rules},
 };
 
 use self::{network::Network, reading::Packet};
@@ -283,10 +283,9 @@ impl Model {
         transport: Option<(Transport, u16)>,
     ) -> Result<(), Reason> {
         let packet = FilteredPacket { source, destination, transport };
-        match decide(&ordered_rules(&self.config), &self.config, &packet) {
-            Some((_, FilterAction::Deny)) => Err(Reason::Filtered),
-            _ => Ok(()),
-        }
+        let decision = decide(&ordered_rules(&self.config), &self.config, &packet);
+        assert!(decision.rates.is_empty(), "rates are not in this model");
+        if decision.is_denied { Err(Reason::Filtered) } else { Ok(()) }
     }
 
     /// Finds the listener of a destination: one with that address, or else one of any local address.

@@ -15,18 +15,20 @@
 //! puts a filter in force, and those of the *arena*, which a front refers to by number and which do
 //! not change while one does.
 
+mod classes;
+pub mod rates;
+
+use self::{classes::class, rates::Rate};
 use crate::layout::{Address, Layout, TCP, UDP, layouts};
 
 /// Array of maps: the front in slot 0, the arena in chunks behind it. Each is an array of
 /// [`CHUNK_RECORDS`] records; slots of the arena are filled as they are needed.
-pub const FILTER_MAP: &str = "mp_filter_v1";
-/// Per-CPU array of the packets that each counter's rule has dropped.
-pub const FILTER_HITS_MAP: &str = "mp_fhits_v1";
-
+pub const FILTER_MAP: &str = "mp_filter_v2";
 /// Rules of all filters together.
 pub const RULES_MAX: usize = 64;
-/// Counters: twice the rules, so that those of a new filter need not be those of the old one.
-pub const HITS_MAX: usize = 2 * RULES_MAX;
+/// Numbers that rules keep their counters by: twice the rules, so that those of a new filter need
+/// not be those of the old one.
+pub const RULE_NUMBERS: usize = 2 * RULES_MAX;
 /// Records of the front and of each chunk of the arena: 4 MiB. All have the same length, which
 /// lets the kernel inline their lookup.
 pub const CHUNK_RECORDS: usize = 1 << CHUNK_BITS;
@@ -47,7 +49,7 @@ pub const FILTER_SLOTS: usize = 1 + (BANKS * BANK_CHUNKS) as usize;
 pub const FILTER_FLAGS: usize = 1 << 10;
 
 /// Value of [`Header::magic`].
-pub const MAGIC: u32 = u32::from_le_bytes(*b"MPF1");
+pub const MAGIC: u16 = u16::from_le_bytes(*b"F2");
 /// Classes of addresses.
 pub const CLASSES_MAX: usize = 16_384;
 /// Classes of ports: each of 64 rules with 32 ranges begins and ends two at most.
@@ -65,8 +67,8 @@ pub mod front {
     pub const HEADER: u32 = 0;
     /// The [`super::Tree`].
     pub const TREE: u32 = 1;
-    /// The [`super::Counters`].
-    pub const COUNTERS: u32 = 2;
+    /// The [`super::Numbers`].
+    pub const NUMBERS: u32 = 2;
     /// Entries by the first 16 bits of an IPv4 address, in [`super::Entries`].
     pub const FIRST: u32 = 16;
     /// Rules by class, in [`super::Classes`].
@@ -77,32 +79,40 @@ pub mod front {
     pub const UDP_PORTS: u32 = TCP_PORTS + 65_536 / 32;
     /// Rules by class of port, in [`super::Masks`].
     pub const PORT_MASKS: u32 = UDP_PORTS + 65_536 / 32;
+    /// The [`super::Rate`] of each rule, by its place.
+    pub const RATES: u32 = PORT_MASKS + super::PORT_CLASSES_MAX as u32 / 8;
     /// Records in all.
-    pub const LENGTH: u32 = PORT_MASKS + super::PORT_CLASSES_MAX as u32 / 8;
+    pub const LENGTH: u32 = RATES + super::RULES_MAX as u32;
 }
 
 /// What the rules look at, in [`Header::flags`].
 pub mod flag {
     /// Sources.
-    pub const SOURCES: u32 = 1;
+    pub const SOURCES: u8 = 1;
     /// Destinations.
-    pub const DESTINATIONS: u32 = 2;
+    pub const DESTINATIONS: u8 = 2;
     /// Ports.
-    pub const PORTS: u32 = 4;
+    pub const PORTS: u8 = 4;
 }
 
-layouts!(Header, Tree, Counters, Entries, Node, Classes, Halves, Masks, Keys);
+layouts!(Header, Tree, Numbers, Entries, Node, Classes, Halves, Masks, Keys, Rate);
 
 /// The first record of a front.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// [`MAGIC`].
-    pub magic: u32,
+    pub magic: u16,
     /// [`flag`]s.
-    pub flags: u32,
-    /// Rules that deny.
-    pub deny: u64,
+    pub flags: u8,
+    /// The bank of the arena that this front refers to.
+    pub bank: u8,
+    /// A number that fronts before and after it do not have; 0 when unknown.
+    pub serial: u32,
+    /// Rules that may drop: all that do not allow.
+    pub drops: u64,
+    /// Rules with a rate.
+    pub rates: u64,
     /// Rules for TCP packets.
     pub tcp: u64,
     /// Rules for UDP packets.
@@ -113,10 +123,6 @@ pub struct Header {
     pub unlisted_sources: u64,
     /// Rules that destinations in no set fit.
     pub unlisted_destinations: u64,
-    /// The bank of the arena that this front refers to.
-    pub bank: u32,
-    /// A number that fronts before and after it do not have; 0 when unknown.
-    pub serial: u32,
 }
 
 /// Where the IPv6 tree is.
@@ -133,12 +139,12 @@ pub struct Tree {
     pub padding: [u32; 6],
 }
 
-/// The counter of each rule.
+/// The number of each rule.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counters {
+pub struct Numbers {
     /// By the rule's place.
-    pub counters: [u8; RULES_MAX],
+    pub numbers: [u8; RULES_MAX],
 }
 
 /// Entries of a table of IPv4.
@@ -162,23 +168,6 @@ pub struct Node {
     pub table: u32,
     /// Zero.
     pub padding: [u32; 5],
-}
-
-impl Node {
-    /// Returns the bit of a part.
-    #[inline(always)]
-    fn bit(&self, part: u32) -> u32 {
-        // SAFETY: the mask keeps the place within the array.
-        let bits = unsafe { *self.bits.as_ptr().add((part >> 6 & 3) as usize) };
-        (bits >> (part & 63) & 1) as u32
-    }
-
-    /// Returns the class of parts with this bit.
-    #[inline(always)]
-    fn class(&self, bit: u32) -> u32 {
-        // SAFETY: the mask keeps the place within the array.
-        unsafe { *self.classes.as_ptr().add((bit & 1) as usize) }
-    }
 }
 
 /// The rules that the addresses of a class fit.
@@ -253,10 +242,30 @@ pub struct Subject {
     pub port_be: u16,
 }
 
-/// Returns the bit of the first rule that fits, 0 when none does; `None` when the tables contradict
-/// themselves.
+/// What rules say of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The rules whose rates it must be within, in order from the lowest bit.
+    pub rates: u64,
+    /// The bit of the rule that decides on what is within them; 0 when none does.
+    pub rule: u64,
+}
+
+impl Header {
+    /// Returns what the rules that fit a packet say of it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn decision(&self, fitting: u64) -> Decision {
+        let deciding = fitting & !self.rates;
+        let rule = deciding & deciding.wrapping_neg();
+        // Those before it, or all where none decides.
+        Decision { rates: fitting & self.rates & rule.wrapping_sub(1), rule }
+    }
+}
+
+/// Returns the rules that fit, a bit each; `None` when the tables contradict themselves.
 #[inline(always)]
-pub fn decide<T: Tables>(tables: &T, header: &Header, subject: &Subject) -> Option<u64> {
+pub fn fitting<T: Tables>(tables: &T, header: &Header, subject: &Subject) -> Option<u64> {
     let mut fitting = if subject.protocol == TCP {
         header.tcp
     } else if subject.protocol == UDP {
@@ -291,7 +300,7 @@ pub fn decide<T: Tables>(tables: &T, header: &Header, subject: &Subject) -> Opti
             header.unlisted_destinations
         };
     }
-    Some(fitting & fitting.wrapping_neg())
+    Some(fitting)
 }
 
 #[inline(always)]
@@ -301,107 +310,10 @@ fn masks<T: Tables>(tables: &T, class: u32) -> Option<&ClassMasks> {
     Some(unsafe { &*classes.classes.as_ptr().add((class & 3) as usize) })
 }
 
-/// Returns the class of an address.
-#[inline(always)]
-fn class<T: Tables>(tables: &T, address: &Address, v6: bool) -> Option<u32> {
-    if v6 { class_v6(tables, address) } else { class_v4(tables, u32::from_be(address.words[3])) }
-}
-
-#[inline(always)]
-fn class_v4<T: Tables>(tables: &T, ip: u32) -> Option<u32> {
-    let first = entry(tables.front(front::FIRST + (ip >> 20))?, ip >> 16);
-    if first & REFERENCE == 0 {
-        return Some(first);
-    }
-    let node: &Node = tables.arena(first & !REFERENCE)?;
-    let bit = node.bit(ip >> 8);
-    if bit == 0 || node.table == 0 {
-        return Some(node.class(bit));
-    }
-    let second = entry(tables.arena(node.table + (ip >> 12 & 15))?, ip >> 8);
-    if second & REFERENCE == 0 {
-        return Some(second);
-    }
-    let node: &Node = tables.arena(second & !REFERENCE)?;
-    let bit = node.bit(ip);
-    if bit == 0 || node.table == 0 {
-        return Some(node.class(bit));
-    }
-    Some(half(tables.arena(node.table + (ip >> 5 & 7))?, ip))
-}
-
-#[inline(always)]
-fn class_v6<T: Tables>(tables: &T, address: &Address) -> Option<u32> {
-    let word = |index: usize| u64::from(u32::from_be(address.words[index]));
-    let (high, low) = (word(0) << 32 | word(1), word(2) << 32 | word(3));
-    // The last address counts as the one before it, so that it is below the keys that are none.
-    let low = low - u64::from(high & low == u64::MAX);
-    let tree: &Tree = tables.front(front::TREE)?;
-    if tree.depth == 0 {
-        return Some(0);
-    }
-    let mut at = 0;
-    let mut level = 0;
-    while level < DEPTH_MAX {
-        let keys: &Keys = tables.arena(tree.levels[level] + at)?;
-        let mut below = 0;
-        let mut key = 0;
-        while key < KEYS {
-            let [key_high, key_low] = keys.keys[key];
-            below += 1 - is_below((high, low), (key_high, key_low)) as u32;
-            key += 1;
-        }
-        level += 1;
-        if level as u32 == tree.depth {
-            let rank = at * KEYS as u32 + below;
-            return Some(half(tables.arena(tree.classes + (rank >> 5))?, rank));
-        }
-        at = at * (KEYS as u32 + 1) + below;
-    }
-    None
-}
-
-/// Returns 1 when `a` is below `b`, both 128-bit numbers in halves, else 0: the borrow of their
-/// difference (Warren, "Hacker's Delight", section 2-13). Without branches, of which the verifier
-/// would follow all 2^32 ways through the tree.
-#[inline(always)]
-const fn is_below(a: (u64, u64), b: (u64, u64)) -> u64 {
-    let low = (!a.1 & b.1 | (!a.1 | b.1) & a.1.wrapping_sub(b.1)) >> 63;
-    (!a.0 & b.0 | (!a.0 | b.0) & a.0.wrapping_sub(b.0).wrapping_sub(low)) >> 63
-}
-
-#[inline(always)]
-fn entry(entries: &Entries, low: u32) -> u32 {
-    // SAFETY: the mask keeps the place within the array.
-    unsafe { *entries.entries.as_ptr().add((low & 15) as usize) }
-}
-
 #[inline(always)]
 fn half(halves: &Halves, low: u32) -> u32 {
     // SAFETY: the mask keeps the place within the array.
     u32::from(unsafe { *halves.halves.as_ptr().add((low & 31) as usize) })
 }
 
-const _: () = assert!(front::LENGTH as usize <= CHUNK_RECORDS && HITS_MAX <= 256);
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::is_below;
-
-    fn number() -> impl Strategy<Value = u128> {
-        let half =
-            || prop_oneof![Just(0), Just(1), Just(u64::MAX - 1), Just(u64::MAX), any::<u64>()];
-        (half(), half()).prop_map(|(high, low)| u128::from(high) << 64 | u128::from(low))
-    }
-
-    proptest! {
-        #[test]
-        fn a_borrow_tells_which_is_below(a in number(), b in number()) {
-            let halves = |number: u128| ((number >> 64) as u64, number as u64);
-            prop_assert_eq!(is_below(halves(a), halves(b)), u64::from(a < b));
-            prop_assert_eq!(is_below(halves(a), halves(a)), 0);
-        }
-    }
-}
+const _: () = assert!(front::LENGTH as usize <= CHUNK_RECORDS && RULE_NUMBERS <= 256);

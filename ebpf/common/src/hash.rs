@@ -6,7 +6,7 @@
 //! A flow's hash has no seed: all nodes choose the same backend for a flow. The lookup table's
 //! has one, since its builder must be able to try again.
 
-use crate::layout::{EntryKey, Tuple};
+use crate::layout::{Address, EntryKey, Tuple};
 
 /// Odd constants with well spread bits: the first of the golden ratio (Knuth, TAOCP 6.4), the
 /// others of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) and of xxHash64.
@@ -67,6 +67,17 @@ pub const fn connection(tuple: &Tuple, seed: u64) -> u64 {
     spread(sum)
 }
 
+/// Hashes an address, so that nobody outside may foretell with which others it shares a hash.
+#[inline(always)]
+#[must_use]
+pub const fn address(address: &Address, seed: u64) -> u64 {
+    let words = &address.words;
+    let sum = (pair(words[3], words[2]) ^ seed).wrapping_mul(MULTIPLIERS[1]).wrapping_add(
+        (pair(words[0], words[1]) ^ seed.rotate_left(32)).wrapping_mul(MULTIPLIERS[0]),
+    );
+    spread(sum)
+}
+
 /// Hashes a key of the lookup table; the two halves are its two places.
 #[inline(always)]
 #[must_use]
@@ -92,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::layout::{Address, UDP};
+    use crate::layout::UDP;
 
     proptest! {
         #[test]

@@ -19,6 +19,10 @@ use std::{boxed::Box, vec::Vec};
 pub use self::cpu::{Cpu, Own};
 use self::table::Table;
 use crate::{
+    filter::{
+        RULE_NUMBERS,
+        rates::{SOURCE_LINES, SourceLine},
+    },
     layout::{Claims, Connection, Endpoint, FlowBucket, Hop, Record, Tuple},
     qos::{LIMITER_WAYS, Spent},
     verdict::Reason,
@@ -49,6 +53,9 @@ pub struct Tables {
     claims: Table<Claims>,
     connections: Table<Connection>,
     spent: Table<Spent>,
+    /// By the number of a filter's rule.
+    rules_spent: Table<Spent>,
+    sources: Table<SourceLine>,
     routes: Routes,
     vlans: bool,
     ticks: AtomicU64,
@@ -69,6 +76,8 @@ impl Tables {
             claims: Table::new(sizes.claim_buckets as usize),
             connections: Table::new((sizes.claim_buckets * crate::claims::PLACES) as usize),
             spent: Table::new(LIMITER_WAYS),
+            rules_spent: Table::new(RULE_NUMBERS),
+            sources: Table::new(SOURCE_LINES),
             routes,
             vlans: false,
             ticks: AtomicU64::new(0),

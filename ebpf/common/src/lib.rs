@@ -23,6 +23,7 @@ pub mod hash;
 pub mod host;
 pub mod icmp;
 pub mod layout;
+pub mod machine;
 pub mod parse;
 pub mod path;
 pub mod qos;

@@ -3,7 +3,7 @@
 //! ```text
 //! one VLAN tag ─▶ Task::Tagged: takes it off, and begins again
 //! parse ─┬─ destination port in the SNAT range and connection known ──────────┬─▶ Sent
-//!        ├─ a rule of the packet filter denies it ─▶ Reason                   │
+//!        ├─ a rule of the packet filter denies or limits it ─▶ Reason         │
 //!        ├─ destination port of no service ─▶ Reason                          │
 //!        ├─ service (address, port, protocol), or any local address ─┬▶ NAT ──┤
 //!        │                                                           └▶ direct┤
@@ -27,6 +27,7 @@ mod forward;
 mod kernel;
 mod note;
 mod qos;
+mod rates;
 mod reply;
 mod send;
 mod task;
@@ -36,6 +37,7 @@ mod vlan;
 pub use event::tell;
 pub use kernel::{Kernel, Scratch, Way};
 pub use note::is_wanted;
+pub use rates::{Limits, exceeded};
 pub use send::Sent;
 pub use task::{Stop, TASKS, Task, resume};
 pub use vlan::take_off;

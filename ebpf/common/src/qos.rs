@@ -98,11 +98,11 @@ pub struct Treatments {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
-    /// Time that a byte takes; zero where the direction is not limited.
+    /// Time that a unit takes; zero where nothing is limited.
     pub cost: u64,
     /// Time that may be saved up.
     pub burst: u64,
-    /// Bytes that a CPU borrows at once.
+    /// Units that a CPU borrows at once.
     pub credit: u32,
     /// Zero.
     pub padding: u32,
@@ -133,14 +133,22 @@ pub struct Spent {
     pub padding: [u64; 6],
 }
 
+/// Credit that a CPU has borrowed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Borrowed {
+    /// Units borrowed and not spent.
+    pub units: u32,
+    /// 1 when little was left as they were borrowed.
+    pub congested: u32,
+}
+
 /// What a CPU has of a limiter: borrowed credit, and counters.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Credit {
-    /// Bytes borrowed and not spent.
-    pub bytes: u32,
-    /// 1 when little was left as they were borrowed.
-    pub congested: u32,
+    /// Bytes.
+    pub borrowed: Borrowed,
     /// By [`counter`].
     pub words: [u64; CREDIT_COUNTERS],
 }

@@ -66,11 +66,13 @@ pub enum Reason {
     NoTask = 22,
     /// Over the limit of a QoS policy.
     OverLimit = 23,
+    /// Over the rate of a rule of the packet filter.
+    RateLimited = 24,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -95,6 +97,7 @@ impl Reason {
         Self::Filtered,
         Self::NoTask,
         Self::OverLimit,
+        Self::RateLimited,
     ];
 
     /// Returns what happens to the packet.
@@ -125,7 +128,8 @@ impl Reason {
             | Self::NoHeadroom
             | Self::Filtered
             | Self::NoTask
-            | Self::OverLimit => Action::Drop,
+            | Self::OverLimit
+            | Self::RateLimited => Action::Drop,
         }
     }
 
@@ -157,6 +161,7 @@ impl Reason {
             Self::Filtered => "filtered",
             Self::NoTask => "no_task",
             Self::OverLimit => "over_limit",
+            Self::RateLimited => "rate_limited",
         }
     }
 }

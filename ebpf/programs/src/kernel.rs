@@ -1,30 +1,32 @@
 //! What the path of a packet needs, by the kernel's maps and helpers.
 
-use core::arch::asm;
-
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
     helpers::generated::{
-        bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns, bpf_xdp_adjust_head,
-        bpf_xdp_adjust_tail,
+        bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
     },
     programs::XdpContext,
 };
 use ebpf_common::{
     event::FlowEvent,
-    filter::{self, CHUNK_RECORDS, Tables},
+    filter::{
+        self, CHUNK_RECORDS, Tables,
+        rates::{Asked, RuleState},
+    },
     layout::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
         STATS_WORDS, Told, Tuple,
     },
+    machine::Machine,
     path::{Kernel, Scratch},
     qos::{Credit, Spent},
     verdict::Reason,
 };
 
 use crate::{
+    machine,
     maps::{self, FilterRecords},
-    next_hop,
+    next_hop, rates,
 };
 
 /// The kernel, for one frame.
@@ -56,6 +58,25 @@ impl<'a> Xdp<'a> {
     #[inline(always)]
     pub fn with_tag(self, tag: u32) -> Self {
         Self { tag, ..self }
+    }
+}
+
+impl Machine for Xdp<'_> {
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        machine::ticks()
+    }
+
+    #[inline(always)]
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
+        // SAFETY: the caller's.
+        unsafe { machine::exchange(word, old, new) }
+    }
+
+    #[inline(always)]
+    unsafe fn publish(&self, word: *mut u64, new: u64) {
+        // SAFETY: the caller's.
+        unsafe { machine::publish(word, new) };
     }
 }
 
@@ -92,12 +113,6 @@ impl Kernel for Xdp<'_> {
     fn grow_tail(&self, bytes: i32) -> bool {
         // SAFETY: the context is the kernel's.
         unsafe { bpf_xdp_adjust_tail(self.context.ctx, bytes) == 0 }
-    }
-
-    #[inline(always)]
-    fn ticks(&self) -> u64 {
-        // SAFETY: the helper has no precondition.
-        unsafe { bpf_jiffies64() }
     }
 
     #[inline(always)]
@@ -210,33 +225,6 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
-    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
-        let seen: u64;
-        // SAFETY: the caller's word; the instruction is an atomic one of 64 bits.
-        unsafe {
-            asm!(
-                "r0 = cmpxchg_64({word} + 0, r0, {new})",
-                word = in(reg) word,
-                new = in(reg) new,
-                inlateout("r0") old => seen,
-            );
-        }
-        seen
-    }
-
-    #[inline(always)]
-    unsafe fn publish(&self, word: *mut u64, new: u64) {
-        // SAFETY: as above.
-        unsafe {
-            asm!(
-                "{new} = xchg_64({word} + 0, {new})",
-                word = in(reg) word,
-                new = inout(reg) new => _,
-            );
-        }
-    }
-
-    #[inline(always)]
     fn connection(&self, index: u32) -> Option<*mut Connection> {
         maps::CONNECTIONS.get_ptr_mut(index)
     }
@@ -253,21 +241,31 @@ impl Kernel for Xdp<'_> {
 
     #[inline(always)]
     fn filter(&self) -> Option<InForce> {
-        maps::FILTER.get(0).map(|front| InForce { front })
+        InForce::now()
     }
 
     #[inline(always)]
-    fn count_filtered(&self, counter: u8) {
-        if let Some(hits) = maps::FILTER_HITS.get_ptr_mut(u32::from(counter)) {
-            // SAFETY: the entry belongs to this CPU, which handles one frame at a time.
-            unsafe { *hits += 1 };
-        }
+    fn rule(&self, number: u8) -> Option<*mut RuleState> {
+        maps::FILTER_RULES.get_ptr_mut(u32::from(number))
+    }
+
+    #[inline(always)]
+    fn exceeded(&self, asked: &Asked) -> Result<u64, Reason> {
+        rates::exceeded(asked)
     }
 }
 
 /// The packet filter's tables in force, held for the time of a packet.
 pub struct InForce {
     front: &'static FilterRecords,
+}
+
+impl InForce {
+    /// Returns the tables in force; `None` when there are none.
+    #[inline(always)]
+    pub fn now() -> Option<Self> {
+        maps::FILTER.get(0).map(|front| Self { front })
+    }
 }
 
 impl Tables for InForce {

@@ -1,15 +1,17 @@
 //! The XDP programs: run the path of [`ebpf_common::path`] in the kernel.
 //!
 //! What is decided stands there; here are the maps ([`maps`]), the helpers ([`kernel`],
-//! [`next_hop`]), a program a task, and the one `match` from what was decided to an action.
+//! [`machine`], [`next_hop`]), a function for limits ([`rates`]), a program a task, and the one `match` from what was decided to an action.
 
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
 mod kernel;
+mod machine;
 mod maps;
 mod next_hop;
+mod rates;
 mod wait;
 
 use aya_ebpf::{

@@ -7,7 +7,10 @@ use aya_ebpf::{
 use ebpf_common::{
     claims::PLACES,
     event::FlowEvent,
-    filter::{CHUNK_RECORDS, FILTER_FLAGS, FILTER_SLOTS, HITS_MAX},
+    filter::{
+        CHUNK_RECORDS, FILTER_FLAGS, FILTER_SLOTS, RULE_NUMBERS,
+        rates::{RuleState, SOURCE_LINES, SourceLine},
+    },
     layout::{
         CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, ENDPOINTS_MAX,
         EVENTS_BYTES, Endpoint, EndpointHop, FLOW_BUCKETS, FLOW_SAMPLING_DEFAULT, FlowBucket,
@@ -82,11 +85,17 @@ pub static TOLD: PerCpuArray<Told, 1> = PerCpuArray::new();
 /// The front of the packet filter, or a chunk of its arena.
 pub type FilterRecords = Array<Record, CHUNK_RECORDS, FILTER_FLAGS>;
 
-#[btf_map(name = "mp_filter_v1")]
+#[btf_map(name = "mp_filter_v2")]
 pub static FILTER: ArrayOfMaps<FilterRecords, FILTER_SLOTS> = ArrayOfMaps::new();
 
-#[btf_map(name = "mp_fhits_v1")]
-pub static FILTER_HITS: PerCpuArray<u64, HITS_MAX> = PerCpuArray::new();
+#[btf_map(name = "mp_frules_v1")]
+pub static FILTER_RULES: PerCpuArray<RuleState, RULE_NUMBERS> = PerCpuArray::new();
+
+#[btf_map(name = "mp_fspent_v1")]
+pub static FILTER_SPENT: Array<Spent, RULE_NUMBERS, MMAPABLE> = Array::new();
+
+#[btf_map(name = "mp_sources_v1")]
+pub static SOURCES: Array<SourceLine, SOURCE_LINES, MMAPABLE> = Array::new();
 
 #[btf_map(name = "mp_spent_v2")]
 pub static SPENT: Array<Spent, LIMITER_WAYS, MMAPABLE> = Array::new();

@@ -1,12 +1,15 @@
 //! Reads the specs of a `PacketFilter` and of a `PrefixList`.
 
+mod rate;
+
 use serde_json::Value;
 
+use self::rate::rate;
 use super::{
     backend::unique,
     name::reference,
     prefix::prefixes,
-    reader::{Node, Read},
+    reader::{Fields, Node, Read},
     scalar::{port, whole, word},
 };
 use crate::{
@@ -21,9 +24,17 @@ use crate::{
 
 const DEFAULT_PRIORITY: u32 = 100;
 
-const ACTIONS: [(&str, FilterAction); 2] =
-    [("Allow", FilterAction::Allow), ("Deny", FilterAction::Deny)];
+const ACTIONS: [(&str, Action); 3] =
+    [("Allow", Action::Allow), ("Deny", Action::Deny), ("Rate", Action::Rate)];
 const PROTOCOLS: [(&str, Transport); 2] = [("TCP", Transport::Tcp), ("UDP", Transport::Udp)];
+
+/// An action by its name alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Allow,
+    Deny,
+    Rate,
+}
 
 pub(super) fn packet_filter(node: &Node<'_>, namespace: &str) -> Read<PacketFilter> {
     let fields = node.fields()?;
@@ -50,7 +61,7 @@ pub(super) fn prefix_list(node: &Node<'_>) -> Read<PrefixList> {
 fn rule(node: &Node<'_>, namespace: &str) -> Read<FilterRule> {
     let fields = node.fields()?;
     let some = |node: &Node<'_>| prefixes(node, 1, MAX_RULE_PREFIXES);
-    let action = fields.required("action", "Allow or Deny", |node| word(node, &ACTIONS));
+    let action = action(&fields);
     let sources = fields.or("sources", Prefixes::default(), some);
     let source_lists = fields.or("sourceLists", Vec::new(), |node| lists(node, namespace));
     let destinations = fields.or("destinations", Prefixes::default(), some);
@@ -66,6 +77,22 @@ fn rule(node: &Node<'_>, namespace: &str) -> Read<FilterRule> {
         ports: ports?,
     };
     known.map(|()| rule)
+}
+
+/// Reads what happens, and the rate where that is what it is about.
+fn action(fields: &Fields<'_>) -> Read<FilterAction> {
+    let action = fields.required("action", "Allow, Deny or Rate", |node| word(node, &ACTIONS));
+    let rate = fields.optional("rate", rate);
+    match (action?, rate?) {
+        (Action::Allow, None) => Ok(FilterAction::Allow),
+        (Action::Deny, None) => Ok(FilterAction::Deny),
+        (Action::Rate, Some(rate)) => Ok(FilterAction::Rate(rate)),
+        (Action::Rate, None) => Err(fields.missing("rate", "{packetsPerSecond: …}")),
+        (Action::Allow | Action::Deny, Some(_)) => {
+            let remedy = "write action: Rate, or remove it";
+            Err(fields.error("rate", "is for rules with action: Rate", remedy))
+        }
+    }
 }
 
 fn lists(node: &Node<'_>, namespace: &str) -> Read<Vec<Reference>> {

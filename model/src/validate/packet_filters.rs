@@ -6,7 +6,8 @@ use super::fault::fault;
 use crate::{
     error::ConfigError,
     key::{Kind, ObjectKey},
-    limits::{MAX_FILTER_RULES, MAX_PREFIXES_V4, MAX_PREFIXES_V6},
+    limits::{MAX_FILTER_RULES, MAX_PREFIXES_V4, MAX_PREFIXES_V6, MAX_RATE_RULES},
+    packet_filter::{FilterAction, PacketFilter},
     prefix::Prefixes,
     snapshot::Snapshot,
 };
@@ -20,14 +21,21 @@ pub(super) fn check(
     let of = |kind| changed.iter().filter(present).rfind(move |key| key.kind == kind);
     let (filter, list) = (of(Kind::PacketFilter), of(Kind::PrefixList));
     if let Some(key) = filter {
-        let rules: usize = snapshot.packet_filters().map(|(_, filter)| filter.rules.len()).sum();
-        if rules > MAX_FILTER_RULES {
-            let message = format!("makes {rules} rules of all filters together");
+        let all = |filter: &PacketFilter| filter.rules.len();
+        if let Some((own, sum)) = too_many(snapshot, key, all, MAX_FILTER_RULES) {
+            let message = format!("makes {sum} rules of all filters together");
             let remedy = format!(
                 "keep at most {MAX_FILTER_RULES}; rules that differ in prefixes only can be one"
             );
-            let own = snapshot.packet_filters().find(|(other, _)| *other == key);
-            let own = own.map_or(0, |(_, filter)| filter.rules.len());
+            errors.push(fault(key, "spec.rules", own, message, remedy));
+        }
+        let rates = |filter: &PacketFilter| {
+            let is_rate = |action| matches!(action, FilterAction::Rate(_));
+            filter.rules.iter().filter(|rule| is_rate(rule.action)).count()
+        };
+        if let Some((own, sum)) = too_many(snapshot, key, rates, MAX_RATE_RULES) {
+            let message = format!("makes {sum} rules with a rate of all filters together");
+            let remedy = format!("keep at most {MAX_RATE_RULES}");
             errors.push(fault(key, "spec.rules", own, message, remedy));
         }
     }
@@ -46,6 +54,19 @@ pub(super) fn check(
             errors.push(fault(key, path, serde_json::Value::Null, message, remedy));
         }
     }
+}
+
+/// Counts something of all filters; where it is more than `most`, returns how much of it the filter
+/// `key` has, and all have.
+fn too_many(
+    snapshot: &Snapshot,
+    key: &ObjectKey,
+    count: impl Fn(&PacketFilter) -> usize,
+    most: usize,
+) -> Option<(usize, usize)> {
+    let sum: usize = snapshot.packet_filters().map(|(_, filter)| count(filter)).sum();
+    let own = snapshot.packet_filters().find(|(other, _)| *other == key);
+    (sum > most).then(|| (own.map_or(0, |(_, filter)| count(filter)), sum))
 }
 
 /// Walks over all sets of prefixes.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use model::{
     Prefix, Prefixes,
-    packet_filter::{FilterAction, FilteredPacket, Transport, decide, ordered_rules},
+    packet_filter::{FilteredPacket, Transport, decide, ordered_rules, rate::RatePer},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -34,16 +34,18 @@ spec:
 fn the_first_rule_that_fits_decides() {
     let config = snapshot(FILTERS);
     let rules = ordered_rules(&config);
-    let check = |source: &str, transport, expected: Option<(&str, usize, FilterAction)>| {
+    let check = |source: &str, transport, expected: Option<(&str, usize, bool)>| {
         let source: IpAddr = source.parse().expect("an address");
         let destination = if source.is_ipv4() { "10.0.0.1" } else { "fd00::1" };
         let destination = destination.parse().expect("an address");
         let found = decide(&rules, &config, &FilteredPacket { source, destination, transport });
-        let found = found.map(|((key, index), action)| (key.name.as_str(), index, action));
+        assert_eq!(found.rates, [], "no rule has a rate");
+        let is_denied = found.is_denied;
+        let found = found.rule.map(|(key, index)| (key.name.as_str(), index, is_denied));
         assert_eq!(found, expected, "{source} {transport:?}");
     };
     let (tcp, udp) = (Transport::Tcp, Transport::Udp);
-    let (allow, deny) = (FilterAction::Allow, FilterAction::Deny);
+    let (allow, deny) = (false, true);
     check("192.0.2.7", Some((tcp, 22)), Some(("edge", 0, allow)));
     check("192.0.2.7", Some((tcp, 8999)), Some(("edge", 0, allow)));
     check("192.0.2.7", Some((tcp, 9000)), Some(("edge", 1, deny)));
@@ -56,6 +58,54 @@ fn the_first_rule_that_fits_decides() {
     check("203.0.113.1", Some((tcp, 26)), None);
     check("203.0.113.1", None, None);
     check("203.0.113.1", Some((udp, 26)), Some(("a-late", 0, deny)));
+}
+
+#[test]
+fn limits_are_met_in_order_up_to_the_rule_that_decides() {
+    let config = snapshot(
+        "
+kind: PacketFilter
+metadata: { name: edge }
+spec:
+  rules:
+    - { action: Rate, rate: { packetsPerSecond: 1000, per: Source } }
+    - { action: Rate, rate: { packetsPerSecond: 50, per: Rule }, protocol: UDP, ports: [53] }
+    - { action: Allow, sources: [192.0.2.0/24] }
+    - { action: Rate, rate: { packetsPerSecond: 70, per: Rule } }
+    - { action: Deny, ports: [53] }
+",
+    );
+    let rules = ordered_rules(&config);
+    let check = |source: &str, port, expected: (&[usize], Option<usize>, bool)| {
+        let (source, destination) =
+            (source.parse().expect("an address"), "10.0.0.1".parse().expect("an address"));
+        let packet =
+            FilteredPacket { source, destination, transport: Some((Transport::Udp, port)) };
+        let found = decide(&rules, &config, &packet);
+        let rates: Vec<usize> = found.rates.iter().map(|((_, index), _)| *index).collect();
+        let rule = found.rule.map(|(_, index)| index);
+        assert_eq!((&*rates, rule, found.is_denied), expected, "{source} {port}");
+    };
+    check("192.0.2.7", 53, (&[0, 1], Some(2), false));
+    check("192.0.2.7", 54, (&[0], Some(2), false));
+    check("192.0.3.7", 53, (&[0, 1, 3], Some(4), true));
+    check("192.0.3.7", 54, (&[0, 3], None, false));
+}
+
+#[test]
+fn a_source_is_the_addresses_of_a_prefix() {
+    let per = RatePer::Source { prefix_length_v4: 24, prefix_length_v6: 56 };
+    let check = |per: RatePer, address: &str, expected: Option<&str>| {
+        let address: IpAddr = address.parse().expect("an address");
+        let expected = expected.map(|first| first.parse::<IpAddr>().expect("an address"));
+        assert_eq!(per.source(address), expected, "{address}");
+    };
+    check(per, "192.0.2.255", Some("192.0.2.0"));
+    check(per, "2001:db8:1:2ff::1", Some("2001:db8:1:200::"));
+    let whole = RatePer::Source { prefix_length_v4: 32, prefix_length_v6: 128 };
+    check(whole, "192.0.2.255", Some("192.0.2.255"));
+    check(whole, "2001:db8::1", Some("2001:db8::1"));
+    check(RatePer::Rule, "192.0.2.255", None);
 }
 
 fn prefix() -> impl Strategy<Value = Prefix> {

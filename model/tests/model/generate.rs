@@ -304,11 +304,16 @@ fn filter_rule() -> Raw {
         borders.chunks(2).map(range).collect::<Value>()
     });
     let protocol = option::of(select(vec!["TCP", "UDP"]));
-    (select(vec!["Allow", "Deny"]), prefixes(), lists, prefixes(), protocol, option::of(ports))
-        .prop_map(|(action, sources, lists, destinations, protocol, ports)| {
+    let action = prop_oneof![
+        4 => select(vec!["Allow", "Deny"]).prop_map(|action| (action, None)),
+        1 => rate().prop_map(|rate| ("Rate", Some(rate))),
+    ];
+    (action, prefixes(), lists, prefixes(), protocol, option::of(ports))
+        .prop_map(|((action, rate), sources, lists, destinations, protocol, ports)| {
             with(
                 json!({ "action": action }),
                 [
+                    ("rate", rate),
                     ("sources", sources),
                     ("sourceLists", lists),
                     ("destinations", destinations),
@@ -469,6 +474,26 @@ fn retries() -> Raw {
                     ("on", on.map(|on| json!(on))),
                     ("perTryTimeout", each),
                     ("backoff", backoff),
+                ],
+            )
+        })
+        .boxed()
+}
+
+fn rate() -> Raw {
+    let lengths = option::of((1..=32u8, 1..=128u8));
+    (1..=10_000_000u32, option::of(any::<Index>()), lengths, any::<bool>())
+        .prop_map(|(packets, burst, lengths, is_source)| {
+            let least = packets.div_ceil(100) as usize;
+            let burst = burst.map(|share| json!(least + share.index(10_000_001 - least)));
+            let lengths = lengths.filter(|_| is_source);
+            let per = if is_source { "Source" } else { "Rule" };
+            with(
+                json!({ "packetsPerSecond": packets, "per": per }),
+                [
+                    ("burst", burst),
+                    ("prefixLengthV4", lengths.map(|(v4, _)| json!(v4))),
+                    ("prefixLengthV6", lengths.map(|(_, v6)| json!(v6))),
                 ],
             )
         })

@@ -114,3 +114,47 @@ fn what_was_cut_off_before_does_not_stand_in_the_way() {
         ],
     );
 }
+
+#[test]
+fn a_limit_that_is_too_small_for_the_cluster_cuts_it_off() {
+    let none = Snapshot::default();
+    let rate = |packets: u32, per: &str| {
+        format!("{{ action: Rate, rate: {{ packetsPerSecond: {packets}, per: {per} }} }}")
+    };
+    // Each sender has a limit of its own.
+    check(&none, &rate(5_000, "Source"), &[]);
+    let caller = "spec.rules[0]: would limit to 4999 packets a second you on the way to the API: \
+                  from 192.0.2.9 to TCP port 7800 of 10.0.0.1";
+    let node = |name: &str, other: &str, from: u8, to: u8| {
+        format!(
+            "spec.rules[0]: would limit to 4999 packets a second node {name} on the way to the API \
+             port of {other}: from 10.0.0.{from} to TCP port 7800 of 10.0.0.{to}"
+        )
+    };
+    check(&none, &rate(4_999, "Source"), &[&node("a", "b", 1, 2), &node("b", "a", 2, 1), caller]);
+    // Both nodes and the caller share one.
+    check(&none, &rate(15_000, "Rule"), &[]);
+    let errors = cut_off(&none, &filter(&rate(14_999, "Rule")), &protected());
+    assert_eq!(errors.len(), 3);
+    assert!(errors[0].remedy.contains("write at least 15000"), "{errors:?}");
+    // The nodes are one source by that.
+    let of_24 = "Source, prefixLengthV4: 24";
+    check(&none, &rate(10_000, of_24), &[]);
+    assert_eq!(cut_off(&none, &filter(&rate(9_999, of_24)), &protected()).len(), 2);
+    // What is not about them, or comes after a rule that lets them through, limits nobody.
+    check(&none, "{ action: Rate, rate: { packetsPerSecond: 1, per: Rule }, ports: [80] }", &[]);
+    check(&none, &format!("{{ action: Allow }}, {}", rate(1, "Rule")), &[]);
+}
+
+#[test]
+fn a_rule_behind_a_limit_that_is_large_enough_still_cuts_off() {
+    check(
+        &Snapshot::default(),
+        "{ action: Rate, rate: { packetsPerSecond: 100000, per: Rule } }, \
+         { action: Deny, sources: [192.0.2.9] }",
+        &[
+            "spec.rules[1]: would cut off you on the way to the API: from 192.0.2.9 to TCP port 7800 \
+           of 10.0.0.1",
+        ],
+    );
+}

@@ -104,6 +104,93 @@ fn rules() {
     );
 }
 
+#[test]
+fn rates() {
+    let check = |rate: &str, expected: &[&str]| {
+        rule(&format!("{{ action: Rate, rate: {rate} }}"), expected);
+    };
+    check("{ packetsPerSecond: 1, per: Rule }", &[]);
+    check("{ packetsPerSecond: 10000000, burst: 100000, per: Rule }", &[]);
+    check(
+        "{ packetsPerSecond: 500, burst: 5, per: Source, prefixLengthV4: 1, prefixLengthV6: 128 }",
+        &[],
+    );
+    check(
+        "{}",
+        &["spec.rules[0].rate.packetsPerSecond: is missing", "spec.rules[0].rate.per: is missing"],
+    );
+    check(
+        "{ packetsPerSecond: 0, burst: 0, per: Node, prefixLengthV4: 33, prefixLengthV6: 0 }",
+        &[
+            "spec.rules[0].rate.packetsPerSecond = 0: is out of range",
+            "spec.rules[0].rate.burst = 0: is out of range",
+            "spec.rules[0].rate.per = \"Node\": is not known",
+            "spec.rules[0].rate.prefixLengthV4 = 33: is out of range",
+            "spec.rules[0].rate.prefixLengthV6 = 0: is out of range",
+        ],
+    );
+    check(
+        "{ packetsPerSecond: 10000001, per: Rule, bps: 1 }",
+        &[
+            "spec.rules[0].rate.packetsPerSecond = 10000001: is out of range",
+            "spec.rules[0].rate.bps = 1: is not a known field",
+        ],
+    );
+    check(
+        "{ packetsPerSecond: 501, burst: 5, per: Rule }",
+        &["spec.rules[0].rate.burst = 5: is less than 10 ms of 501 packets a second"],
+    );
+    check(
+        "{ packetsPerSecond: 500, per: Rule, prefixLengthV6: 48 }",
+        &["spec.rules[0].rate.prefixLengthV6 = 48: tells sources apart"],
+    );
+    rule("{ action: Rate }", &["spec.rules[0].rate: is missing"]);
+    rule(
+        "{ action: Deny, rate: { packetsPerSecond: 500, per: Rule } }",
+        &["spec.rules[0].rate = {\"packetsPerSecond\":500,\"per\":\"Rule\"}: \
+           is for rules with action: Rate"],
+    );
+}
+
+#[test]
+fn a_rate_is_kept_with_its_defaults() {
+    let kept = |rate: &str| {
+        let written = format!(
+            "kind: PacketFilter\nmetadata: {{ name: a }}\n\
+             spec: {{ rules: [{{ action: Rate, rate: {rate} }}] }}\n"
+        );
+        objects(&written)[0].to_value()["spec"]["rules"][0].clone()
+    };
+    assert_eq!(
+        kept("{ packetsPerSecond: 10, per: Source }"),
+        serde_json::json!({ "action": "Rate", "rate": { "packetsPerSecond": 10, "burst": 20,
+            "per": "Source", "prefixLengthV4": 32, "prefixLengthV6": 64 } })
+    );
+    assert_eq!(
+        kept("{ packetsPerSecond: 5001, per: Rule }"),
+        serde_json::json!({ "action": "Rate", "rate": { "packetsPerSecond": 5001, "burst": 501,
+            "per": "Rule" } })
+    );
+}
+
+#[test]
+fn all_filters_together_have_a_bound_of_rates() {
+    let filter = |name: &str, rates: usize| {
+        let rate = "{ action: Rate, rate: { packetsPerSecond: 1, per: Rule } }";
+        let rules = vec![rate; rates].join(", ");
+        format!(
+            "kind: PacketFilter\nmetadata: {{ name: {name} }}\n\
+             spec: {{ rules: [{{ action: Deny }}, {rules}] }}\n---\n"
+        )
+    };
+    let base = snapshot(&filter("a", 5));
+    check_errors(plan_apply(&base, objects(&filter("b", 3))).map(|_| ()), &[]);
+    check_errors(
+        plan_apply(&base, objects(&filter("b", 4))).map(|_| ()),
+        &["spec.rules = 4: makes 9 rules with a rate of all filters together"],
+    );
+}
+
 const LISTED: &str = "kind: PrefixList\nmetadata: { name: bad }\nspec: { prefixes: [192.0.2.0/24] }\n\
                       ---\nkind: PacketFilter\nmetadata: { name: edge }\nspec: { rules: [{ action: \
                       Deny, sourceLists: [{ name: bad }] }] }\n";

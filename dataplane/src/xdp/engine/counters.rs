@@ -41,7 +41,7 @@ impl Engine {
             limiters: self
                 .limiters
                 .counters(&mut self.program, self.image.treatments().limiters())?,
-            filtered: self.filter.dropped(&self.program)?,
+            filtered: self.filter.counters(&self.program)?,
             interfaces: self
                 .attachments
                 .iter()

@@ -94,6 +94,10 @@ fn filter(grounds: &Grounds<'_>) -> Option<Decision> {
             format!("rules[{index}] is the first that fits, and allows it")
         }
         Some(FilterAction::Deny) => format!("rules[{index}] is the first that fits, and denies it"),
+        Some(FilterAction::Rate(rate)) => format!(
+            "rules[{index}] fits, and it exceeds {} packets a second",
+            rate.packets_per_second
+        ),
         _ => format!("rules[{index}] is the first that fits"),
     };
     Some(of("filter", said, key))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ebpf_common::filter::{Counters, HITS_MAX, RULES_MAX};
+use ebpf_common::filter::{Numbers, RULE_NUMBERS, RULES_MAX};
 use model::ObjectKey;
 
 /// A rule: its filter and its index there.
@@ -19,7 +19,7 @@ impl CounterNumbers {
     /// had is given to none of the new ones.
     pub fn give(&mut self, rules: &[RuleKey]) -> Vec<u8> {
         let taken: BTreeSet<u8> = self.given.values().copied().collect();
-        let mut free = (0..HITS_MAX as u8).filter(|number| !taken.contains(number));
+        let mut free = (0..RULE_NUMBERS as u8).filter(|number| !taken.contains(number));
         let old = std::mem::take(&mut self.given);
         let mut fresh = Vec::new();
         for rule in rules {
@@ -39,12 +39,12 @@ impl CounterNumbers {
 
     /// Returns the record that tells the program each rule's counter.
     #[must_use]
-    pub fn record(&self, rules: &[RuleKey]) -> Counters {
-        let mut counters = Counters { counters: [0; RULES_MAX] };
-        for (place, rule) in counters.counters.iter_mut().zip(rules) {
+    pub fn record(&self, rules: &[RuleKey]) -> Numbers {
+        let mut numbers = Numbers { numbers: [0; RULES_MAX] };
+        for (place, rule) in numbers.numbers.iter_mut().zip(rules) {
             *place = self.given.get(rule).copied().unwrap_or_default();
         }
-        counters
+        numbers
     }
 
     /// Walks over the rules with their counters.

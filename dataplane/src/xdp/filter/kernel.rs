@@ -95,7 +95,7 @@ impl Kernel<'_> {
         };
         let mapping = Mapping::new(map.fd().as_fd(), CHUNK_RECORDS)?;
         let header: Header = layout(&mapping.records()[front::HEADER as usize]);
-        Ok((header.magic == MAGIC).then_some(header.bank))
+        Ok((header.magic == MAGIC).then_some(header.bank.into()))
     }
 }
 

@@ -5,11 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use ebpf_common::filter::{Header, MAGIC, flag};
+use ebpf_common::filter::{Header, MAGIC, flag, rates::Rate};
 use model::{
     Kind, Object, ObjectKey, Prefix, Snapshot, Spec,
-    packet_filter::{FilterAction, FilterRule, Transport, ordered_rules},
+    packet_filter::{FilterAction, FilterRule, RuleId, Transport, ordered_rules},
 };
+
+use super::rates;
+use crate::xdp::qos::ticks::Pace;
 
 /// A set of prefixes that rules refer to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,12 +77,14 @@ pub struct Rules {
     pub sets: BTreeMap<SetKey, Set>,
     /// Empty when no rule names a port.
     pub ports: Ports,
+    /// The rates of rules, by their places.
+    pub rates: Vec<(u32, Rate)>,
 }
 
 impl Rules {
-    /// Reads the rules of a configuration.
+    /// Reads the rules of a configuration; `pace` is what rates are made with.
     #[must_use]
-    pub fn of(config: &Snapshot) -> Self {
+    pub fn of(config: &Snapshot, pace: Pace) -> Self {
         let rules = ordered_rules(config);
         let mut out = Self {
             header: Header { magic: MAGIC, ..Header::default() },
@@ -87,7 +92,7 @@ impl Rules {
             ..Self::default()
         };
         for (place, ((filter, index), rule)) in rules.iter().enumerate() {
-            out.add(config, filter, *index, rule, 1 << place);
+            out.add(config, (filter, *index), rule, 1 << place, pace);
         }
         if rules.iter().any(|(_, rule)| !rule.ports.is_empty()) {
             out.header.flags |= flag::PORTS;
@@ -100,15 +105,23 @@ impl Rules {
     fn add(
         &mut self,
         config: &Snapshot,
-        filter: &ObjectKey,
-        index: usize,
+        (filter, index): RuleId<'_>,
         rule: &FilterRule,
         bit: u64,
+        pace: Pace,
     ) {
         let header = &mut self.header;
-        if rule.action == FilterAction::Deny {
-            header.deny |= bit;
+        match rule.action {
+            FilterAction::Allow => {}
+            FilterAction::Deny => header.drops |= bit,
+            FilterAction::Rate(rate) => {
+                header.drops |= bit;
+                header.rates |= bit;
+                let key = (filter.clone(), index);
+                self.rates.push((bit.trailing_zeros(), rates::record(&key, &rate, pace)));
+            }
         }
+        let header = &mut self.header;
         if rule.protocol != Some(Transport::Udp) {
             header.tcp |= bit;
         }

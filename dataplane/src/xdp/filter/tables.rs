@@ -20,6 +20,7 @@ use super::{
     v4::{FIRST, TableV4},
     v6,
 };
+use crate::xdp::qos::ticks::Pace;
 
 /// Tells why there are no tables for a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,7 @@ pub enum TablesError {
 /// The tables of one bank.
 #[derive(Debug)]
 pub struct Tables {
+    pace: Pace,
     rules: Rules,
     /// The numbers that classes know the sets by; never given to another set.
     sets: BTreeMap<SetKey, u32>,
@@ -48,10 +50,11 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Begins in a bank, with tables that no rule fits.
+    /// Begins in a bank, with tables that no rule fits. `pace` is what rates are made with.
     #[must_use]
-    pub fn new(bank: u32) -> Self {
+    pub fn new(bank: u32, pace: Pace) -> Self {
         Self {
+            pace,
             rules: Rules::default(),
             sets: BTreeMap::new(),
             next_set: 0,
@@ -84,7 +87,7 @@ impl Tables {
         config: &Snapshot,
         memory: &mut impl Memory,
     ) -> Result<(), TablesError> {
-        let rules = Rules::of(config);
+        let rules = Rules::of(config, self.pace);
         let mut v4 = BTreeSet::new();
         let mut v6 = false;
         for (key, old) in &self.rules.sets {
@@ -148,10 +151,10 @@ impl Tables {
     pub fn front(&self, counters: &CounterNumbers, serial: u32) -> Vec<Record> {
         let mut records = vec![Record::EMPTY; front::LENGTH as usize];
         let mut put = |at: u32, record: Record| records[at as usize] = record;
-        let header = Header { bank: self.bank(), serial, ..self.rules.header };
+        let header = Header { bank: self.bank() as u8, serial, ..self.rules.header };
         put(front::HEADER, record(&header));
         put(front::TREE, record(&self.tree));
-        put(front::COUNTERS, record(&counters.record(&self.rules.order)));
+        put(front::NUMBERS, record(&counters.record(&self.rules.order)));
         for (at, part) in (front::FIRST..).zip(self.v4.first().chunks(16)) {
             put(at, record(&Entries { entries: part.try_into().expect("chunks of 16") }));
         }
@@ -170,6 +173,9 @@ impl Tables {
             let mut masks = Masks::default();
             masks.masks[..part.len()].copy_from_slice(part);
             put(at, record(&masks));
+        }
+        for (place, rate) in &self.rules.rates {
+            put(front::RATES + place, record(rate));
         }
         records
     }

@@ -8,12 +8,12 @@ use std::{
 };
 
 use ebpf_common::{
-    filter::{CHUNK_RECORDS, Header, Subject, Tables as _, decide, front},
+    filter::{CHUNK_RECORDS, Decision, Header, Subject, Tables as _, fitting, front},
     layout::{Address, Layout, Record, TCP, UDP},
 };
 use model::{
     Snapshot,
-    packet_filter::{self, FilterAction, FilteredPacket, Transport, ordered_rules},
+    packet_filter::{self, FilteredPacket, Transport, ordered_rules},
     parse::object_from_value,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
@@ -24,6 +24,10 @@ use super::{
     counters::CounterNumbers,
     tables::Tables,
 };
+use crate::xdp::qos::ticks::Pace;
+
+#[path = "tests/rates.rs"]
+mod rates;
 
 /// Chunks in the memory of this process.
 #[derive(Default)]
@@ -67,8 +71,8 @@ impl ebpf_common::filter::Tables for View<'_> {
 }
 
 impl View<'_> {
-    /// Returns the place of the rule that decides, as the program finds it.
-    fn rule(&self, packet: &FilteredPacket) -> Option<u32> {
+    /// Returns what the rules say of a packet, as the program finds it.
+    fn decision(&self, packet: &FilteredPacket) -> Decision {
         let header: &Header = self.front(front::HEADER).unwrap();
         let subject = Subject {
             source: Address::from(packet.source),
@@ -81,8 +85,8 @@ impl View<'_> {
             },
             port_be: packet.transport.map_or(0, |(_, port)| port.to_be()),
         };
-        let bit = decide(self, header, &subject).expect("tables that do not contradict themselves");
-        (bit != 0).then(|| bit.trailing_zeros())
+        let fitting = fitting(self, header, &subject);
+        header.decision(fitting.expect("tables that do not contradict themselves"))
     }
 }
 
@@ -90,13 +94,13 @@ impl View<'_> {
 fn check(view: &View<'_>, config: &Snapshot, packets: &[FilteredPacket]) {
     let rules = ordered_rules(config);
     let header: Header = layout(&view.front[front::HEADER as usize]);
+    let place = |id| rules.iter().position(|(other, _)| *other == id).expect("one of the rules");
     for packet in packets {
-        let expected = packet_filter::decide(&rules, config, packet).map(|(rule, action)| {
-            let place = rules.iter().position(|(other, _)| *other == rule).unwrap();
-            (place as u32, action == FilterAction::Deny)
-        });
-        let found = view.rule(packet).map(|place| (place, header.deny >> place & 1 == 1));
-        assert_eq!(found, expected, "{packet:?}");
+        let expected = packet_filter::decide(&rules, config, packet);
+        let rates = expected.rates.iter().fold(0, |bits, (id, _)| bits | 1 << place(*id));
+        let rule = expected.rule.map_or(0, |id| 1 << place(id));
+        assert_eq!(view.decision(packet), Decision { rates, rule }, "{packet:?}");
+        assert_eq!(header.drops & rule != 0, expected.is_denied, "{packet:?}");
     }
 }
 
@@ -148,9 +152,10 @@ fn rule() -> impl Strategy<Value = Value> {
     let lists = option::weighted(0.6, prop::sample::subsequence(vec!["a", "b", "c"], 1..=3));
     let ports = select(vec![json!([80]), json!(["1-80", 443]), json!(["80-65535"])]);
     let protocol = option::weighted(0.3, select(vec!["TCP", "UDP"]));
-    (any::<bool>(), prefixes(), lists, prefixes(), protocol, option::weighted(0.3, ports)).prop_map(
-        |(deny, sources, lists, destinations, protocol, ports)| {
-            let mut rule = json!({ "action": if deny { "Deny" } else { "Allow" } });
+    let rate = json!({ "action": "Rate", "rate": { "packetsPerSecond": 10, "per": "Rule" } });
+    let action = select(vec![json!({ "action": "Allow" }), json!({ "action": "Deny" }), rate]);
+    (action, prefixes(), lists, prefixes(), protocol, option::weighted(0.3, ports)).prop_map(
+        |(mut rule, sources, lists, destinations, protocol, ports)| {
             let mut put = |name: &str, value: Option<Value>| {
                 if let Some(value) = value {
                     rule[name] = value;
@@ -204,7 +209,7 @@ proptest! {
         configs in vec(objects(), 1..4), packets in vec(packet(), 200)
     ) {
         let mut chunks = Chunks::default();
-        let mut tables = Tables::new(0);
+        let mut tables = Tables::new(0, Pace::default());
         let mut before: Option<(Vec<Record>, Snapshot)> = None;
         for objects in configs {
             let config = config(&objects);
@@ -242,7 +247,7 @@ fn what_no_front_refers_to_is_used_again() {
     let full = config(&[spread("a", 500, 28), spread("b", 500, 24), deny(&["a", "b"])]);
     let less = config(&[spread("a", 100, 28), deny(&["a"])]);
     let mut chunks = Chunks::default();
-    let mut tables = Tables::new(0);
+    let mut tables = Tables::new(0, Pace::default());
     tables.update(&full, &mut chunks).unwrap();
     tables.settle();
     tables.update(&less, &mut chunks).unwrap();
@@ -273,7 +278,7 @@ fn an_ipv6_tree_of_the_greatest_size_is_searched_to_its_leaves() {
         .collect();
     let config = config(&[lists[0].clone(), lists[1].clone(), deny(&["l0", "l1"])]);
     let mut chunks = Chunks::default();
-    let mut tables = Tables::new(1);
+    let mut tables = Tables::new(1, Pace::default());
     tables.update(&config, &mut chunks).unwrap();
     let front = tables.front(&CounterNumbers::default(), 1);
     let view = View { front: &front, chunks: &chunks };
@@ -306,6 +311,6 @@ fn lists_that_overlap_in_too_many_ways_are_refused() {
         })
         .collect();
     all.push(deny(&names.iter().map(String::as_str).collect::<Vec<_>>()));
-    let outcome = Tables::new(0).update(&config(&all), &mut Chunks::default());
+    let outcome = Tables::new(0, Pace::default()).update(&config(&all), &mut Chunks::default());
     assert!(outcome.unwrap_err().to_string().contains("merge lists"));
 }

@@ -10,7 +10,12 @@ use aya::{
     maps::{ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
 };
 use ebpf_common::{
-    filter::{FILTER_HITS_MAP, FILTER_MAP, FILTER_SLOTS, HITS_MAX},
+    filter::{
+        FILTER_MAP, FILTER_SLOTS, RULE_NUMBERS,
+        rates::{
+            FILTER_RULES_MAP, FILTER_SPENT_MAP, RULE_WORDS, SOURCE_LINES, SOURCES_MAP, SourceLine,
+        },
+    },
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, Claims, Connection,
         ENDPOINTS_MAP, ENDPOINTS_MAX, EVENTS_BYTES, EVENTS_MAP, Endpoint, FLOWS_MAP, FlowBucket,
@@ -30,6 +35,7 @@ use crate::xdp::{
     generation::{CONFIG_RECORDS_MAX, CONFIG_RECORDS_MIN, Generations},
     mapping::Mapping,
     pins::PinFolder,
+    statistics::sum,
 };
 
 impl Program {
@@ -144,32 +150,43 @@ impl Program {
         }
     }
 
-    /// Returns a function that reads how many packets a rule of the packet filter has dropped.
+    /// Returns a function that reads what all CPUs have of a rule of the packet filter, by its number.
     ///
     /// # Errors
     /// Returns an error when the object has no such map.
-    pub fn filter_hits(&self) -> Result<impl Fn(u8) -> Result<u64, LoadError>, LoadError> {
-        let failed = |source| LoadError::Map { name: FILTER_HITS_MAP, source };
-        let map = self.ebpf.map(FILTER_HITS_MAP).expect("the object has the map");
-        let hits: PerCpuArray<&MapData, u64> = map.try_into().map_err(failed)?;
-        Ok(move |counter: u8| {
-            let cpus = hits.get(&u32::from(counter), 0).map_err(failed)?;
-            Ok(cpus.iter().copied().fold(0, u64::wrapping_add))
+    pub fn filter_rules(
+        &self,
+    ) -> Result<impl Fn(u8) -> Result<[u64; RULE_WORDS], LoadError>, LoadError> {
+        let failed = |source| LoadError::Map { name: FILTER_RULES_MAP, source };
+        let map = self.ebpf.map(FILTER_RULES_MAP).expect("the object has the map");
+        let rules: PerCpuArray<&MapData, [u64; RULE_WORDS]> = map.try_into().map_err(failed)?;
+        Ok(move |number: u8| {
+            let cpus = rules.get(&u32::from(number), 0).map_err(failed)?;
+            Ok(sum(&cpus.iter().copied().collect::<Vec<_>>()))
         })
     }
 
-    /// Sets the counter of a rule of the packet filter to zero.
+    /// Returns what rules of the packet filter have spent.
     ///
     /// # Errors
     /// Returns what the kernel refused.
-    pub fn clear_filter_hits(&mut self, counter: u8) -> Result<(), LoadError> {
-        let failed = |source| LoadError::Map { name: FILTER_HITS_MAP, source };
+    pub fn filter_spent(&self) -> Result<Mapping, LoadError> {
+        mapping(&self.ebpf, FILTER_SPENT_MAP)
+    }
+
+    /// Takes credit and counters of a rule of the packet filter from all CPUs.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn clear_filter_rule(&mut self, number: u8) -> Result<(), LoadError> {
+        let failed = |source| LoadError::Map { name: FILTER_RULES_MAP, source };
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
-        let zero = PerCpuValues::try_from(vec![0u64; cpus])
+        let zero = PerCpuValues::try_from(vec![[0u64; RULE_WORDS]; cpus])
             .map_err(|error| failed(MapError::IoError(error)))?;
-        let map = self.ebpf.map_mut(FILTER_HITS_MAP).expect("the object has the map");
-        let mut hits: PerCpuArray<&mut MapData, u64> = map.try_into().map_err(failed)?;
-        hits.set(counter.into(), zero, 0).map_err(failed)
+        let map = self.ebpf.map_mut(FILTER_RULES_MAP).expect("the object has the map");
+        let mut rules: PerCpuArray<&mut MapData, [u64; RULE_WORDS]> =
+            map.try_into().map_err(failed)?;
+        rules.set(number.into(), zero, 0).map_err(failed)
     }
 
     /// Sets the counters of a service slot to zero.
@@ -257,7 +274,9 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), Lo
         (TASKS_MAP, sizes(4, 4, TASK_PROGRAMS.len())),
         (VLANS_MAP, sizes(4, size_of::<Vlan>(), VLANS_MAX)),
         (FILTER_MAP, sizes(4, 4, FILTER_SLOTS)),
-        (FILTER_HITS_MAP, sizes(4, 8, HITS_MAX)),
+        (FILTER_RULES_MAP, sizes(4, 8 * RULE_WORDS, RULE_NUMBERS)),
+        (FILTER_SPENT_MAP, sizes(4, size_of::<Spent>(), RULE_NUMBERS)),
+        (SOURCES_MAP, sizes(4, size_of::<SourceLine>(), SOURCE_LINES)),
         (SPENT_MAP, sizes(4, size_of::<Spent>(), LIMITER_WAYS)),
         (CREDIT_MAP, sizes(4, 8 * CREDIT_WORDS, LIMITER_WAYS)),
         (SOCKETS_MAP, sizes(4, 4, PLACES)),

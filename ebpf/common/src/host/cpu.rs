@@ -4,7 +4,7 @@ use core::{
     cell::{Cell, RefCell, UnsafeCell},
     sync::atomic::{AtomicU64, Ordering},
 };
-use std::{boxed::Box, vec, vec::Vec};
+use std::{boxed::Box, vec::Vec};
 
 use super::{
     Sizes, Tables,
@@ -13,12 +13,16 @@ use super::{
 };
 use crate::{
     event::FlowEvent,
-    filter::{self, CHUNK_RECORDS, HITS_MAX},
+    filter::{
+        self, CHUNK_RECORDS, RULE_NUMBERS,
+        rates::{Asked, RuleState, SourceLine},
+    },
     layout::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
         STATS_WORDS, Told, Tuple,
     },
-    path::{Kernel, Scratch, Sent, Stop, Task, Way, resume, steer, take_off},
+    machine::Machine,
+    path::{Kernel, Limits, Scratch, Sent, Stop, Task, Way, exceeded, resume, steer, take_off},
     qos::{Credit, LIMITER_WAYS, wait::Ticket},
     verdict::Reason,
 };
@@ -46,7 +50,7 @@ pub struct Own {
     counters: Table<[u64; COUNTER_WORDS]>,
     hops: Table<EndpointHop>,
     credit: Table<Credit>,
-    hits: RefCell<Vec<u64>>,
+    rules: Table<RuleState>,
     told: Box<UnsafeCell<Told>>,
     scratch: Box<UnsafeCell<Scratch>>,
 }
@@ -62,7 +66,7 @@ impl Own {
             counters: Table::new(SLOTS),
             hops: Table::new(sizes.endpoints as usize),
             credit: Table::new(LIMITER_WAYS),
-            hits: RefCell::new(vec![0; HITS_MAX]),
+            rules: Table::new(RULE_NUMBERS),
             told: Box::default(),
             scratch: Box::new(UnsafeCell::new(Scratch {
                 mtu: 0,
@@ -181,6 +185,27 @@ impl<'t> Cpu<'t> {
     }
 }
 
+impl Machine for Cpu<'_> {
+    fn ticks(&self) -> u64 {
+        self.tables.ticks()
+    }
+
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
+        self.falter();
+        // SAFETY: the caller's word, of a table, which is aligned.
+        let word = unsafe { AtomicU64::from_ptr(word) };
+        match word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(seen) | Err(seen) => seen,
+        }
+    }
+
+    unsafe fn publish(&self, word: *mut u64, new: u64) {
+        self.falter();
+        // SAFETY: as above.
+        unsafe { AtomicU64::from_ptr(word) }.swap(new, Ordering::SeqCst);
+    }
+}
+
 impl<'t> Kernel for Cpu<'t> {
     type Filter = InForce<'t>;
 
@@ -206,10 +231,6 @@ impl<'t> Kernel for Cpu<'t> {
 
     fn grow_tail(&self, bytes: i32) -> bool {
         self.own.frame.borrow_mut().grow_tail(bytes)
-    }
-
-    fn ticks(&self) -> u64 {
-        self.tables.ticks()
     }
 
     fn ticks_per_second(&self) -> u32 {
@@ -290,21 +311,6 @@ impl<'t> Kernel for Cpu<'t> {
         self.tables.claims.at(bucket as usize).map(<*mut Claims>::cast_const)
     }
 
-    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
-        self.falter();
-        // SAFETY: the caller's word, of a table, which is aligned.
-        let word = unsafe { AtomicU64::from_ptr(word) };
-        match word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(seen) | Err(seen) => seen,
-        }
-    }
-
-    unsafe fn publish(&self, word: *mut u64, new: u64) {
-        self.falter();
-        // SAFETY: as above.
-        unsafe { AtomicU64::from_ptr(word) }.swap(new, Ordering::SeqCst);
-    }
-
     fn connection(&self, index: u32) -> Option<*mut Connection> {
         self.falter();
         self.tables.connections.at(index as usize)
@@ -323,8 +329,37 @@ impl<'t> Kernel for Cpu<'t> {
         slots.first().map(|_| InForce { slots })
     }
 
-    fn count_filtered(&self, counter: u8) {
-        self.own.hits.borrow_mut()[usize::from(counter)] += 1;
+    fn rule(&self, number: u8) -> Option<*mut RuleState> {
+        self.own.rules.at(number.into())
+    }
+
+    fn exceeded(&self, asked: &Asked) -> Result<u64, Reason> {
+        exceeded(self, asked)
+    }
+}
+
+impl<'t> Limits for Cpu<'t> {
+    type Filter = InForce<'t>;
+
+    fn filter(&self) -> Option<InForce<'t>> {
+        Kernel::filter(self)
+    }
+
+    fn rule(&self, number: u8) -> Option<*mut RuleState> {
+        Kernel::rule(self, number)
+    }
+
+    fn spent(&self, number: u8) -> Option<*mut u64> {
+        self.tables.rules_spent.at(number.into()).map(<*mut _>::cast)
+    }
+
+    fn sources(&self, line: u32) -> Option<*mut SourceLine> {
+        self.falter();
+        self.tables.sources.at(line as usize)
+    }
+
+    fn seed(&self) -> u64 {
+        self.connection_seed()
     }
 }
 

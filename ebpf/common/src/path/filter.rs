@@ -1,10 +1,11 @@
-//! The packet filter: drops what a rule denies, before anything else looks at it.
+//! The packet filter: drops what a rule denies, or what exceeds its rate, before anything else
+//! looks at it.
 //!
 //! Where there is no filter, it costs the look at an empty slot.
 
-use super::kernel::Kernel;
+use super::{kernel::Kernel, rates};
 use crate::{
-    filter::{self, Counters, Header, MAGIC, Subject, Tables, front},
+    filter::{self, Decision, Header, MAGIC, Subject, Tables, front, rates::Asked},
     layout::note,
     parse::{self, Packet},
     verdict::Reason,
@@ -13,7 +14,7 @@ use crate::{
 /// Filters a TCP or UDP packet.
 ///
 /// # Errors
-/// Returns [`Reason::Filtered`] when a rule denies it.
+/// Returns [`Reason::Filtered`] when a rule denies it, [`Reason::RateLimited`] when it exceeds one.
 #[inline(always)]
 pub(super) fn check(kernel: &impl Kernel, packet: &Packet) -> Result<(), Reason> {
     let Some(tables) = kernel.filter() else { return Ok(()) };
@@ -31,7 +32,7 @@ pub(super) fn check(kernel: &impl Kernel, packet: &Packet) -> Result<(), Reason>
 /// Filters a packet that is not a whole TCP or UDP packet, for which `reason` stands.
 ///
 /// # Errors
-/// Returns [`Reason::Filtered`] when a rule denies it.
+/// Returns [`Reason::Filtered`] when a rule denies it, [`Reason::RateLimited`] when it exceeds one.
 #[inline(always)]
 pub(super) fn check_other<const V6: bool>(
     kernel: &impl Kernel,
@@ -54,16 +55,29 @@ fn judge<K: Kernel>(kernel: &K, tables: &K::Filter, subject: &Subject) -> Result
     if header.magic != MAGIC {
         return Err(Reason::BrokenConfiguration);
     }
-    let rule = filter::decide(tables, header, subject).ok_or(Reason::BrokenConfiguration)?;
+    let fitting = filter::fitting(tables, header, subject).ok_or(Reason::BrokenConfiguration)?;
+    let Decision { rates, rule } = header.decision(fitting);
     kernel.set(note::RULE, rule);
     kernel.set(note::FILTER, header.serial.into());
-    if rule & header.deny == 0 {
+    if fitting & header.drops == 0 {
         return Ok(());
     }
-    if let Some(counters) = tables.front::<Counters>(front::COUNTERS) {
-        let place = rule.trailing_zeros() as usize & 63;
-        // SAFETY: the mask keeps the place within the array.
-        kernel.count_filtered(unsafe { *counters.counters.as_ptr().add(place) });
+    if rates != 0 {
+        let asked = Asked { rates, serial: header.serial, source: subject.source };
+        let exceeded = kernel.exceeded(&asked)?;
+        if exceeded != 0 {
+            kernel.set(note::RULE, exceeded);
+            return Err(Reason::RateLimited);
+        }
+    }
+    if rule & header.drops == 0 {
+        return Ok(());
+    }
+    if let Some(number) = rates::number(tables, rule.trailing_zeros())
+        && let Some(state) = kernel.rule(number)
+    {
+        // SAFETY: this CPU's, and no other reference to it is held.
+        unsafe { (*state).dropped += 1 };
     }
     Err(Reason::Filtered)
 }

@@ -6,11 +6,15 @@
 
 use crate::{
     event::FlowEvent,
-    filter::Tables,
+    filter::{
+        Tables,
+        rates::{Asked, RuleState},
+    },
     layout::{
         COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
         Translation, Tuple,
     },
+    machine::Machine,
     qos::{Credit, wait::Ticket},
     verdict::Reason,
 };
@@ -45,7 +49,7 @@ pub struct Way {
 }
 
 /// Where the packet path runs.
-pub trait Kernel {
+pub trait Kernel: Machine {
     /// The tables of the packet filter in force.
     type Filter: Tables;
 
@@ -67,9 +71,6 @@ pub trait Kernel {
 
     /// Grows the frame at its tail, and tells whether that was possible.
     fn grow_tail(&self, bytes: i32) -> bool;
-
-    /// Returns the kernel's tick counter.
-    fn ticks(&self) -> u64;
 
     /// Returns the ticks in a second: 100 to 1,000.
     fn ticks_per_second(&self) -> u32;
@@ -131,19 +132,6 @@ pub trait Kernel {
     /// Returns the words of a bucket of the table of connections.
     fn claims(&self, bucket: u32) -> Option<*const Claims>;
 
-    /// Replaces a word where it is the old one, and returns what it was. A full barrier, as
-    /// [`Self::publish`] is.
-    ///
-    /// # Safety
-    /// The word must be one that is written by these two only.
-    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64;
-
-    /// Replaces a word.
-    ///
-    /// # Safety
-    /// As for [`Self::exchange`].
-    unsafe fn publish(&self, word: *mut u64, new: u64);
-
     /// Returns a place of the table of connections.
     fn connection(&self, index: u32) -> Option<*mut Connection>;
 
@@ -156,6 +144,13 @@ pub trait Kernel {
     /// Returns the tables of the packet filter, where one is in force.
     fn filter(&self) -> Option<Self::Filter>;
 
-    /// Counts a packet that a rule of the filter has dropped.
-    fn count_filtered(&self, counter: u8);
+    /// Returns what this CPU has of a rule of the filter, by the rule's number.
+    fn rule(&self, number: u8) -> Option<*mut RuleState>;
+
+    /// Takes a packet from the limits of rules of a filter, as [`super::exceeded`] does, which may
+    /// be a function apart.
+    ///
+    /// # Errors
+    /// Returns that the filter contradicts itself.
+    fn exceeded(&self, asked: &Asked) -> Result<u64, Reason>;
 }

@@ -7,12 +7,13 @@
 use super::{config::Config, kernel::Kernel};
 use crate::{
     parse::Packet,
-    qos::{Credit, Limit, Limits, Treatment, Way, bucket::Verdict, counter, flag, mark},
+    qos::{
+        Credit, Limits, Treatment, Way,
+        bucket::{self, Verdict},
+        counter, flag, mark,
+    },
     verdict::Reason,
 };
-
-/// How often a CPU tries to borrow when others are faster; each time another one has borrowed.
-const TRIES: u32 = 4;
 
 /// Treats a packet to a service's endpoints; tells whether it has to wait.
 ///
@@ -120,7 +121,8 @@ fn judge<K: Kernel>(
     if treatment.has(flag::WAIT) && some_wait(kernel, way.entry(treatment.limiter)) {
         return Verdict::Over;
     }
-    let need = credit.lacks(length);
+    let length = u32::from(length);
+    let need = credit.borrowed.lacks(length);
     if need > 0 {
         let Some(limits) = config.record::<Limits>(treatment.limits) else { return Verdict::Over };
         let [ingress, egress] = &limits.ways;
@@ -128,11 +130,13 @@ fn judge<K: Kernel>(
             Way::Ingress => ingress,
             Way::Egress => egress,
         };
-        if !borrow(kernel, limit, credit, way.entry(treatment.limiter), need) {
+        let Some(spent) = kernel.spent(way.entry(treatment.limiter)) else { return Verdict::Over };
+        // SAFETY: the map's, whose words are written there only.
+        if !unsafe { bucket::borrow(kernel, limit, &mut credit.borrowed, spent, need) } {
             return Verdict::Over;
         }
     }
-    credit.spend(length)
+    credit.borrowed.spend(length)
 }
 
 /// Tells whether packets of a limiter are with workers: others of their flows must not overtake them,
@@ -141,32 +145,4 @@ fn judge<K: Kernel>(
 fn some_wait<K: Kernel>(kernel: &K, entry: u32) -> bool {
     // SAFETY: the second word of the entry, a [`Spent`](crate::qos::Spent).
     kernel.spent(entry).is_some_and(|spent| unsafe { spent.add(1).read_volatile() } != 0)
-}
-
-/// Borrows credit for this CPU; tells whether there was as much.
-///
-/// A function of its own, off the path of most packets, so that the verifier meets it once.
-#[inline(never)]
-fn borrow<K: Kernel>(
-    kernel: &K,
-    limit: &Limit,
-    credit: &mut Credit,
-    entry: u32,
-    need: u32,
-) -> bool {
-    let Some(spent) = kernel.spent(entry) else { return false };
-    let ticks = kernel.ticks();
-    // SAFETY: the map's; all CPUs read and exchange it as a whole.
-    let mut known = unsafe { spent.read_volatile() };
-    for _ in 0..TRIES {
-        let Some(loan) = limit.lend(known, ticks, need) else { return false };
-        // SAFETY: the map's words are written here only.
-        let found = unsafe { kernel.exchange(spent, known, loan.spent) };
-        if found == known {
-            credit.borrow(loan);
-            return true;
-        }
-        known = found;
-    }
-    false
 }

@@ -6,26 +6,33 @@
 //! exchange takes from the bucket, nobody refills it, and a new rate or burst simply holds from
 //! the next time on.
 //!
-//! A CPU takes [`Limit::credit`] bytes at once and spends them alone. **Bounds**, over any span of
+//! What is limited is counted in units: the bytes of a QoS policy, the packets of a filter's rule. A
+//! CPU takes [`Limit::credit`] units at once ([`borrow`]) and spends them alone, or one at a time
+//! where there is no such credit ([`take`]). **Bounds**, over any span of
 //! time and all CPUs: what goes through is at most rate x time + burst + CPUs x credit, and under
 //! constant demand at least rate x (time - a tick) - CPUs x credit - a packet. [`Limit::new`] makes
-//! CPUs x credit a quarter of the burst at most. Rounding adds less than a byte a loan, and takes
-//! less than a millionth of the rate.
+//! CPUs x credit a quarter of the burst at most. Rounding adds less than a byte a loan (of packets
+//! less than a hundredth, at 10 million a second), and takes less than a millionth of the rate.
 
-use super::{Credit, Limit};
+use super::{Borrowed, Limit};
+use crate::machine::Machine;
 
 /// Bits of a tick in the units of time: a hundred thousandth of the time that 64 KiB take at
 /// 100 Gbit/s. The other 40 bits are ticks for 34 years at 1,000 a second.
 pub const FRACTION: u32 = 24;
 /// Bits of such a unit in [`Limit::cost`].
 pub const COST_FRACTION: u32 = 24;
-/// The most that a CPU borrows at once: some 40 packets, so that the shared word costs little.
+/// The most that a CPU borrows at once: in bytes some 40 packets, so that the shared word costs
+/// little.
 pub const CREDIT_MAX: u32 = 1 << 16;
 /// The share of the burst that all CPUs together may have borrowed.
 #[cfg(not(target_arch = "bpf"))]
 const CREDIT_SHARE: u64 = 4;
 /// The share of the burst below which packets are marked.
 const CONGESTED_SHARE: u64 = 4;
+
+/// How often a CPU tries to borrow when others are faster; each time another one has borrowed.
+const TRIES: u32 = 4;
 
 /// What is said of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +46,13 @@ pub enum Verdict {
     Over,
 }
 
-/// Bytes that a CPU may borrow.
+/// Units that a CPU may borrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loan {
     /// The word of the limiter, if they are borrowed.
     pub spent: u64,
-    /// The bytes.
-    pub bytes: u32,
+    /// The units.
+    pub units: u32,
     /// Whether less than a quarter of the burst is left then.
     pub congested: bool,
 }
@@ -54,40 +61,45 @@ impl Limit {
     /// Makes the limit of a rate above zero, where there are `ticks_per_s` ticks a second.
     #[cfg(not(target_arch = "bpf"))]
     #[must_use]
-    pub fn new(bytes_per_s: u64, burst_bytes: u64, ticks_per_s: u32, cpus: u32) -> Self {
+    pub fn new(units_per_s: u64, burst_units: u64, ticks_per_s: u32, cpus: u32) -> Self {
         let second = u128::from(ticks_per_s) << (FRACTION + COST_FRACTION);
-        let cost = second.div_ceil(u128::from(bytes_per_s));
+        let cost = second.div_ceil(u128::from(units_per_s));
         // Rounded up, so that the burst goes whole.
-        let burst = (u128::from(burst_bytes) * cost).div_ceil(1 << COST_FRACTION);
-        let credit = burst_bytes / (CREDIT_SHARE * u64::from(cpus.max(1)));
+        let burst = (u128::from(burst_units) * cost).div_ceil(1 << COST_FRACTION);
+        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+        let credit = burst_units / (CREDIT_SHARE * u64::from(cpus.max(1)));
+        // Of which the price can be computed.
+        let credit = credit.min(CREDIT_MAX.into()).min(u64::MAX / cost);
         Self {
-            cost: u64::try_from(cost).unwrap_or(u64::MAX),
+            cost,
             burst: u64::try_from(burst).unwrap_or(u64::MAX),
-            credit: credit.min(CREDIT_MAX.into()) as u32,
+            credit: credit as u32,
             padding: 0,
         }
     }
 
-    /// Returns the time that bytes take.
+    /// Returns the time that units take.
     ///
-    /// At 1 Mbit/s and 1,000 ticks a second 128 KiB come to 2^58 before the shift.
+    /// At 1 Mbit/s and 1,000 ticks a second 128 KiB come to 2^58 before the shift, and so does a
+    /// packet a second.
     #[inline(always)]
-    const fn price(&self, bytes: u32) -> u64 {
-        (bytes as u64).wrapping_mul(self.cost) >> COST_FRACTION
+    const fn price(&self, units: u32) -> u64 {
+        (units as u64).wrapping_mul(self.cost) >> COST_FRACTION
+    }
+
+    /// Returns the word of a limiter that had saved up a whole burst, and let through a unit.
+    #[inline(always)]
+    #[must_use]
+    pub const fn begun(&self, ticks: u64) -> u64 {
+        (ticks << FRACTION).wrapping_sub(self.burst).wrapping_add(self.price(1))
     }
 
     /// Returns the time that is saved up at a moment, in the units of time.
     #[inline(always)]
     const fn saved(&self, spent: u64, now: u64) -> u64 {
-        let since = now.wrapping_sub(spent);
-        if (since as i64) < 0 {
-            // Spent by one who has seen a later moment.
-            0
-        } else if since > self.burst {
-            self.burst
-        } else {
-            since
-        }
+        // What was spent by one who has seen a later moment counts as spent now.
+        let since = now.saturating_sub(spent);
+        if since > self.burst { self.burst } else { since }
     }
 
     /// Tells whether bytes can ever go: no more than the burst can be saved up.
@@ -97,12 +109,12 @@ impl Limit {
         self.price(bytes) <= self.burst
     }
 
-    /// Takes bytes at a moment in the units of time, which is finer than ticks; returns the limiter's
+    /// Takes units at a moment in the units of time, which is finer than ticks; returns the limiter's
     /// word then, or nothing where there are not as many.
-    #[cfg(not(target_arch = "bpf"))]
+    #[inline(always)]
     #[must_use]
-    pub const fn take(&self, spent: u64, now: u64, bytes: u32) -> Option<u64> {
-        let (saved, price) = (self.saved(spent, now), self.price(bytes));
+    pub const fn take(&self, spent: u64, now: u64, units: u32) -> Option<u64> {
+        let (saved, price) = (self.saved(spent, now), self.price(units));
         if price > saved {
             return None;
         }
@@ -123,10 +135,10 @@ impl Limit {
     pub const fn lend(&self, spent: u64, ticks: u64, need: u32) -> Option<Loan> {
         let now = ticks << FRACTION;
         let saved = self.saved(spent, now);
-        let mut bytes = if need > self.credit { need } else { self.credit };
-        let mut price = self.price(bytes);
+        let mut units = if need > self.credit { need } else { self.credit };
+        let mut price = self.price(units);
         if price > saved {
-            bytes = need;
+            units = need;
             price = self.price(need);
             if price > saved {
                 return None;
@@ -134,29 +146,79 @@ impl Limit {
         }
         let left = saved - price;
         let congested = left < self.burst / CONGESTED_SHARE;
-        Some(Loan { spent: now.wrapping_sub(left), bytes, congested })
+        Some(Loan { spent: now.wrapping_sub(left), units, congested })
     }
 }
 
-impl Credit {
-    /// Returns the bytes that must be borrowed for a packet to go; 0 when it may.
+impl Borrowed {
+    /// Returns the units that must be borrowed for a packet of some to go; 0 when it may.
     #[inline(always)]
     #[must_use]
-    pub const fn lacks(&self, length: u16) -> u32 {
-        (length as u32).saturating_sub(self.bytes)
+    pub const fn lacks(&self, units: u32) -> u32 {
+        units.saturating_sub(self.units)
     }
 
-    /// Adds borrowed bytes.
+    /// Adds borrowed units.
     #[inline(always)]
-    pub const fn borrow(&mut self, loan: Loan) {
-        self.bytes = self.bytes.wrapping_add(loan.bytes);
+    pub const fn add(&mut self, loan: Loan) {
+        self.units = self.units.wrapping_add(loan.units);
         self.congested = loan.congested as u32;
     }
 
-    /// Takes the bytes of a packet, for which there are enough.
+    /// Takes the units of a packet, for which there are enough.
     #[inline(always)]
-    pub const fn spend(&mut self, length: u16) -> Verdict {
-        self.bytes = self.bytes.wrapping_sub(length as u32);
+    pub const fn spend(&mut self, units: u32) -> Verdict {
+        self.units = self.units.wrapping_sub(units);
         Verdict::Green { congested: self.congested != 0 }
     }
+}
+
+/// Borrows credit for this CPU; tells whether there was as much.
+///
+/// A function of its own, off the path of most packets, so that the verifier meets it once.
+///
+/// # Safety
+/// `spent` must be a limiter's word, which is written here and by [`take`] only.
+#[inline(never)]
+pub unsafe fn borrow<M: Machine>(
+    machine: &M,
+    limit: &Limit,
+    borrowed: &mut Borrowed,
+    spent: *mut u64,
+    need: u32,
+) -> bool {
+    let ticks = machine.ticks();
+    // SAFETY: the caller's; all CPUs read and exchange it as a whole.
+    let mut known = unsafe { spent.read_volatile() };
+    for _ in 0..TRIES {
+        let Some(loan) = limit.lend(known, ticks, need) else { return false };
+        // SAFETY: the caller's.
+        let found = unsafe { machine.exchange(spent, known, loan.spent) };
+        if found == known {
+            borrowed.add(loan);
+            return true;
+        }
+        known = found;
+    }
+    false
+}
+
+/// Takes a unit; tells whether there was one.
+///
+/// # Safety
+/// As for [`borrow`].
+#[inline(always)]
+pub unsafe fn take<M: Machine>(machine: &M, limit: &Limit, spent: *mut u64, ticks: u64) -> bool {
+    // SAFETY: as in `borrow`.
+    let mut known = unsafe { spent.read_volatile() };
+    for _ in 0..TRIES {
+        let Some(taken) = limit.take(known, ticks << FRACTION, 1) else { return false };
+        // SAFETY: the caller's.
+        let found = unsafe { machine.exchange(spent, known, taken) };
+        if found == known {
+            return true;
+        }
+        known = found;
+    }
+    false
 }

@@ -4,38 +4,59 @@ use proptest::prelude::*;
 use std::{ops::Range, vec, vec::Vec};
 
 use super::{
-    Credit, Limit, Treatment,
-    bucket::{CREDIT_MAX, Verdict},
+    Borrowed, Limit, Treatment,
+    bucket::{CREDIT_MAX, Verdict, borrow},
     flag, mark,
 };
 use crate::{
     layout::UDP,
+    machine::Machine,
     parse::{ETHERNET, family, parse},
 };
 
 const CPUS: usize = 4;
 
-/// A limiter with its CPUs.
-struct Machine {
-    limit: Limit,
-    spent: u64,
-    cpus: [Credit; CPUS],
+/// A limiter on which nobody else is, at a tick.
+struct AtOnce(u64);
+
+impl Machine for AtOnce {
+    fn ticks(&self) -> u64 {
+        self.0
+    }
+
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
+        // SAFETY: the caller's.
+        unsafe { if *word == old { word.replace(new) } else { *word } }
+    }
+
+    unsafe fn publish(&self, word: *mut u64, new: u64) {
+        // SAFETY: the caller's.
+        unsafe { *word = new };
+    }
 }
 
-impl Machine {
+/// A limiter with its CPUs.
+struct Limiter {
+    limit: Limit,
+    spent: u64,
+    cpus: [Borrowed; CPUS],
+}
+
+impl Limiter {
     fn new(limit: Limit) -> Self {
-        Self { limit, spent: 0, cpus: [Credit::default(); CPUS] }
+        Self { limit, spent: 0, cpus: [Borrowed::default(); CPUS] }
     }
 
     fn admit(&mut self, cpu: usize, ticks: u64, length: u16) -> Verdict {
-        let credit = &mut self.cpus[cpu];
-        let need = credit.lacks(length);
-        if need > 0 {
-            let Some(loan) = self.limit.lend(self.spent, ticks, need) else { return Verdict::Over };
-            self.spent = loan.spent;
-            credit.borrow(loan);
+        let units = u32::from(length);
+        let borrowed = &mut self.cpus[cpu];
+        let need = borrowed.lacks(units);
+        let clock = AtOnce(ticks);
+        // SAFETY: the word is this limiter's.
+        if need > 0 && !unsafe { borrow(&clock, &self.limit, borrowed, &mut self.spent, need) } {
+            return Verdict::Over;
         }
-        credit.spend(length)
+        borrowed.spend(units)
     }
 }
 
@@ -69,13 +90,13 @@ proptest! {
     ) {
         let limit = Limit::new(bytes_per_s, burst, ticks_per_s, CPUS as u32);
         prop_assert!(u64::from(limit.credit) * CPUS as u64 <= burst / 4);
-        let mut machine = Machine::new(limit);
+        let mut limiter = Limiter::new(limit);
         let mut now = START;
         let mut passed: Vec<(u64, u128)> = Vec::new();
         for (after, cpu, length, packets) in steps {
             now += after;
             for _ in 0..packets {
-                match machine.admit(cpu, now, length) {
+                match limiter.admit(cpu, now, length) {
                     Verdict::Green { .. } => passed.push((now, length.into())),
                     Verdict::Over => break,
                 }
@@ -99,7 +120,7 @@ proptest! {
         (bytes_per_s, burst, ticks_per_s) in rate(0..5), length in 64..1_501u16, spread: bool,
     ) {
         let limit = Limit::new(bytes_per_s, burst, ticks_per_s, CPUS as u32);
-        let mut machine = Machine::new(limit);
+        let mut limiter = Limiter::new(limit);
         // Some thousand packets of the rate, and at least a second.
         let ticks = (u64::from(ticks_per_s) * 2_000 * u64::from(length) / bytes_per_s)
             .clamp(u64::from(ticks_per_s), 20_000)
@@ -112,7 +133,7 @@ proptest! {
             while refused < if spread { CPUS } else { 1 } {
                 let cpu = if spread { turn % CPUS } else { 0 };
                 turn += 1;
-                match machine.admit(cpu, START + tick, length) {
+                match limiter.admit(cpu, START + tick, length) {
                     Verdict::Green { .. } => {
                         passed += u128::from(length);
                         refused = 0;
@@ -136,10 +157,10 @@ fn at_a_standing_clock_exactly_the_burst_goes() {
         [(125_000, 16_000, 1), (1_000_000, 20_000, 2), (12_500_000, 250_000, 64)]
     {
         let limit = Limit::new(bytes_per_s, burst, 250, cpus);
-        let mut machine = Machine::new(limit);
+        let mut limiter = Limiter::new(limit);
         let mut passed = 0;
         while passed <= burst
-            && let Verdict::Green { .. } = machine.admit(0, START, 1_000)
+            && let Verdict::Green { .. } = limiter.admit(0, START, 1_000)
         {
             passed += 1_000;
         }
@@ -160,7 +181,7 @@ fn a_pause_saves_up_the_burst_and_no_more_however_long() {
     let limit = Limit::new(1_000_000, 50_000, 1_000, 1);
     for pause in [50, 75, 1_000, 1 << 32, 1 << 38] {
         let loan = limit.lend(START << 24, START + pause, 50_000).expect("it is there");
-        assert!(loan.congested && loan.bytes == 50_000);
+        assert!(loan.congested && loan.units == 50_000);
         assert_eq!(limit.lend(START << 24, START + pause, 50_001), None, "{pause}");
         assert_eq!(limit.lend(loan.spent, START + pause, 1), None, "{pause}");
     }
@@ -177,8 +198,8 @@ fn a_cpu_that_is_behind_takes_nothing_and_gives_nothing_back() {
 #[test]
 fn the_last_quarter_of_the_burst_is_congested() {
     let limit = Limit { credit: 0, ..Limit::new(1_000_000, 40_000, 1_000, 1) };
-    let mut machine = Machine::new(limit);
-    let verdicts: Vec<Verdict> = (0..41).map(|_| machine.admit(0, START, 1_000)).collect();
+    let mut limiter = Limiter::new(limit);
+    let verdicts: Vec<Verdict> = (0..41).map(|_| limiter.admit(0, START, 1_000)).collect();
     let green = |congested| Verdict::Green { congested };
     assert!(verdicts[..30].iter().all(|verdict| *verdict == green(false)));
     assert!(verdicts[30..40].iter().all(|verdict| *verdict == green(true)));
@@ -186,10 +207,10 @@ fn the_last_quarter_of_the_burst_is_congested() {
 }
 
 /// Takes packets of 100 bytes until one is refused, but no megabyte of them.
-fn drained(machine: &mut Machine, ticks: u64) -> u64 {
+fn drained(limiter: &mut Limiter, ticks: u64) -> u64 {
     let mut passed = 0;
     while passed < 1_000_000
-        && let Verdict::Green { .. } = machine.admit(0, ticks, 100)
+        && let Verdict::Green { .. } = limiter.admit(0, ticks, 100)
     {
         passed += 100;
     }
@@ -198,10 +219,10 @@ fn drained(machine: &mut Machine, ticks: u64) -> u64 {
 
 #[test]
 fn a_new_rate_holds_from_the_next_packet_on() {
-    let mut machine = Machine::new(Limit::new(1_000_000, 20_000, 1_000, 1));
-    assert_eq!(drained(&mut machine, START), 20_000);
-    machine.limit = Limit::new(10_000_000, 200_000, 1_000, 1);
-    let passed = drained(&mut machine, START + 10);
+    let mut limiter = Limiter::new(Limit::new(1_000_000, 20_000, 1_000, 1));
+    assert_eq!(drained(&mut limiter, START), 20_000);
+    limiter.limit = Limit::new(10_000_000, 200_000, 1_000, 1);
+    let passed = drained(&mut limiter, START + 10);
     // 10 ms at the new rate, and what was left of a packet's time at the old one.
     assert!((99_900..=101_000).contains(&passed), "{passed}");
 }

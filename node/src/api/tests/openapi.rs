@@ -28,6 +28,11 @@ spec:
       destinations: [192.0.2.10]
       protocol: UDP
       ports: [53, 8000-8999]
+    - action: Rate
+      rate: { packetsPerSecond: 500, per: Source }
+    - action: Rate
+      rate: { packetsPerSecond: 500000, burst: 9000, per: Rule }
+      protocol: UDP
 ";
 
 /// A packet.

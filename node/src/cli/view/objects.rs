@@ -34,7 +34,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::HttpRoute => &["HOSTS", "LISTENERS", "RULES"],
         Kind::TcpRoute | Kind::UdpRoute => &["LISTENERS", "BACKENDS"],
         Kind::Service => &["ENDPOINTS", "BALANCING", "HEALTH CHECK"],
-        Kind::PacketFilter => &["PRIORITY", "RULES", "LISTS"],
+        Kind::PacketFilter => &["PRIORITY", "RULES", "RATES", "LISTS"],
         Kind::PrefixList => &["PREFIXES"],
         Kind::QosPolicy => &["LISTENERS", "CLASS", "INGRESS", "EGRESS", "EXCESS", "DSCP", "ECN"],
     }
@@ -68,7 +68,9 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
                 .map(reference)
                 .collect();
             let lists = lists.into_iter().collect::<Vec<_>>().join(",");
-            vec![text(&spec["priority"]), count(&spec["rules"]), lists]
+            let rates = spec["rules"].as_array().into_iter().flatten().map(|rule| &rule["rate"]);
+            let rates: Vec<String> = rates.filter(|rate| !rate.is_null()).map(rate).collect();
+            vec![text(&spec["priority"]), count(&spec["rules"]), rates.join(","), lists]
         }
         Kind::PrefixList => vec![count(&spec["prefixes"])],
         Kind::QosPolicy => vec![
@@ -117,6 +119,11 @@ fn limit(value: &Value) -> String {
     }
 }
 
+fn rate(value: &Value) -> String {
+    let per = text(&value["per"]).to_lowercase();
+    format!("{}/s per {per}", text(&value["packetsPerSecond"]))
+}
+
 fn check(value: &Value) -> String {
     let interval = text(&value["interval"]);
     match value {
@@ -155,11 +162,14 @@ shop       orders  0          Maglev        -
     fn filters_show_their_rules_and_lists() {
         let filter = json!({"metadata": {"name": "edge"}, "spec": {"priority": 100, "rules": [
             {"action": "Deny", "sourceLists": [{"name": "b"}, {"name": "a"}]},
+            {"action": "Rate", "rate": {"packetsPerSecond": 500, "burst": 50, "per": "Source"}},
+            {"action": "Rate", "rate": {"packetsPerSecond": 9000, "burst": 900, "per": "Rule"}},
             {"action": "Deny", "sourceLists": [{"name": "b"}]}]}});
-        assert_eq!(
-            table(Kind::PacketFilter, &[filter], false),
-            "NAME  PRIORITY  RULES  LISTS\nedge  100       2      a,b\n"
-        );
+        let expected = "\
+NAME  PRIORITY  RULES  RATES                             LISTS
+edge  100       4      500/s per source,9000/s per rule  a,b
+";
+        assert_eq!(table(Kind::PacketFilter, &[filter], false), expected);
         let list = json!({"metadata": {"name": "a"}, "spec": {"prefixes": ["10.0.0.0/8"]}});
         assert_eq!(table(Kind::PrefixList, &[list], false), "NAME  PREFIXES\na     1\n");
     }
