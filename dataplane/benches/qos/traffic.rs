@@ -82,10 +82,10 @@ pub(crate) fn sink(place: &Namespace, span: Duration, behind: u64) -> JoinHandle
         setsockopt(&socket, sockopt::IpRecvTos, &true).expect("the kernel tells it");
         socket.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
         ready.send(()).expect("the measurement waits");
-        let start = (0..=behind)
-            .map(|_| receive(&socket).expect("datagrams come"))
-            .reduce(|_, latest| latest);
-        let (mut last, _) = start.expect("one at least");
+        let mut last = 0;
+        for _ in 0..=behind {
+            (last, _) = receive(&socket).expect("datagrams come");
+        }
         let start = Instant::now();
         let mut came = Came {
             packets: 0,
