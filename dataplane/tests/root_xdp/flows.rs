@@ -83,9 +83,9 @@ impl Told {
         let next = async {
             loop {
                 let message = self.events.next().await.expect("it goes on");
-                // The namespace's kernel sends packets of its own, of IPv6.
+                // The namespace's kernel sends packets of its own, of IPv6; some have no source yet.
                 if let FlowMessage::Flow(event) = &*message
-                    && event.source.is_none_or(|source| source.is_ipv4())
+                    && [event.source, event.destination].iter().flatten().all(|at| at.is_ipv4())
                 {
                     return FlowEvent::clone(event);
                 }
