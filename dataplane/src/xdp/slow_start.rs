@@ -3,7 +3,7 @@
 //! Pure: the time comes in. An endpoint is in use while it has a weight and counts as healthy; one
 //! that comes into use starts slowly. What is in use when its service is seen for the first time, or
 //! when the service first asks for slow start, has been in use before, so that a restart starts
-//! nothing slowly. Weights change in [`STEPS`] steps, all services' on one grid of time, so that the
+//! nothing slowly. Weights change in `STEPS` steps, all services' on one grid of time, so that the
 //! tables are made anew no more often than a step.
 
 use std::{

@@ -1,7 +1,7 @@
 //! Follows routes, links and neighbours, so that next hops that the program knows from before are
 //! looked up anew as soon as they may be others, and not only once they have aged.
 //!
-//! [`Seen`] decides what matters (pure); [`follow`] waits for it on a netlink socket.
+//! `Seen` decides what matters (pure); [`follow`] waits for it on a netlink socket.
 
 use std::{
     collections::BTreeMap,

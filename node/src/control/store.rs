@@ -7,7 +7,7 @@
 //! | `cluster/authority` | the CA's key and certificate, encrypted ([`crate::certificates`]) |
 //! | `cluster/nodes/<id>` | name, addresses, whether a data plane runs there |
 //! | `cluster/removed/<id>` | empty; the node was taken out for good |
-//! | `cluster/owners` | which node announces which address ([`crate::announce`]) |
+//! | `cluster/owners` | which node announces which address (`crate::announce`) |
 //! | `tokens/<name>` | role and SHA-256 of a token |
 //! | `join/<SHA-256 of the secret>` | a join secret's expiry and, once used, by whom |
 
