@@ -1,3 +1,5 @@
+//! What readers are given: the past, what follows, and what they have missed.
+
 use std::sync::LazyLock;
 
 use model::flow::Verdict;

@@ -1,3 +1,5 @@
+//! Records of the ring become events with names.
+
 use std::sync::Arc;
 
 use ebpf_common::event::why;
