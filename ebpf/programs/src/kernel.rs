@@ -142,6 +142,14 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
+    fn clear(&self, word: usize) {
+        if word < STATS_WORDS {
+            // SAFETY: the entry belongs to this CPU, and `word` is within it.
+            unsafe { self.stats.add(word).write_volatile(0) };
+        }
+    }
+
+    #[inline(always)]
     fn get(&self, word: usize) -> u64 {
         if word < STATS_WORDS {
             // SAFETY: the entry belongs to this CPU, and `word` is within it.

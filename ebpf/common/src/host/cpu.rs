@@ -249,6 +249,10 @@ impl<'t> Kernel for Cpu<'t> {
         self.own.stats.borrow_mut()[word] = value;
     }
 
+    fn clear(&self, word: usize) {
+        self.set(word, 0);
+    }
+
     fn get(&self, word: usize) -> u64 {
         self.own.stats.borrow()[word]
     }

@@ -87,6 +87,10 @@ pub trait Kernel: Machine {
     /// Sets a word of this CPU's statistics.
     fn set(&self, word: usize, value: u64);
 
+    /// Sets a word of this CPU's statistics to zero, by a store of its own: the compiler would fill
+    /// words in a row by a call of `memset`.
+    fn clear(&self, word: usize);
+
     /// Returns a word of this CPU's statistics.
     fn get(&self, word: usize) -> u64;
 

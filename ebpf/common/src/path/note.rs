@@ -12,11 +12,11 @@ use crate::{
 /// Begins the notes of a packet, and notes its flow when it is one of the sample.
 #[inline(always)]
 pub(super) fn begin(kernel: &impl Kernel) {
-    kernel.set(note::WANTED, 0);
-    kernel.set(note::SERVICE, 0);
-    kernel.set(note::ENDPOINT, 0);
-    kernel.set(note::RULE, 0);
-    kernel.set(note::FILTER, 0);
+    kernel.clear(note::WANTED);
+    kernel.clear(note::SERVICE);
+    kernel.clear(note::ENDPOINT);
+    kernel.clear(note::RULE);
+    kernel.clear(note::FILTER);
     if is_due(kernel) {
         remember(kernel, kernel.start(), kernel.end(), why::SAMPLED);
     }
