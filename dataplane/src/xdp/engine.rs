@@ -371,6 +371,13 @@ impl Engine {
     /// # Errors
     /// Returns what was refused; then packets to VLANs go by what was known of these before.
     pub fn ways_changed(&mut self) -> Result<(), EngineError> {
+        let followed = self.follow_vlans();
+        // Behind the VLANs, so that who looks up finds them, and also where they are not known.
+        self.generations.count_ways();
+        followed
+    }
+
+    fn follow_vlans(&mut self) -> Result<(), EngineError> {
         let vlans = Vlans::read().map_err(EngineError::Vlans)?;
         if vlans != self.vlans {
             let written = vlans.write(self.program.vlans()?);
@@ -380,7 +387,6 @@ impl Engine {
             }
             self.vlans = vlans;
         }
-        self.generations.count_ways();
         Ok(())
     }
 

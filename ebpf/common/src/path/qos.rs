@@ -1,8 +1,8 @@
 //! Limits and marks: what is done to a packet before it goes on.
 //!
 //! A service without either costs a comparison. The one place where a packet is found to be over
-//! its limit is [`treat`]: it is dropped, or goes the rest of its path in a task and then waits. As long as
-//! packets of a limiter wait, the others wait behind them, in their order.
+//! its limit is [`treat`]: it is dropped, or goes the rest of its path in a task and then waits. As
+//! long as packets of a limiter wait, the others wait behind them, in their order.
 
 use super::{config::Config, kernel::Kernel};
 use crate::{
