@@ -13,6 +13,7 @@
 mod support {
     pub(crate) mod namespaces;
     pub(crate) mod objects;
+    pub(crate) mod row;
 }
 
 mod network;
@@ -64,8 +65,8 @@ fn main() -> ExitCode {
 /// Sends as fast as may be; returns the Mbit/s that come.
 fn ceiling(network: &mut Network) -> f64 {
     network.apply("");
-    let sink = traffic::sink(&network.endpoint, Duration::from_secs(2), 0);
-    let sending = Sending::start(&network.client, SINK_PORT, PACKET, f64::INFINITY);
+    let sink = traffic::sink(&network.row.endpoint, Duration::from_secs(2), 0);
+    let sending = Sending::start(&network.row.client, SINK_PORT, PACKET, f64::INFINITY);
     let came = sink.join().unwrap();
     sending.stop();
     mbps(&came)
@@ -84,9 +85,9 @@ fn bandwidth(network: &mut Network, limit: u32, held: &mut bool) -> Value {
     // Behind the burst, 20 ms of the bandwidth and at least 16 KB, and what is before it in the
     // sender's first second.
     let behind = (u64::from(limit) * 125_000 / 50).max(16_000) / PACKET * 8;
-    let sink = traffic::sink(&network.endpoint, SPAN, behind);
+    let sink = traffic::sink(&network.row.endpoint, SPAN, behind);
     let demand = f64::from(limit) * 1e6 / 8.0 * DEMAND;
-    let sending = Sending::start(&network.client, SINK_PORT, PACKET, demand);
+    let sending = Sending::start(&network.row.client, SINK_PORT, PACKET, demand);
     let came = sink.join().unwrap();
     let sent = sending.stop();
     let found = mbps(&came);
@@ -113,13 +114,13 @@ fn beside(network: &mut Network, held: &mut bool) -> Value {
         ),
     ];
     network.apply(&policies.join("---\n"));
-    let echo = traffic::echo(&network.endpoint);
-    let idle = traffic::round_trips(&network.client, PRIORITY_PORT, SPAN);
-    let sink = traffic::sink(&network.endpoint, SPAN + Duration::from_secs(1), 0);
+    let echo = traffic::echo(&network.row.endpoint);
+    let idle = traffic::round_trips(&network.row.client, PRIORITY_PORT, SPAN);
+    let sink = traffic::sink(&network.row.endpoint, SPAN + Duration::from_secs(1), 0);
     let demand = f64::from(BESIDE_MBPS) * 1e6 / 8.0 * DEMAND;
-    let sending = Sending::start(&network.client, SINK_PORT, PACKET, demand);
+    let sending = Sending::start(&network.row.client, SINK_PORT, PACKET, demand);
     traffic::pause(Duration::from_secs(1));
-    let busy = traffic::round_trips(&network.client, PRIORITY_PORT, SPAN);
+    let busy = traffic::round_trips(&network.row.client, PRIORITY_PORT, SPAN);
     let came = sink.join().unwrap();
     let sent = sending.stop();
     echo.stop();

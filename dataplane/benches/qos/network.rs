@@ -11,8 +11,8 @@ use model::listener::{Forwarding, Protocol};
 
 use crate::{
     support::{
-        namespaces::Namespace,
         objects::{Balanced, addresses, desired_with},
+        row::Row,
     },
     traffic,
 };
@@ -22,35 +22,21 @@ pub(crate) const SINK_PORT: u16 = 80;
 pub(crate) const PRIORITY_PORT: u16 = 81;
 
 pub(crate) struct Network {
-    pub(crate) client: Namespace,
-    pub(crate) endpoint: Namespace,
+    pub(crate) row: Row,
     pub(crate) engine: Engine,
-    node: Namespace,
     pins: PinFolder,
     revision: u64,
 }
 
 impl Network {
     pub(crate) fn new() -> Self {
-        let [client, node, endpoint] = ["c", "n", "e"].map(Namespace::new);
-        for (name, v4, far, far_v4) in [
-            ("nc", "10.1.0.1/24", &client, "10.1.0.2/24"),
-            ("n0", "10.2.0.1/24", &endpoint, "10.2.0.2/24"),
-        ] {
-            node.run(&format!("ip link add {name} type veth peer name eth0 netns {}", far.0));
-            for (place, device, address) in [(&node, name, v4), (far, "eth0", far_v4)] {
-                place.run(&format!("ip link set {device} up"));
-                place.run(&format!("ip addr add {address} dev {device}"));
-                place.run(&format!("ethtool -K {device} tx off tso off gso off gro on"));
-            }
-        }
-        endpoint.run("ip route add default via 10.2.0.1");
+        let row = Row::new();
         let pins = PinFolder::new("/sys/fs/bpf", &format!("bench-qos-{}", std::process::id()));
         let pins = pins.expect("a folder's name");
         let settings = Settings::new(vec!["nc".to_owned(), "n0".to_owned()], pins.clone());
-        node.enter();
+        row.node.enter();
         let engine = Engine::open(settings).expect("the kernel takes the program");
-        let mut network = Self { client, endpoint, engine, node, pins, revision: 0 };
+        let mut network = Self { row, engine, pins, revision: 0 };
         network.apply("");
         network.engine.resolve_neighbours();
         network.warm_up();
@@ -72,7 +58,7 @@ impl Network {
             service("sink", SINK_PORT, "10.2.0.2:8000"),
             service("echo", PRIORITY_PORT, "10.2.0.2:8001"),
         ];
-        self.node.enter();
+        self.row.node.enter();
         self.engine.reconcile(&desired_with(self.revision, &services, policies)).unwrap();
         assert_eq!(self.engine.problems(), Vec::<String>::new());
         raise_workers();
@@ -90,11 +76,11 @@ impl Network {
 
     /// Waits until both ways are known.
     fn warm_up(&self) {
-        let echo = traffic::echo(&self.endpoint);
+        let echo = traffic::echo(&self.row.endpoint);
         let until = Instant::now() + Duration::from_secs(10);
         loop {
             let trips =
-                traffic::round_trips(&self.client, PRIORITY_PORT, Duration::from_millis(50));
+                traffic::round_trips(&self.row.client, PRIORITY_PORT, Duration::from_millis(50));
             if trips.lost == 0 && !trips.times.is_empty() {
                 break;
             }

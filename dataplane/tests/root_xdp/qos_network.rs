@@ -23,6 +23,7 @@ use crate::support::{
     echo,
     namespaces::Namespace,
     objects::{Balanced, addresses, desired_with},
+    row::Row,
 };
 
 /// The limit.
@@ -36,29 +37,15 @@ const SETTLING: u32 = 1_500;
 const SPAN: Duration = Duration::from_secs(5);
 
 struct Network {
-    client: Namespace,
-    endpoint: Namespace,
-    _node: Namespace,
+    row: Row,
     pins: PinFolder,
     engine: Engine,
 }
 
 impl Network {
     fn new(policy: &str) -> Self {
-        let [client, node, endpoint] = ["c", "n", "e"].map(Namespace::new);
-        for (name, v4, far, far_v4) in [
-            ("nc", "10.1.0.1/24", &client, "10.1.0.2/24"),
-            ("n0", "10.2.0.1/24", &endpoint, "10.2.0.2/24"),
-        ] {
-            node.run(&format!("ip link add {name} type veth peer name eth0 netns {}", far.0));
-            for (place, device, address) in [(&node, name, v4), (far, "eth0", far_v4)] {
-                place.run(&format!("ip link set {device} up"));
-                place.run(&format!("ip addr add {address} dev {device}"));
-            }
-            far.run("ethtool -K eth0 tx off tso off gso off gro on");
-        }
-        endpoint.run("ip route add default via 10.2.0.1");
-        node.enter();
+        let row = Row::new();
+        row.node.enter();
         let pins =
             PinFolder::new("/sys/fs/bpf", &format!("test-qos-{}", std::process::id())).unwrap();
         let interfaces = vec!["nc".to_owned(), "n0".to_owned()];
@@ -74,7 +61,7 @@ impl Network {
         };
         engine.reconcile(&desired_with(1, &[service], policy)).unwrap();
         engine.resolve_neighbours();
-        Self { client, endpoint, _node: node, pins, engine }
+        Self { row, pins, engine }
     }
 }
 
@@ -141,8 +128,8 @@ fn root_a_limited_service_gets_its_bandwidth_within_two_percent() {
          excess: Drop, ingress: {{ bandwidthMbps: {MBPS}, burstKB: 1000 }} }}\n"
     ));
     let stop = Arc::new(AtomicBool::new(false));
-    let receiver = receive(&network.endpoint);
-    let sender = send(&network.client, &stop);
+    let receiver = receive(&network.row.endpoint);
+    let sender = send(&network.row.client, &stop);
     let mbps = receiver.join();
     stop.store(true, Ordering::SeqCst);
     sender.join().expect("the sender ends");

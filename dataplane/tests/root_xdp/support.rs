@@ -11,3 +11,4 @@ pub(crate) mod objects;
 pub(crate) mod outer;
 pub(crate) mod packets;
 pub(crate) mod pause;
+pub(crate) mod row;

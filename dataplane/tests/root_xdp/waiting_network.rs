@@ -24,6 +24,7 @@ use crate::support::{
     echo,
     namespaces::Namespace,
     objects::{Balanced, addresses, desired_with},
+    row::Row,
 };
 
 /// UDP payload of a datagram, which is 1,000 bytes of IP.
@@ -32,36 +33,20 @@ const PAYLOAD: usize = 972;
 const SILENCE: Duration = Duration::from_millis(1_500);
 
 struct Network {
-    client: Namespace,
-    endpoint: Namespace,
-    _node: Namespace,
+    row: Row,
     pins: PinFolder,
     engine: Engine,
 }
 
 impl Network {
     fn new(instance: &str, policy: &str) -> Self {
-        let [client, node, endpoint] = ["c", "d", "e"].map(Namespace::new);
-        for (name, v4, far, far_v4) in [
-            ("nc", "10.1.0.1/24", &client, "10.1.0.2/24"),
-            ("n0", "10.2.0.1/24", &endpoint, "10.2.0.2/24"),
-        ] {
-            node.run(&format!("ip link add {name} type veth peer name eth0 netns {}", far.0));
-            for (place, device, address) in [(&node, name, v4), (far, "eth0", far_v4)] {
-                place.run(&format!("ip link set {device} up"));
-                place.run(&format!("ip addr add {address} dev {device}"));
-            }
-            far.run("ethtool -K eth0 tx off tso off gso off gro on");
-            // Else veth takes what a socket sends another way than what XDP does, which is no order.
-            node.run(&format!("ethtool -K {name} tx off tso off gso off"));
-        }
-        endpoint.run("ip route add default via 10.2.0.1");
-        node.enter();
+        let row = Row::new();
+        row.node.enter();
         let name = format!("test-{instance}-{}", std::process::id());
         let pins = PinFolder::new("/sys/fs/bpf", &name).unwrap();
         let settings = Settings::new(vec!["nc".to_owned(), "n0".to_owned()], pins.clone());
         let engine = Engine::open(settings).expect("root, see `cargo xtask setup`");
-        let mut network = Self { client, endpoint, _node: node, pins, engine };
+        let mut network = Self { row, pins, engine };
         network.apply(1, policy);
         network.engine.resolve_neighbours();
         assert_eq!(network.engine.problems(), Vec::<String>::new());
@@ -90,8 +75,8 @@ impl Network {
     fn warm_up(&self) {
         let until = Instant::now() + Duration::from_secs(10);
         loop {
-            let receiver = receive(&self.endpoint);
-            send(&self.client, 1, Duration::ZERO).join().unwrap();
+            let receiver = receive(&self.row.endpoint);
+            send(&self.row.client, 1, Duration::ZERO).join().unwrap();
             if !receiver.join().unwrap().is_empty() {
                 return;
             }
@@ -158,8 +143,8 @@ fn root_what_exceeds_a_limit_waits_and_comes_in_its_order() {
     let limit = "ingress: { bandwidthMbps: 8, burstKB: 16 }, latencyLimit: 1s";
     let mut network = Network::new("wait", &policy(limit));
     network.warm_up();
-    let receiver = receive(&network.endpoint);
-    send(&network.client, 100, Duration::ZERO).join().unwrap();
+    let receiver = receive(&network.row.endpoint);
+    send(&network.row.client, 100, Duration::ZERO).join().unwrap();
     let came = receiver.join().unwrap();
     let view = network.engine.waiting();
     assert_eq!(numbers(&came), (0..100).collect::<Vec<_>>(), "{view:?}");
@@ -171,8 +156,8 @@ fn root_what_exceeds_a_limit_waits_and_comes_in_its_order() {
     assert_eq!((words[counter::OVER_PACKETS], over), (0, 0));
 
     // When nothing waits, XDP sends by itself again.
-    let receiver = receive(&network.endpoint);
-    send(&network.client, 10, Duration::from_millis(10)).join().unwrap();
+    let receiver = receive(&network.row.endpoint);
+    send(&network.row.client, 10, Duration::from_millis(10)).join().unwrap();
     assert_eq!(numbers(&receiver.join().unwrap()), (0..10).collect::<Vec<_>>());
     assert_eq!(network.ingress()[counter::WAITING_PACKETS], words[counter::WAITING_PACKETS]);
 }
@@ -182,9 +167,9 @@ fn root_what_waits_gets_its_bandwidth_and_what_is_too_much_is_dropped_in_its_ord
     let limit = "ingress: { bandwidthMbps: 40, burstKB: 1000 }, class: P3, ecn: Mark";
     let mut network = Network::new("rate", &policy(limit));
     network.warm_up();
-    let receiver = receive(&network.endpoint);
+    let receiver = receive(&network.row.endpoint);
     // 5 MB/s are 5 datagrams a millisecond; 10 come, for two seconds.
-    send(&network.client, 20_000, Duration::from_micros(100)).join().unwrap();
+    send(&network.row.client, 20_000, Duration::from_micros(100)).join().unwrap();
     let came = receiver.join().unwrap();
     let order = numbers(&came);
     assert!(order.is_sorted(), "datagrams of a flow overtook others");
@@ -218,8 +203,8 @@ fn root_without_a_worker_what_exceeds_a_limit_is_dropped_and_the_rest_goes_on() 
     let sockets = network.engine.program().sockets().unwrap();
     let nc = nix::net::if_::if_nametoindex("nc").unwrap();
     bpf::empty_slot(sockets.as_fd(), place(nc, 0).unwrap()).unwrap();
-    let receiver = receive(&network.endpoint);
-    send(&network.client, 200, Duration::ZERO).join().unwrap();
+    let receiver = receive(&network.row.endpoint);
+    send(&network.row.client, 200, Duration::ZERO).join().unwrap();
     let came = receiver.join().unwrap().len() as u64;
     let counted = network.engine.statistics().unwrap();
     assert!((16..100).contains(&came), "{came}");
