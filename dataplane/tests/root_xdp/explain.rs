@@ -1,12 +1,14 @@
 //! What is explained is what happens: the program apart against the one that runs. Needs root.
 
+use std::mem::offset_of;
+
 use crate::support::bench::{Bench, DROP, PASS, TX};
 use crate::support::objects::{self, Balanced, addresses, desired_with};
 use crate::support::packets::{ACK, FIN, Frame, RST, SYN, TCP, UDP};
 use dataplane::xdp::explain::{Question, apart::Apart, explain};
 use ebpf_common::{
     layout::{CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, ENDPOINTS_MAP},
-    qos::SPENT_MAP,
+    qos::{SPENT_MAP, Spent},
 };
 use model::{
     Revision,
@@ -311,4 +313,28 @@ fn root_nothing_of_what_runs_changes_by_a_question() {
     ask(&mut bench, text, Some(objects::desired(7, &[]).config));
     assert!(all(&mut bench) == before, "something has changed");
     assert_eq!(std::fs::read_dir(bench.pins.path()).unwrap().count(), pins);
+}
+
+#[test]
+fn root_a_packet_that_would_wait_is_said_to() {
+    let mut bench = Bench::new(&services());
+    let policy = "
+kind: QoSPolicy
+metadata: { name: gold }
+spec: { listeners: [{ name: web }], ingress: { bandwidthMbps: 1 } }
+";
+    bench.engine.reconcile(&desired_with(2, &services(), policy)).unwrap();
+    let text = r#"{"from": "10.0.0.100:40000", "to": "192.0.2.10:80"}"#;
+    let answer = ask(&mut bench, text, None);
+    assert_eq!(said(&answer, "policy").said, "is within the limits");
+    // As if another one waited.
+    let mut spent = bench.engine.program().spent().unwrap();
+    for entry in 0..spent.len() {
+        spent.store_word(entry, offset_of!(Spent, pending) / size_of::<u32>(), 1);
+    }
+    let answer = ask(&mut bench, text, None);
+    let policy = said(&answer, "policy");
+    assert!(policy.said.contains("it waits in a worker"), "{answer:#?}");
+    assert_eq!(policy.object, Some("QoSPolicy/default/gold".parse().unwrap()));
+    assert_eq!(answer.reason.as_deref(), Some("over_limit"));
 }

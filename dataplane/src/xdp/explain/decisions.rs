@@ -10,6 +10,7 @@ use model::{
     flow::{Direction, FlowEvent, Verdict},
     listener::Forwarding,
     packet_filter::FilterAction,
+    qos_policy::Excess,
 };
 
 use super::apart::Run;
@@ -106,6 +107,12 @@ fn filter(grounds: &Grounds<'_>) -> Option<Decision> {
 fn policy(grounds: &Grounds<'_>, carried: &Carried, reason: Option<Reason>) -> Option<Decision> {
     let policy = carried.policy.as_ref()?;
     let said = match (reason, class(grounds.frame), class(&grounds.run.frame)) {
+        // The program apart has no workers to hand a packet to.
+        (Some(Reason::OverLimit), ..) if policy.spec.excess == Excess::Queue => {
+            "is over the limit, or behind packets that are: it waits in a worker, and is dropped \
+             where none runs"
+                .to_owned()
+        }
         (Some(Reason::OverLimit), ..) => "is over the limit".to_owned(),
         (_, Some(before), Some(after)) if before != after => {
             format!("is within the limits; traffic class {before:#04x} becomes {after:#04x}")
