@@ -1,0 +1,111 @@
+//! What is kept of flows and connections, and of where they go.
+
+use super::{Address, Hop, Tuple};
+
+/// One flow: `tag | endpoint << 32 | seen << 48`; all zero when the place is empty.
+///
+/// The tag is a part of the flow's hash that does not choose the bucket. Two flows of a bucket
+/// with the same tag (one pair in 2^32) go to the same endpoint.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow(pub u64);
+
+/// The flows of a bucket: one cache line.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowBucket {
+    /// In no order.
+    pub flows: [Flow; 8],
+}
+
+/// An endpoint by its number.
+///
+/// Invariant: a number stands for one address until no flow can refer to it any more.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its address; zero for a number that stands for nothing.
+    pub address: Address,
+    /// Its port.
+    pub port_be: u16,
+    /// Zero.
+    pub padding: [u16; 23],
+}
+
+/// A CPU's next hop to an endpoint.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointHop {
+    /// The next hop.
+    pub hop: Hop,
+    /// When and under which ways it was looked up, as [`crate::flows::looked_up`] has it.
+    pub checked: u32,
+}
+
+/// How many senders a CPU has told that their packets are too big.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// When the count began, in [`crate::flows::hop_time`].
+    pub since: u32,
+    /// Messages since then.
+    pub messages: u32,
+}
+
+/// What packets of a connection's direction become.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Translation {
+    /// Source that packets get.
+    pub source: Address,
+    /// Destination that packets get.
+    pub destination: Address,
+    /// Source port that packets get.
+    pub source_port_be: u16,
+    /// Destination port that packets get.
+    pub destination_port_be: u16,
+    /// One's-complement difference for the TCP or UDP checksum (RFC 1624).
+    pub transport_delta: u16,
+    /// One's-complement difference for the IPv4 header checksum, without the TTL.
+    pub header_delta: u16,
+}
+
+/// One direction of a connection, in a place of its table: two cache lines.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// What packets of the direction have; protocol 0 in a place without an entry.
+    pub key: Tuple,
+    /// When this or the other direction was refreshed last, in the time of [`crate::state::Clock`].
+    pub refreshed: u32,
+    /// Service slot for the counters.
+    pub slot: u32,
+    /// Low half of the generation under which the backend was last seen to be in its service.
+    pub generation: u32,
+    /// [`crate::state`] flags that this direction set.
+    pub own: u8,
+    /// [`crate::state`] flags that the other direction set.
+    pub peer: u8,
+    /// 1 for packets from the backend, 0 for packets from the client.
+    pub reply: u8,
+    /// Zero.
+    pub padding: u8,
+    /// [`crate::layout::Selector::ways`] under which the next hop was looked up.
+    pub ways: u32,
+    /// Zero.
+    pub padding_line: u32,
+    /// What packets become.
+    pub to: Translation,
+    /// Where packets go.
+    pub hop: Hop,
+    /// Zero.
+    pub padding_end: u32,
+}
+
+/// The words of a bucket of the table of connections: one cache line, see [`crate::claims`].
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// A [`crate::claims::Claim`] a place.
+    pub words: [u64; crate::claims::PLACES as usize],
+}
