@@ -12,8 +12,8 @@ use ebpf_common::{
         rates::{RuleState, SOURCE_LINES, SourceLine},
     },
     layout::{
-        CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, ENDPOINTS_MAX,
-        EVENTS_BYTES, CpuEndpoint, Endpoint, FLOW_BUCKETS, FLOW_SAMPLING_DEFAULT, FlowBucket,
+        CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, CpuEndpoint,
+        ENDPOINTS_MAX, EVENTS_BYTES, Endpoint, FLOW_BUCKETS, FLOW_SAMPLING_DEFAULT, FlowBucket,
         MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told, VLANS_MAX, Vlan,
     },
     path::{Scratch, TASKS as TASKS_COUNT},
