@@ -143,6 +143,7 @@ mod tests {
                 // SAFETY: one thread, and no reference is held.
                 unsafe { (*self.places[index as usize].get()).key = *key };
                 let word = Claim::new(spot.tag, Kind::Firm, clock.now.wrapping_add(1 << 20));
+                // SAFETY: as above.
                 let claims = unsafe { &*self.claims[(index / PLACES) as usize].get() };
                 publish(self, claims, index, word);
             }
