@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{
     Revision, Snapshot,
     explain::{ExplainRequest, Explanation},
-    flow::FlowQuery,
+    traffic::{EndpointList, EndpointQuery},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{net::UnixListener, sync::Semaphore};
@@ -32,6 +32,7 @@ use tokio::{net::UnixListener, sync::Semaphore};
 use crate::{
     tasks::Task,
     xdp::{
+        engine::EngineError,
         explain::{ExplainError, Question},
         flows::FlowHub,
     },
@@ -57,8 +58,24 @@ pub trait Pages: Send + Sync + 'static {
     fn status(&self) -> serde_json::Value;
     /// Who has the events of flows.
     fn flows(&self) -> &FlowHub;
+    /// Lists the endpoints of L4 with what was counted.
+    fn endpoints(
+        &self,
+        query: EndpointQuery,
+    ) -> BoxFuture<'_, Result<EndpointList, EndpointsError>>;
     /// Says what would become of a packet.
     fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
+}
+
+/// Tells why endpoints were not listed.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointsError {
+    /// XDP runs nothing here.
+    #[error("XDP runs nothing on this node: see `marchproxy status`")]
+    NotRunning,
+    /// The counters were not read.
+    #[error("the counters were not read")]
+    Counters(#[from] EngineError),
 }
 
 /// The socket cannot be served.
@@ -189,10 +206,14 @@ async fn respond(request: Request<Incoming>, pages: &dyn Pages) -> Response<Body
             Ok(response) => response,
             Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
         },
+        "/endpoints" => match endpoints(request.uri().query(), pages).await {
+            Ok(answer) => page(StatusCode::OK, "application/json", answer),
+            Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
+        },
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /healthz, /metrics, /status, /flows and /explain\n".to_owned(),
+            "there are /healthz, /metrics, /status, /flows, /endpoints and /explain\n".to_owned(),
         ),
     }
 }
@@ -211,11 +232,8 @@ fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> 
 /// Answers with events of flows, a JSON object a line; the query is a [`FlowQuery`] in JSON,
 /// percent-encoded.
 fn flows(query: Option<&str>, hub: &FlowHub) -> Result<Response<Body>, (StatusCode, String)> {
-    let wrong = |reason: String| (StatusCode::BAD_REQUEST, reason);
-    let text = decoded(query.unwrap_or("%7B%7D")).ok_or_else(|| wrong("no UTF-8".to_owned()))?;
-    let query: FlowQuery = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let events = hub
-        .read(query)
+        .read(asked(query)?)
         .map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?
         .map(|message| {
             let mut line = serde_json::to_vec(&*message).expect("messages have string keys");
@@ -224,6 +242,25 @@ fn flows(query: Option<&str>, hub: &FlowHub) -> Result<Response<Body>, (StatusCo
         });
     let body = StreamBody::new(events).boxed_unsync();
     Ok(answer(StatusCode::OK, "application/x-ndjson", body))
+}
+
+/// Answers with the endpoints of L4; the query is an [`EndpointQuery`], as that of flows.
+async fn endpoints(query: Option<&str>, pages: &dyn Pages) -> Result<String, (StatusCode, String)> {
+    let list = pages.endpoints(asked(query)?).await.map_err(|error| {
+        let status = match &error {
+            EndpointsError::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
+            EndpointsError::Counters(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, runtime::chain::chain(&error))
+    })?;
+    Ok(serde_json::to_string(&list).expect("an answer has string keys"))
+}
+
+/// Reads a query: JSON, percent-encoded; `{}` when there is none.
+fn asked<T: serde::de::DeserializeOwned>(query: Option<&str>) -> Result<T, (StatusCode, String)> {
+    let wrong = |reason: String| (StatusCode::BAD_REQUEST, reason);
+    let text = decoded(query.unwrap_or("%7B%7D")).ok_or_else(|| wrong("no UTF-8".to_owned()))?;
+    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
 }
 
 /// What is asked of `POST /explain`.
@@ -308,6 +345,18 @@ mod tests {
             Box::pin(async { Err(refused.map_or_else(Into::into, |()| ExplainError::NotRunning)) })
         }
 
+        fn endpoints(
+            &self,
+            query: EndpointQuery,
+        ) -> BoxFuture<'_, Result<EndpointList, EndpointsError>> {
+            Box::pin(async move {
+                if query.service.is_some() {
+                    return Err(EndpointsError::NotRunning);
+                }
+                Ok(EndpointList { node: self.0.node(), revision: Revision(4), endpoints: vec![] })
+            })
+        }
+
         fn flows(&self) -> &FlowHub {
             &self.0
         }
@@ -366,7 +415,11 @@ mod tests {
             check("GET /flows?%7B%22verdict%22%3A%22dropped%22%7D", "200", LOST).await;
             check("GET /flows?%7B%22verdict%22%3A1%7D", "400", "column 12\n").await;
             check("GET /flows?%7", "400", "no UTF-8\n").await;
-            check("GET /", "404", "/flows and /explain\n").await;
+            let none = "{\"node\":3,\"revision\":4,\"endpoints\":[]}";
+            check("GET /endpoints", "200", none).await;
+            check("GET /endpoints?%7B%22service%22%3A%22a%22%7D", "503", "status`\n").await;
+            check("GET /endpoints?%7B%22verdict%22%3A1%7D", "400", "column 10\n").await;
+            check("GET /", "404", "/flows, /endpoints and /explain\n").await;
             check("POST /status", "405", "only GET\n").await;
             supervisor.stop("test over").await;
         }

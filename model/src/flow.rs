@@ -4,11 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    cluster::NodeId,
-    key::{DEFAULT_NAMESPACE, ObjectKey},
-    revision::Revision,
-};
+use crate::{cluster::NodeId, key::ObjectKey, revision::Revision};
 
 /// Why a packet is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +165,7 @@ impl FlowQuery {
     pub fn wants(&self, event: &FlowEvent) -> bool {
         let named = |wanted: &Option<String>, key: &Option<ObjectKey>| match (wanted, key) {
             (None, _) => true,
-            (Some(wanted), Some(key)) => names(wanted, key),
+            (Some(wanted), Some(key)) => key.is_named(wanted),
             (Some(_), None) => false,
         };
         let ends = [event.source, event.destination, event.to];
@@ -180,12 +176,6 @@ impl FlowQuery {
                 .address
                 .is_none_or(|address| ends.into_iter().flatten().any(|end| end.ip() == address))
     }
-}
-
-/// Tells whether a text is an object's `name`, in the default namespace, or `namespace/name`.
-fn names(text: &str, key: &ObjectKey) -> bool {
-    let (namespace, name) = text.split_once('/').unwrap_or((DEFAULT_NAMESPACE, text));
-    key.namespace == namespace && key.name == name
 }
 
 /// Returns the names of the flags in a TCP header (RFC 9293 section 3.1), the lowest bit first.

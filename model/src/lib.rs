@@ -31,6 +31,7 @@ pub mod revision;
 pub mod route;
 pub mod service;
 pub mod snapshot;
+pub mod traffic;
 pub mod validate;
 
 pub use ack::{AckState, Engine, EngineReport, Refusal};

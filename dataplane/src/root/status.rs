@@ -2,11 +2,15 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError},
 };
 
 use futures::future::BoxFuture;
-use model::{announce::AddressReport, explain::Explanation};
+use model::{
+    announce::AddressReport,
+    explain::Explanation,
+    traffic::{EndpointList, EndpointQuery},
+};
 use runtime::{
     identity::PeerIdentity, push::PlaneInfo, supervision::SupervisorHandle, telemetry::Metrics,
 };
@@ -14,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    admin::Pages,
+    admin::{EndpointsError, Pages},
     desired::DesiredReceiver,
     lkg::RecorderStatus,
     subscriber::{PushStatus, Reports},
@@ -23,6 +27,7 @@ use crate::{
         actor::SharedEngine,
         explain::{ExplainError, Question, explain},
         flows::FlowHub,
+        traffic::Series,
     },
 };
 
@@ -37,6 +42,7 @@ pub struct Status {
     pub(super) reports: watch::Receiver<Reports>,
     pub(super) placement: watch::Receiver<Arc<L4Placement>>,
     pub(super) addresses: watch::Receiver<Arc<Vec<AddressReport>>>,
+    pub(super) series: watch::Receiver<Series>,
     pub(super) flows: FlowHub,
     pub(super) engine: SharedEngine,
     /// Held while a packet is explained: one at a time, since each loads the program.
@@ -52,11 +58,27 @@ impl fmt::Debug for Status {
 
 impl Pages for Status {
     fn metrics(&self) -> String {
-        self.metrics.render()
+        self.metrics.render() + &self.series.borrow()
     }
 
     fn flows(&self) -> &FlowHub {
         &self.flows
+    }
+
+    fn endpoints(
+        &self,
+        query: EndpointQuery,
+    ) -> BoxFuture<'_, Result<EndpointList, EndpointsError>> {
+        let (engine, node) = (Arc::clone(&self.engine), self.flows.node());
+        Box::pin(async move {
+            let listed = tokio::task::spawn_blocking(move || {
+                let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+                let engine = engine.as_mut().ok_or(EndpointsError::NotRunning)?;
+                let revision = engine.running().ok_or(EndpointsError::NotRunning)?;
+                Ok(EndpointList { node, revision, endpoints: engine.traffic(&query)? })
+            });
+            listed.await.unwrap_or(Err(EndpointsError::NotRunning))
+        })
     }
 
     fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>> {

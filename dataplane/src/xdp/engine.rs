@@ -294,6 +294,7 @@ impl Engine {
         self.image.forget_before(now);
         // Before the configuration that names them is in force.
         for (number, address) in self.image.numbers().take_news() {
+            self.program.clear_endpoint(number)?;
             self.endpoints.set(number.into(), &record::endpoint_record(address));
         }
         let numbers = self.image.treatments().limiters().take_news();
@@ -358,6 +359,12 @@ impl Engine {
     #[must_use]
     pub fn unfiltered(&self) -> Option<&str> {
         self.unfiltered.as_deref()
+    }
+
+    /// Returns the revision in force; `None` until this process has put one in force.
+    #[must_use]
+    pub fn running(&self) -> Option<Revision> {
+        self.running
     }
 
     /// Returns the generation in force.

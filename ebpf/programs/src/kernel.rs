@@ -14,7 +14,7 @@ use ebpf_common::{
         rates::{Asked, RuleState},
     },
     layout::{
-        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
+        COUNTER_WORDS, Claims, Connection, CpuEndpoint, Endpoint, FlowBucket, Hop, Layout, Record,
         STATS_WORDS, Told, Tuple,
     },
     machine::Machine,
@@ -203,8 +203,8 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
-    fn hop(&self, number: u16) -> Option<*mut EndpointHop> {
-        maps::HOPS.get_ptr_mut(u32::from(number))
+    fn cpu_endpoint(&self, number: u16) -> Option<*mut CpuEndpoint> {
+        maps::CPU_ENDPOINTS.get_ptr_mut(u32::from(number))
     }
 
     #[inline(always)]

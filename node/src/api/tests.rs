@@ -1,6 +1,7 @@
 //! The API of a real one-node cluster over real TLS.
 
 mod access;
+mod endpoints;
 mod events;
 mod flows;
 mod harness;

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use client::{
-    ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EventsArgs, FlowsArgs, GetArgs, HistoryArgs,
-    NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting, Writing,
+    ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EndpointsArgs, EventsArgs, FlowsArgs, GetArgs,
+    HistoryArgs, NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting,
+    Writing,
 };
 pub use explain::{ExplainArgs, ProtocolArg};
 pub use node::{
@@ -119,6 +120,8 @@ pub enum Command {
     /// Follow revisions, acknowledgements, health and membership as they happen
     #[command(visible_alias = "watch")]
     Events(EventsArgs),
+    /// Show the endpoints that XDP forwards to, with packets, bytes and connections of each
+    Endpoints(EndpointsArgs),
     /// Say what would become of a packet on a node, and which objects decide it
     Explain(ExplainArgs),
     /// Show or follow what the data planes tell of single packets: who, to whom, verdict, rule, revision

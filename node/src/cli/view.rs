@@ -4,6 +4,7 @@ pub mod acks;
 pub mod changes;
 pub mod cluster;
 pub mod doctor;
+pub mod endpoints;
 pub mod explain;
 pub mod flows;
 pub mod objects;

@@ -18,7 +18,7 @@ use crate::{
         rates::{Asked, RuleState, SourceLine},
     },
     layout::{
-        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
+        COUNTER_WORDS, Claims, Connection, CpuEndpoint, Endpoint, FlowBucket, Hop, Layout, Record,
         STATS_WORDS, Told, Tuple,
     },
     machine::Machine,
@@ -48,7 +48,7 @@ pub struct Own {
     frame: RefCell<Frame>,
     stats: RefCell<[u64; STATS_WORDS]>,
     counters: Table<[u64; COUNTER_WORDS]>,
-    hops: Table<EndpointHop>,
+    endpoints: Table<CpuEndpoint>,
     credit: Table<Credit>,
     rules: Table<RuleState>,
     told: Box<UnsafeCell<Told>>,
@@ -64,7 +64,7 @@ impl Own {
             frame: RefCell::new(Frame::new()),
             stats: RefCell::new([0; STATS_WORDS]),
             counters: Table::new(SLOTS),
-            hops: Table::new(sizes.endpoints as usize),
+            endpoints: Table::new(sizes.endpoints as usize),
             credit: Table::new(LIMITER_WAYS),
             rules: Table::new(RULE_NUMBERS),
             told: Box::default(),
@@ -72,6 +72,7 @@ impl Own {
                 mtu: 0,
                 tag: 0,
                 kind: 0,
+                endpoint: 0,
                 ticket: Ticket::default(),
                 key: Tuple::default(),
                 there: scratch(),
@@ -91,6 +92,14 @@ impl Own {
     pub fn counters(&self, slot: u32) -> [u64; COUNTER_WORDS] {
         // SAFETY: the CPU handles no frame while it is looked at.
         self.counters.at(slot as usize).map_or([0; COUNTER_WORDS], |words| unsafe { *words })
+    }
+
+    /// Returns the counters of an endpoint.
+    #[must_use]
+    pub fn endpoint_counters(&self, number: u16) -> [u64; COUNTER_WORDS] {
+        let found = self.endpoints.at(number.into());
+        // SAFETY: as above.
+        found.map_or([0; COUNTER_WORDS], |endpoint| unsafe { (*endpoint).counters })
     }
 }
 
@@ -290,8 +299,8 @@ impl<'t> Kernel for Cpu<'t> {
         self.tables.endpoints.at(number.into()).map(<*mut Endpoint>::cast_const)
     }
 
-    fn hop(&self, number: u16) -> Option<*mut EndpointHop> {
-        self.own.hops.at(number.into())
+    fn cpu_endpoint(&self, number: u16) -> Option<*mut CpuEndpoint> {
+        self.own.endpoints.at(number.into())
     }
 
     fn told(&self) -> Option<*mut Told> {

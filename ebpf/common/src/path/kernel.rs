@@ -11,7 +11,7 @@ use crate::{
         rates::{Asked, RuleState},
     },
     layout::{
-        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
+        COUNTER_WORDS, Claims, Connection, CpuEndpoint, Endpoint, FlowBucket, Hop, Record, Told,
         Translation, Tuple,
     },
     machine::Machine,
@@ -28,6 +28,8 @@ pub struct Scratch {
     pub kind: u32,
     /// What the way of the packet takes.
     pub mtu: u16,
+    /// Number of the backend's endpoint.
+    pub endpoint: u32,
     /// What a frame that waits is handed over with, but for the time. The entry is 0 for one that
     /// does not.
     pub ticket: Ticket,
@@ -118,8 +120,8 @@ pub trait Kernel: Machine {
     /// Returns an endpoint by its number.
     fn endpoint(&self, number: u16) -> Option<*const Endpoint>;
 
-    /// Returns this CPU's next hop to an endpoint.
-    fn hop(&self, number: u16) -> Option<*mut EndpointHop>;
+    /// Returns what this CPU has of an endpoint.
+    fn cpu_endpoint(&self, number: u16) -> Option<*mut CpuEndpoint>;
 
     /// Returns how many senders this CPU has told that their packets are too big.
     fn told(&self) -> Option<*mut Told>;

@@ -217,6 +217,8 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("GET", "/v1/events", "/v1/events", String::new(), 200),
         ("GET", "/v1/flows", "/v1/flows?follow=true&verdict=dropped", String::new(), 502),
         ("GET", "/v1/flows", "/v1/flows?verdict=lost", String::new(), 400),
+        ("GET", "/v1/endpoints", "/v1/endpoints?service=shop/cart", String::new(), 502),
+        ("GET", "/v1/endpoints", "/v1/endpoints?verdict=dropped", String::new(), 400),
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.to_owned(), 502),
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace("80", "99999"), 400),
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace("10.0.0.2", "[::1]"), 422),
