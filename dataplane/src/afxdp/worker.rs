@@ -190,7 +190,8 @@ impl<I: PacketIo> Worker<I> {
         if came == ROUND || until == Some(now) || !self.finished.is_empty() {
             return Pause::None;
         }
-        let longest = if self.gates.are_shut() { SECOND / u64::from(self.ticks_per_s) } else { PAUSE };
+        let longest =
+            if self.gates.are_shut() { SECOND / u64::from(self.ticks_per_s) } else { PAUSE };
         pause(until, self.now(), self.nap, longest)
     }
 
