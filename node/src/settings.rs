@@ -82,7 +82,7 @@ pub struct Flags {
     /// Flows of direct server return that are kept track of, 8 bytes each [default: 1048576]
     #[arg(long, value_name = "FLOWS", value_parser = xdp_flows())]
     pub xdp_flows: Option<u32>,
-    /// Connections with full NAT that there is room for, 272 bytes each [default: 131072]
+    /// Connections with full NAT that there is room for, 363 bytes each [default: 98304]
     #[arg(long, value_name = "CONNECTIONS", value_parser = xdp_connections())]
     pub xdp_connections: Option<u32>,
     /// Of how many packets one is told of in `flows`; 0 for drops, begins and ends alone [default: 1024]

@@ -229,6 +229,19 @@ impl Claims {
         if found != 0 && self.at(preferred).is_free(clock) { preferred + 1 } else { found }
     }
 
+    /// Returns how many places are free.
+    #[inline(always)]
+    #[must_use]
+    pub fn room(&self, clock: Clock) -> u32 {
+        let mut room = 0;
+        let mut place = 0;
+        while place < PLACES {
+            room += self.at(place).free_bit(clock);
+            place += 1;
+        }
+        room
+    }
+
     /// Returns a place that makes way plus one, or zero.
     #[inline(always)]
     #[must_use]
@@ -340,6 +353,8 @@ mod tests {
             prop_assert_eq!(claims.find(tag) == 0, tagged == 0);
             let free = claims.free(preferred, now);
             prop_assert_eq!(free == 0, all.iter().all(|claim| !claim.is_free(now)));
+            let room = all.iter().filter(|claim| claim.is_free(now)).count();
+            prop_assert_eq!(claims.room(now) as usize, room);
             if free != 0 {
                 prop_assert!(all[free as usize - 1].is_free(now));
                 prop_assert!(!all[preferred as usize].is_free(now) || free == preferred + 1);

@@ -63,10 +63,10 @@ pub const TASK_PROGRAMS: [&str; crate::path::TASKS + 1] =
 pub const EVENT_TASK: u32 = crate::path::TASKS as u32;
 
 /// Connections with full NAT that the table has room for by default, in 34 MiB.
-pub const CONNECTIONS: u32 = 1 << 17;
+pub const CONNECTIONS: u32 = 3 << 15;
 /// Buckets of the table of connections as the object has them, a power of two. User space may load
 /// the program with another number.
-pub const CLAIM_BUCKETS: u32 = CONNECTIONS * 2 / crate::claims::PLACES;
+pub const CLAIM_BUCKETS: u32 = 1 << 15;
 /// Name of the program's constant that holds those buckets less one.
 pub const CLAIM_MASK: &str = "CLAIM_MASK";
 /// Name of the program's constant that holds the seed of the table of connections.

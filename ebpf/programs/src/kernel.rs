@@ -8,6 +8,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use ebpf_common::{
+    claims::Spot,
     event::FlowEvent,
     filter::{
         self, CHUNK_RECORDS, Tables,
@@ -18,15 +19,16 @@ use ebpf_common::{
         STATS_WORDS, Told, Tuple,
     },
     machine::Machine,
-    path::{Kernel, Scratch},
+    path::{Kernel, Places, Scratch},
     qos::{Credit, Spent},
+    state::Clock,
     verdict::Reason,
 };
 
 use crate::{
-    machine,
+    machine::{self, Maps},
     maps::{self, FilterRecords},
-    next_hop, rates,
+    next_hop, rates, taking,
 };
 
 /// The kernel, for one frame.
@@ -77,6 +79,18 @@ impl Machine for Xdp<'_> {
     unsafe fn publish(&self, word: *mut u64, new: u64) {
         // SAFETY: the caller's.
         unsafe { machine::publish(word, new) };
+    }
+}
+
+impl Places for Xdp<'_> {
+    #[inline(always)]
+    fn claims(&self, bucket: u32) -> Option<*const Claims> {
+        Maps.claims(bucket)
+    }
+
+    #[inline(always)]
+    fn connection(&self, index: u32) -> Option<*mut Connection> {
+        Maps.connection(index)
     }
 }
 
@@ -228,16 +242,6 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
-    fn claims(&self, bucket: u32) -> Option<*const Claims> {
-        maps::CLAIMS.get_ptr(bucket)
-    }
-
-    #[inline(always)]
-    fn connection(&self, index: u32) -> Option<*mut Connection> {
-        maps::CONNECTIONS.get_ptr_mut(index)
-    }
-
-    #[inline(always)]
     fn credit(&self, entry: u32) -> Option<*mut Credit> {
         maps::CREDIT.get_ptr_mut(entry)
     }
@@ -260,6 +264,11 @@ impl Kernel for Xdp<'_> {
     #[inline(always)]
     fn exceeded(&self, asked: &Asked) -> Result<u64, Reason> {
         rates::exceeded(asked)
+    }
+
+    #[inline(always)]
+    fn take(&self, spot: &Spot, key: &Tuple, clock: Clock) -> u32 {
+        taking::take(spot, key, clock)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The XDP programs: run the path of [`ebpf_common::path`] in the kernel.
 //!
 //! What is decided stands there; here are the maps ([`maps`]), the helpers ([`kernel`],
-//! [`machine`], [`next_hop`]), a function for limits ([`rates`]), the way to workers ([`wait`]), a
+//! [`machine`], [`next_hop`]), functions for limits and places ([`rates`], [`taking`]), the way to workers ([`wait`]), a
 //! program a task, and the one `match` from what was decided to an action.
 
 #![no_std]
@@ -13,6 +13,7 @@ mod machine;
 mod maps;
 mod next_hop;
 mod rates;
+mod taking;
 mod wait;
 
 use aya_ebpf::{

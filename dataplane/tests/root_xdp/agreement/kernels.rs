@@ -4,6 +4,7 @@ use aya::maps::{Array, Map, MapData, PerCpuArray};
 use dataplane::xdp::{
     mapping::Mapping,
     plan::L4Plan,
+    program,
     vlans::{Vlan, Vlans},
 };
 use ebpf_common::{
@@ -174,7 +175,7 @@ impl Kernels {
         let mut tables = Tables::new(
             Sizes {
                 flow_buckets: FLOWS / 8,
-                claim_buckets: CONNECTIONS / 4,
+                claim_buckets: program::Sizes::new(FLOWS, CONNECTIONS).claim_buckets,
                 endpoints: ENDPOINTS_MAX as u32,
             },
             clock.ticks_per_second(),

@@ -12,6 +12,7 @@ use super::{
     table::Table,
 };
 use crate::{
+    claims::Spot,
     event::FlowEvent,
     filter::{
         self, CHUNK_RECORDS, RULE_NUMBERS,
@@ -22,8 +23,12 @@ use crate::{
         STATS_WORDS, Told, Tuple,
     },
     machine::Machine,
-    path::{Kernel, Limits, Scratch, Sent, Stop, Task, Way, exceeded, resume, steer, take_off},
+    path::{
+        Kernel, Limits, Places, Scratch, Sent, Stop, Task, Way, exceeded, resume, steer, take,
+        take_off,
+    },
     qos::{Credit, LIMITER_WAYS, wait::Ticket},
+    state::Clock,
     verdict::Reason,
 };
 
@@ -215,6 +220,18 @@ impl Machine for Cpu<'_> {
     }
 }
 
+impl Places for Cpu<'_> {
+    fn claims(&self, bucket: u32) -> Option<*const Claims> {
+        self.falter();
+        self.tables.claims.at(bucket as usize).map(<*mut Claims>::cast_const)
+    }
+
+    fn connection(&self, index: u32) -> Option<*mut Connection> {
+        self.falter();
+        self.tables.connections.at(index as usize)
+    }
+}
+
 impl<'t> Kernel for Cpu<'t> {
     type Filter = InForce<'t>;
 
@@ -319,16 +336,6 @@ impl<'t> Kernel for Cpu<'t> {
         0x5eed_0fc0_17ec_710e
     }
 
-    fn claims(&self, bucket: u32) -> Option<*const Claims> {
-        self.falter();
-        self.tables.claims.at(bucket as usize).map(<*mut Claims>::cast_const)
-    }
-
-    fn connection(&self, index: u32) -> Option<*mut Connection> {
-        self.falter();
-        self.tables.connections.at(index as usize)
-    }
-
     fn credit(&self, entry: u32) -> Option<*mut Credit> {
         self.own.credit.at(entry as usize)
     }
@@ -348,6 +355,10 @@ impl<'t> Kernel for Cpu<'t> {
 
     fn exceeded(&self, asked: &Asked) -> Result<u64, Reason> {
         exceeded(self, asked)
+    }
+
+    fn take(&self, spot: &Spot, key: &Tuple, clock: Clock) -> u32 {
+        take(self, spot, key, clock)
     }
 }
 

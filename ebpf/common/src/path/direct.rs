@@ -275,6 +275,7 @@ fn endpoint(kernel: &impl Kernel, number: u16) -> Option<&Endpoint> {
 
 /// Returns what this CPU has of an endpoint, with the next hop looked up again once in a while.
 #[inline(always)]
+#[expect(clippy::mut_from_ref, reason = "the kernel gives it once a frame, to one CPU")]
 fn known<'k>(
     kernel: &'k impl Kernel,
     number: u16,

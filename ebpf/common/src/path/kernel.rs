@@ -4,18 +4,19 @@
 //! pointer of [`Kernel`] leads to stays readable and writable for the time of a packet. Others may
 //! write to it meanwhile, but not to what is said to be this CPU's, which handles one frame at a time.
 
+use super::taking::Places;
 use crate::{
+    claims::Spot,
     event::FlowEvent,
     filter::{
         Tables,
         rates::{Asked, RuleState},
     },
     layout::{
-        COUNTER_WORDS, Claims, Connection, CpuEndpoint, Endpoint, FlowBucket, Hop, Record, Told,
-        Translation, Tuple,
+        COUNTER_WORDS, CpuEndpoint, Endpoint, FlowBucket, Hop, Record, Told, Translation, Tuple,
     },
-    machine::Machine,
     qos::{Credit, wait::Ticket},
+    state::Clock,
     verdict::Reason,
 };
 
@@ -51,7 +52,7 @@ pub struct Way {
 }
 
 /// Where the packet path runs.
-pub trait Kernel: Machine {
+pub trait Kernel: Places {
     /// The tables of the packet filter in force.
     type Filter: Tables;
 
@@ -135,12 +136,6 @@ pub trait Kernel: Machine {
     /// Returns the seed of the table of connections.
     fn connection_seed(&self) -> u64;
 
-    /// Returns the words of a bucket of the table of connections.
-    fn claims(&self, bucket: u32) -> Option<*const Claims>;
-
-    /// Returns a place of the table of connections.
-    fn connection(&self, index: u32) -> Option<*mut Connection>;
-
     /// Returns what this CPU has of a limiter and way.
     fn credit(&self, entry: u32) -> Option<*mut Credit>;
 
@@ -159,4 +154,7 @@ pub trait Kernel: Machine {
     /// # Errors
     /// Returns that the filter contradicts itself.
     fn exceeded(&self, asked: &Asked) -> Result<u64, Reason>;
+
+    /// [`super::take`] for this kernel's table, by a function apart.
+    fn take(&self, spot: &Spot, key: &Tuple, clock: Clock) -> u32;
 }
