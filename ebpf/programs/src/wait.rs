@@ -50,7 +50,8 @@ fn try_hand_over(context: *mut xdp_md, entry: u16, length: u16, ifindex: u32) ->
     };
     let gate = gate(core::hint::black_box(queue));
     // SAFETY: a word of the entry just found.
-    if unsafe { spent.cast::<u64>().add(SHUT + gate).read_volatile() } > unsafe { bpf_jiffies64() } {
+    if unsafe { spent.cast::<u64>().add(SHUT + gate).read_volatile() } > unsafe { bpf_jiffies64() }
+    {
         // The worker would drop it: that is for less here.
         return 0;
     }
