@@ -13,6 +13,8 @@
 
 pub mod clock;
 pub mod crew;
+pub mod frame;
+pub mod gates;
 pub mod host;
 pub mod io;
 pub mod lane;

@@ -21,6 +21,9 @@ use crate::{
 pub(crate) const SINK_PORT: u16 = 80;
 pub(crate) const PRIORITY_PORT: u16 = 81;
 
+/// Leaves workers the priority that they have by themselves.
+const USUAL_WORKERS: &str = "MARCHPROXY_BENCH_USUAL_WORKERS";
+
 pub(crate) struct Network {
     pub(crate) row: Row,
     pub(crate) engine: Engine,
@@ -61,7 +64,9 @@ impl Network {
         self.row.node.enter();
         self.engine.reconcile(&desired_with(self.revision, &services, policies)).unwrap();
         assert_eq!(self.engine.problems(), Vec::<String>::new());
-        raise_workers();
+        if std::env::var_os(USUAL_WORKERS).is_none() {
+            raise_workers();
+        }
     }
 
     /// Returns the counters of packets to a service's endpoint.

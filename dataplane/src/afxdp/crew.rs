@@ -123,6 +123,7 @@ impl Crew {
         let shared = Shared {
             orders: self.orders.clone(),
             words: self.words.clone(),
+            queue: post.queue,
             held: Arc::default(),
             tally: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),

@@ -89,6 +89,13 @@ impl<P> Lane<P> {
         self.waiting.is_empty() || self.bytes + u64::from(bytes) <= self.shape.room
     }
 
+    /// Tells whether a packet and an eighth more would go within the latency limit.
+    #[must_use]
+    pub fn has_spare_room(&self, bytes: u32) -> bool {
+        let room = self.shape.room;
+        self.waiting.is_empty() || self.bytes + u64::from(bytes) <= room - room / 8
+    }
+
     /// Adds a packet.
     pub fn push(&mut self, waiting: Waiting<P>) {
         self.bytes += u64::from(waiting.bytes);

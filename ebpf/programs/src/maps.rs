@@ -97,7 +97,7 @@ pub static FILTER_SPENT: Array<Spent, RULE_NUMBERS, MMAPABLE> = Array::new();
 #[btf_map(name = "mp_sources_v1")]
 pub static SOURCES: Array<SourceLine, SOURCE_LINES, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_spent_v2")]
+#[btf_map(name = "mp_spent_v3")]
 pub static SPENT: Array<Spent, LIMITER_WAYS, MMAPABLE> = Array::new();
 
 #[btf_map(name = "mp_credit_v2")]
