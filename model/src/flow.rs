@@ -64,6 +64,9 @@ pub struct FlowEvent {
     pub why: Vec<Why>,
     /// What became of it.
     pub verdict: Verdict,
+    /// Whether it waits in a worker, which sends it when its limit allows it, or drops it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// Why it was not sent on, as metrics name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -202,6 +205,7 @@ mod tests {
             node: NodeId(2),
             why: vec![Why::Sampled],
             verdict: Verdict::Dropped,
+            waits: false,
             reason: Some("filtered".to_owned()),
             protocol: Some("TCP".to_owned()),
             source: Some("10.0.0.1:4242".parse().unwrap()),

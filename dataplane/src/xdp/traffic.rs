@@ -78,20 +78,25 @@ fn services(carried: &Carried, config: &Snapshot) -> BTreeMap<SocketAddr, Vec<Ob
     all
 }
 
+/// A series of an endpoint: its labels behind that of the endpoint, and its value.
+type Member = (&'static str, fn(&TrafficCounters) -> u64);
+
 /// Writes the series of endpoints; `without` is how many others there are.
 #[must_use]
 pub fn series(endpoints: &[(SocketAddr, TrafficCounters)], without: usize) -> String {
-    type Read = fn(&TrafficCounters) -> u64;
-    let families: [(&str, &str, &[(&str, Read)]); 3] = [
+    let families: [(&str, &str, &[Member]); 3] = [
         (
             "packets",
             "Packets from (in) and to (out) clients that XDP forwarded, by endpoint",
-            &[("in", |it| it.packets_in), ("out", |it| it.packets_out)],
+            &[
+                (",direction=\"in\"", |it| it.packets_in),
+                (",direction=\"out\"", |it| it.packets_out),
+            ],
         ),
         (
             "bytes",
             "IP bytes from (in) and to (out) clients that XDP forwarded, by endpoint",
-            &[("in", |it| it.bytes_in), ("out", |it| it.bytes_out)],
+            &[(",direction=\"in\"", |it| it.bytes_in), (",direction=\"out\"", |it| it.bytes_out)],
         ),
         (
             "connections",
@@ -105,13 +110,9 @@ pub fn series(endpoints: &[(SocketAddr, TrafficCounters)], without: usize) -> St
         // Writing to a string does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
         for (endpoint, counters) in endpoints {
-            for (direction, read) in members {
-                let label = match *direction {
-                    "" => String::new(),
-                    direction => format!(",direction=\"{direction}\""),
-                };
+            for (labels, read) in members {
                 let value = read(counters);
-                let _ = writeln!(text, "{name}{{endpoint=\"{endpoint}\"{label}}} {value}");
+                let _ = writeln!(text, "{name}{{endpoint=\"{endpoint}\"{labels}}} {value}");
             }
         }
     }

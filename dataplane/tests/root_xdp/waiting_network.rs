@@ -13,11 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::{Map, MapData, RingBuf};
 use dataplane::{
     afxdp::priority::Priority,
-    xdp::{Engine, PinFolder, Settings, bpf, detach},
+    xdp::{Engine, PinFolder, Settings, bpf, detach, flows::reader::read_event},
 };
 use ebpf_common::{
+    event::{FlowEvent, verdict},
+    layout::{Address, EVENTS_MAP},
     qos::{CREDIT_COUNTERS, Way, counter, wait::place},
     verdict::Reason,
 };
@@ -53,7 +56,8 @@ impl Network {
         row.node.enter();
         let name = format!("test-{instance}-{}", std::process::id());
         let pins = PinFolder::new("/sys/fs/bpf", &name).unwrap();
-        let settings = Settings::new(vec!["nc".to_owned(), "n0".to_owned()], pins.clone());
+        let mut settings = Settings::new(vec!["nc".to_owned(), "n0".to_owned()], pins.clone());
+        settings.sampling = 1;
         let engine = Engine::open(settings).expect("root, see `cargo xtask setup`");
         let mut network = Self { row, pins, engine };
         network.apply(1, policy);
@@ -72,6 +76,14 @@ impl Network {
             endpoints: addresses(&["10.2.0.2:8000"]),
         };
         self.engine.reconcile(&desired_with(revision, &[service], policy)).unwrap();
+    }
+
+    /// Reads the events of packets that wait, as many as are told of.
+    fn told_to_wait(&self) -> Vec<FlowEvent> {
+        let map = Map::RingBuf(MapData::from_pin(self.pins.map(EVENTS_MAP)).unwrap());
+        let mut ring: RingBuf<MapData> = map.try_into().unwrap();
+        let all = std::iter::from_fn(|| ring.next().map(|item| read_event(&item).unwrap()));
+        all.filter(|event| event.waits == 1).collect()
     }
 
     /// Returns the counters of packets to the endpoint.
@@ -173,6 +185,17 @@ fn root_what_exceeds_a_limit_waits_and_comes_in_its_order() {
     assert!(words[counter::WAITING_PACKETS] > 70, "{words:?}");
     let over = network.engine.statistics().unwrap().count(Reason::OverLimit);
     assert_eq!((words[counter::OVER_PACKETS], over), (0, 0));
+
+    let told = network.told_to_wait();
+    // Of packets like these a CPU tells of so many in a moment.
+    assert!(told.len() as u64 > words[counter::WAITING_PACKETS] / 2, "{} events", told.len());
+    let far = nix::net::if_::if_nametoindex("n0").unwrap();
+    for event in &told {
+        let to = Address::from("10.2.0.2".parse::<std::net::IpAddr>().unwrap());
+        assert_eq!((event.to, event.to_port_be), (to, 8_000u16.to_be()), "{event:?}");
+        assert_eq!((event.verdict, event.egress, event.reason), (verdict::REDIRECT, far, 0));
+        assert_eq!((event.length, event.source_port_be), (1_000, 7_777u16.to_be()));
+    }
 
     // When nothing waits, XDP sends by itself again.
     let receiver = receive(&network.row.endpoint);

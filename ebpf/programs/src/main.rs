@@ -92,6 +92,7 @@ pub fn mp_event(context: XdpContext) -> u32 {
 /// Does what was decided, and leaves telling of the frame to a program of its own.
 #[inline(always)]
 fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
+    let mut waits = 0;
     let (action, reason, egress) = match decided {
         Ok(Sent::Back) => (xdp_action::XDP_TX, 0, 0),
         // SAFETY: the helper has no precondition.
@@ -101,7 +102,10 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
                 kernel.count(Reason::OverLimit as usize);
                 (xdp_action::XDP_DROP, Reason::OverLimit as u32 + 1, 0)
             }
-            action => return action,
+            action => {
+                waits = note::WAITS;
+                (action, 0, wait::egress())
+            }
         },
         Err(stop) => {
             let reason = match stop {
@@ -125,7 +129,7 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
         }
     };
     if is_wanted(kernel, action == xdp_action::XDP_DROP) {
-        let verdict = u64::from(action | reason << 8) | u64::from(egress) << 32;
+        let verdict = u64::from(action | reason << 8) | waits | u64::from(egress) << 32;
         kernel.set(note::VERDICT, verdict);
         // As above.
         // SAFETY: as above.

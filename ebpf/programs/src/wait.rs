@@ -39,6 +39,13 @@ pub fn hand_over(context: *mut xdp_md) -> u32 {
     action
 }
 
+/// Returns the interface that a frame leaves by which was handed over.
+#[inline(always)]
+pub fn egress() -> u32 {
+    // SAFETY: this CPU's, and no other reference to it is held.
+    maps::SCRATCH.get_ptr_mut(0).map_or(0, |scratch| unsafe { (*scratch).ticket.ifindex })
+}
+
 #[inline(always)]
 fn try_hand_over(context: *mut xdp_md, entry: u16, length: u16, ifindex: u32) -> u32 {
     // SAFETY: the context is the kernel's.

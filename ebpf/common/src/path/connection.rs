@@ -12,7 +12,7 @@ use super::{
     vlan,
 };
 use crate::{
-    claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP},
+    claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP, beside},
     event::why,
     hash,
     layout::{Connection, Hop, Tuple},
@@ -85,6 +85,9 @@ pub(super) fn find<'k, K: Kernel>(kernel: &'k K, key: &Tuple) -> Option<Found<'k
     let hash = hash::connection(key, kernel.connection_seed());
     let spot = Spot::of(hash, kernel.claim_mask());
     if let Some(found) = at(kernel, spot.index(), key, spot.tag) {
+        return Some(found);
+    }
+    if let Some(found) = at(kernel, beside(spot.index()), key, spot.tag) {
         return Some(found);
     }
     let index = elsewhere(kernel, spot.first, spot.second, spot.tag);

@@ -116,7 +116,11 @@ mod tests {
     use std::{cell::UnsafeCell, vec, vec::Vec};
 
     use super::*;
-    use crate::{claims::Kind, hash, layout::TCP};
+    use crate::{
+        claims::{Kind, beside},
+        hash,
+        layout::TCP,
+    };
 
     const BUCKETS: u32 = 1 << 12;
 
@@ -143,6 +147,7 @@ mod tests {
                 // SAFETY: one thread, and no reference is held.
                 unsafe { (*self.places[index as usize].get()).key = *key };
                 let word = Claim::new(spot.tag, Kind::Firm, clock.now.wrapping_add(1 << 20));
+                // SAFETY: as above.
                 let claims = unsafe { &*self.claims[(index / PLACES) as usize].get() };
                 publish(self, claims, index, word);
             }
@@ -207,11 +212,11 @@ mod tests {
                 assert_eq!(taken.len() as u32, number + 1, "all that half of the places hold");
                 let at_once = taken.iter().filter(|(number, index)| {
                     let spot = Spot::of(hash::connection(&key(*number), 5), BUCKETS - 1);
-                    *index == spot.index()
+                    [spot.index(), beside(spot.index())].contains(index)
                 });
                 let share = at_once.count() * 100 / taken.len();
                 assert!(
-                    share >= 70,
+                    share >= 80,
                     "{share} % of the entries are where they are looked for first"
                 );
             }
