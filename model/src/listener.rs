@@ -69,8 +69,10 @@ pub enum Forwarding {
 /// When XDP answers SYNs to a TCP listener with full NAT by SYN cookies (RFC 4987 section 3.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum SynCookies {
-    /// Never: each SYN begins a connection.
+    /// While many of a node's connections are half open.
     #[default]
+    Auto,
+    /// Never: each SYN begins a connection.
     Never,
     /// Always: a connection begins when its client has answered.
     Always,
@@ -110,7 +112,7 @@ impl Listener {
         self.forwarding.unwrap_or_default()
     }
 
-    /// Returns when SYNs are answered by cookies; never where XDP does not keep connections.
+    /// Returns when SYNs are answered by cookies, where XDP carries the listener with full NAT.
     #[must_use]
     pub fn syn_cookies(&self) -> SynCookies {
         self.syn_cookies.unwrap_or_default()
@@ -144,7 +146,7 @@ pub struct Listener {
     /// How XDP forwards, `NAT` by default; present for TCP and UDP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<Forwarding>,
-    /// When SYNs are answered by cookies, `Never` by default; for TCP with full NAT.
+    /// When SYNs are answered by cookies, `Auto` by default; for TCP with full NAT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub syn_cookies: Option<SynCookies>,
     /// How the nodes announce the address; they don't when absent.

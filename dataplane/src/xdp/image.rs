@@ -16,7 +16,7 @@ use std::{
 
 use ebpf_common::{
     layout::{
-        Address, Entry, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, UDP, cookies,
+        Address, Entry, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, UDP, cookies,
         forwarding,
     },
     qos::Treatment,
@@ -289,7 +289,7 @@ impl Image {
             slot: service.slot,
             draining: u8::from(service.carried.is_none()),
             forwarding: forwarding_byte(service.forwarding),
-            cookies: cookies_byte(service.carried.as_deref()),
+            cookies: cookies_byte(frontend, service.carried.as_deref()),
             v4,
             v6,
             treatment: service.treatment,
@@ -366,9 +366,11 @@ fn forwarding_byte(forwarding: Forwarding) -> u8 {
 }
 
 /// Returns when SYNs are answered by cookies; where nothing begins, never.
-fn cookies_byte(carried: Option<&Carried>) -> u8 {
-    match carried.map(|carried| carried.syn_cookies) {
+fn cookies_byte(frontend: &Frontend, carried: Option<&Carried>) -> u8 {
+    let nat = carried.filter(|it| it.forwarding == Forwarding::Nat && frontend.protocol == TCP);
+    match nat.map(|carried| carried.syn_cookies) {
         Some(SynCookies::Always) => cookies::ALWAYS,
+        Some(SynCookies::Auto) => cookies::AUTO,
         Some(SynCookies::Never) | None => cookies::NEVER,
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::support::bench::{Bench, DROP, PASS, TX};
+use crate::support::cookies::answering_by_cookies;
 use crate::support::objects::{self, Balanced, addresses};
 use crate::support::packets::{ACK, Frame, RST, TCP, UDP};
 use dataplane::xdp::flows::{FlowHub, FlowNames, FlowsActor, FlowsArguments};
@@ -113,6 +114,23 @@ fn request(port: u16) -> Frame {
 
 fn count(bench: &mut Bench, word: usize) -> u64 {
     bench.engine.statistics().unwrap().words[word]
+}
+
+#[test]
+fn root_a_syn_that_a_cookie_answers_is_told_of_as_answered() {
+    let mut told = Told::new(1);
+    let wanted = answering_by_cookies(objects::desired_with(3, &services(), FILTER));
+    told.bench.engine.reconcile(&wanted).unwrap();
+    let (verdict, answered) = told.run(&request(80));
+    assert_eq!((verdict, answered.verdict), (TX, Verdict::Answered));
+    assert_eq!((answered.to, answered.endpoint, answered.reason), (None, None, None));
+    assert_eq!(answered.source, Some("10.0.0.100:40000".parse().unwrap()));
+    assert_eq!(answered.listener, Some("Listener/default/nat".parse().unwrap()));
+    assert_eq!(answered.direction, Some(Direction::In));
+    let stray = Frame { tcp_flags: ACK, ..request(80) };
+    let (verdict, refused) = told.run(&stray);
+    assert_eq!((verdict, refused.verdict), (DROP, Verdict::Dropped));
+    assert_eq!(refused.reason.as_deref(), Some("cookie_refused"));
 }
 
 #[test]

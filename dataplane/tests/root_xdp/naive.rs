@@ -119,6 +119,8 @@ pub(crate) struct Connection {
     pub(crate) splice: Option<cookies::Splice>,
     /// TCP flags that the client and the backend have sent, and whether they have sent anything.
     sent: [Option<u8>; 2],
+    /// Whether one of them has sent a segment that is no SYN.
+    acked: bool,
 }
 
 /// A listener that is carried, or whose connections go on.
@@ -126,7 +128,7 @@ pub(crate) struct Connection {
 struct Service {
     carried: bool,
     forwarding: Forwarding,
-    cookies: bool,
+    cookies: SynCookies,
     v4: Pool,
     v6: Pool,
     /// The endpoints before the last change, where flows may still be led by them.
@@ -197,7 +199,7 @@ impl Model {
             let mut service = Service {
                 carried: true,
                 forwarding: carried.forwarding,
-                cookies: carried.syn_cookies == SynCookies::Always,
+                cookies: carried.syn_cookies,
                 v4: Pool::new(&carried.v4),
                 v6: Pool::new(&carried.v6),
                 before: Pool::default(),

@@ -15,7 +15,7 @@
 
 use crate::{
     layout::{Claims, TCP},
-    state::{Clock, OPENING_S, SEEN},
+    state::{Clock, OPENING_S, opened},
 };
 
 /// Places in a bucket.
@@ -25,7 +25,8 @@ const TIME_BITS: u32 = 29;
 const TIME: u32 = (1 << TIME_BITS) - 1;
 const KIND_SHIFT: u32 = 30;
 /// Time after which a TCP connection that nobody has answered makes way for another one when there
-/// is no room: 48 to 640 ms, by the kernel's tick. A server in reach has answered by then.
+/// is no room: 48 to 640 ms, by the kernel's tick. A server in reach has answered by then. One that was
+/// answered and not acknowledged does a second later ([`crate::state::HALF_OPEN_S`]).
 pub const YIELDS_TCP: u32 = 4;
 /// Seconds after which a UDP flow that nobody has answered makes way: longer than that it is
 /// refreshed each second while it goes on, so only a flow that rests does.
@@ -40,7 +41,7 @@ const RESTS: u32 = 2;
 pub enum Kind {
     /// A connection that is open or closing; it keeps its place until it ends.
     Firm = 1,
-    /// A TCP connection that nobody has answered.
+    /// A TCP connection that nobody has answered, or whose client has not acknowledged that.
     OpeningTcp = 2,
     /// A UDP flow that nobody has answered.
     OpeningUdp = 3,
@@ -51,7 +52,7 @@ impl Kind {
     #[inline(always)]
     #[must_use]
     pub const fn of(own: u8, peer: u8, protocol: u8) -> Self {
-        if own & peer & SEEN != 0 {
+        if opened(own, peer, protocol) {
             Self::Firm
         } else if protocol == TCP {
             Self::OpeningTcp
@@ -283,7 +284,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::layout::UDP;
+    use crate::{
+        layout::UDP,
+        state::{ACKED, SEEN},
+    };
 
     fn clock(now: u32) -> Clock {
         Clock::new(u64::from(now) << 4, 250)
@@ -300,12 +304,15 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_firm_once_both_sides_were_seen() {
-        for (own, peer) in [(SEEN, 0), (0, SEEN), (0, 0)] {
+    fn a_connection_is_firm_once_both_sides_were_seen_and_a_handshake_is_complete() {
+        for (own, peer) in [(SEEN, 0), (0, SEEN), (0, 0), (SEEN | ACKED, 0)] {
             assert_eq!(Kind::of(own, peer, TCP), Kind::OpeningTcp);
             assert_eq!(Kind::of(own, peer, UDP), Kind::OpeningUdp);
         }
-        assert_eq!(Kind::of(SEEN, SEEN, TCP), Kind::Firm);
+        assert_eq!(Kind::of(SEEN, SEEN, TCP), Kind::OpeningTcp);
+        for (own, peer) in [(SEEN | ACKED, SEEN), (SEEN, SEEN | ACKED)] {
+            assert_eq!(Kind::of(own, peer, TCP), Kind::Firm);
+        }
         assert_eq!(Kind::of(SEEN, SEEN, UDP), Kind::Firm);
     }
 

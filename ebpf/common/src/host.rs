@@ -62,6 +62,8 @@ pub struct Tables {
     ticks: AtomicU64,
     ticks_per_second: u32,
     cookie_key: Key,
+    /// One word.
+    half_open: Table<u64>,
 }
 
 impl Tables {
@@ -85,6 +87,7 @@ impl Tables {
             ticks: AtomicU64::new(0),
             ticks_per_second,
             cookie_key: Key([0x0c00_c1e0, 0x5eed]),
+            half_open: Table::new(1),
         }
     }
 
@@ -130,6 +133,7 @@ impl Tables {
         self.flows.clear();
         self.claims.clear();
         self.connections.clear();
+        self.half_open.clear();
     }
 
     /// Sets the time.

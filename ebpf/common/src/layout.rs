@@ -53,7 +53,7 @@ pub const STATS_MAP: &str = "mp_stats_v5";
 /// Program array: those that a [`crate::path::Task`] is left to, by its number, and [`EVENT_TASK`].
 pub const TASKS_MAP: &str = "mp_tasks_v8";
 /// Array with one [`Handshakes`].
-pub const HANDSHAKES_MAP: &str = "mp_shakes_v1";
+pub const HANDSHAKES_MAP: &str = "mp_shakes_v2";
 /// Ring buffer of [`crate::event::FlowEvent`]s.
 pub const EVENTS_MAP: &str = "mp_events_v2";
 /// Hash of a [`Vlan`] by the number of its interface.

@@ -20,6 +20,7 @@ pub mod event;
 pub mod filter;
 pub mod flows;
 pub mod generate;
+pub mod half_open;
 pub mod hash;
 #[cfg(any(test, feature = "host"))]
 pub mod host;

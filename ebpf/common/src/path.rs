@@ -27,6 +27,7 @@ mod filter;
 mod forward;
 mod kernel;
 mod note;
+mod pressure;
 mod qos;
 mod rates;
 mod reply;
@@ -71,6 +72,12 @@ pub fn steer(kernel: &impl Kernel) -> Result<Sent, Stop> {
         Err(Stop::For(Reason::NotIp)) if vlan::is_tagged(kernel) => Err(Stop::Later(Task::Tagged)),
         decided => decided,
     };
+    if decided.is_err()
+        && let Some(scratch) = kernel.scratch()
+    {
+        // SAFETY: this CPU's.
+        unsafe { (*scratch).met = 0 };
+    }
     task::finish(kernel, decided)
 }
 

@@ -1,9 +1,9 @@
 //! When a connection has ended: a pure function of what both directions have seen.
 //!
 //! ```text
-//!            reply           FIN of one side        FIN of both, or RST
-//! opening ----------> open ------------------> half closed ----------> closed
-//!    60 s             7440 s (UDP 60 s)           240 s                  2 s
+//!          reply           acknowledgement       FIN of one side        FIN of both, or RST
+//! opening -------> half open ----------> open ------------------> half closed ----------> closed
+//!    60 s     (TCP)  61 s             7440 s (UDP 60 s)               240 s                  2 s
 //! ```
 //! The times are how long an idle connection keeps its entries and its source port. One that is
 //! opening makes way earlier where the table has no room ([`crate::claims`]).
@@ -52,6 +52,9 @@ pub const FIN: u8 = 2;
 /// Flag: the direction has sent a TCP RST.
 pub const RST: u8 = 4;
 
+/// Flag: the direction has sent a TCP segment that is no SYN, and so has acknowledged the other's.
+pub const ACKED: u8 = 8;
+
 /// FIN bit of the TCP flags byte (RFC 9293 section 3.1).
 pub const TCP_FIN: u8 = 0x01;
 /// SYN bit of the TCP flags byte.
@@ -67,6 +70,9 @@ pub const TCP_OPEN_S: u32 = 7_440;
 pub const TCP_HALF_CLOSED_S: u32 = 240;
 /// Idle time of a connection that nobody has answered.
 pub const OPENING_S: u32 = 60;
+/// Idle time of a TCP connection that was answered and not acknowledged: a second more, by which it keeps
+/// its place longer where there is no room ([`crate::claims`]).
+pub const HALF_OPEN_S: u32 = OPENING_S + 1;
 /// Idle time of a UDP flow; Envoy's UDP proxy uses the same.
 pub const UDP_S: u32 = 60;
 /// How long the port of a closed connection rests: long enough for segments still under way in a
@@ -83,7 +89,25 @@ pub const REFRESH_S: u32 = 1;
 pub const fn flags_of(tcp_flags: u8) -> u8 {
     let fin = if tcp_flags & TCP_FIN != 0 { FIN } else { 0 };
     let rst = if tcp_flags & TCP_RST != 0 { RST } else { 0 };
-    SEEN | fin | rst
+    // As a number, since each packet is asked.
+    let acked = (!tcp_flags & TCP_SYN) << 2;
+    SEEN | fin | rst | acked
+}
+
+const _: () = assert!(TCP_SYN << 2 == ACKED);
+
+/// Tells whether both sides have been heard, of TCP one of them after its SYN.
+#[inline(always)]
+#[must_use]
+pub const fn opened(own: u8, peer: u8, protocol: u8) -> bool {
+    own & peer & SEEN != 0 && (protocol != TCP || (own | peer) & ACKED != 0)
+}
+
+/// Tells whether a TCP connection is waiting for one of its sides to be heard.
+#[inline(always)]
+#[must_use]
+pub const fn half_open(own: u8, peer: u8, protocol: u8) -> bool {
+    protocol == TCP && !opened(own, peer, protocol) && !closed(own, peer)
 }
 
 /// Tells whether a TCP segment opens a connection.
@@ -112,6 +136,8 @@ pub const fn idle_limit_s(own: u8, peer: u8, protocol: u8) -> u32 {
         TCP_HALF_CLOSED_S
     } else if own & peer & SEEN == 0 {
         OPENING_S
+    } else if (own | peer) & ACKED == 0 {
+        HALF_OPEN_S
     } else {
         TCP_OPEN_S
     }
@@ -132,21 +158,47 @@ mod tests {
 
     #[test]
     fn the_idle_limit_follows_the_diagram_for_every_pair_of_flags() {
-        for own in 0..8 {
-            for peer in 0..8 {
+        for own in 0..16 {
+            for peer in 0..16 {
                 let expected = if own & RST != 0 || peer & RST != 0 {
                     CLOSED_S
                 } else {
                     match (own & FIN != 0, peer & FIN != 0) {
                         (true, true) => CLOSED_S,
                         (true, false) | (false, true) => TCP_HALF_CLOSED_S,
-                        (false, false) if own & SEEN != 0 && peer & SEEN != 0 => TCP_OPEN_S,
+                        (false, false) if own & SEEN != 0 && peer & SEEN != 0 => {
+                            if own & ACKED == 0 && peer & ACKED == 0 {
+                                HALF_OPEN_S
+                            } else {
+                                TCP_OPEN_S
+                            }
+                        }
                         (false, false) => OPENING_S,
                     }
                 };
                 assert_eq!(idle_limit_s(own, peer, TCP), expected, "{own:03b} {peer:03b}");
                 assert_eq!(idle_limit_s(own, peer, UDP), UDP_S);
             }
+        }
+    }
+
+    #[test]
+    fn a_handshake_is_half_open_until_its_client_acknowledges() {
+        let (syn, syn_ack, ack) = (TCP_SYN, TCP_SYN | TCP_ACK, TCP_ACK);
+        let rst = flags_of(TCP_RST);
+        for (client, backend, expected) in [
+            (flags_of(syn), 0, true),
+            (flags_of(syn), flags_of(syn_ack), true),
+            (flags_of(syn) | flags_of(ack), flags_of(syn_ack), false),
+            // One that began by an acknowledgement waits for its backend.
+            (flags_of(ack), 0, true),
+            (flags_of(ack), flags_of(syn_ack), false),
+            (flags_of(syn) | rst, flags_of(syn_ack), false),
+            (flags_of(syn), rst, false),
+        ] {
+            assert_eq!(half_open(client, backend, TCP), expected, "{client:04b} {backend:04b}");
+            assert_eq!(half_open(backend, client, TCP), expected, "{client:04b} {backend:04b}");
+            assert!(!half_open(client, backend, UDP));
         }
     }
 

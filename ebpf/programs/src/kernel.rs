@@ -243,8 +243,15 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
+    fn half_open(&self) -> Option<*mut u64> {
+        // SAFETY: a field of the map's value.
+        maps::handshakes().map(|shakes| unsafe { &raw mut (*shakes).half_open })
+    }
+
+    #[inline(always)]
     fn cookie_key(&self) -> Option<Key> {
-        let key = maps::handshakes()?.key;
+        // SAFETY: the map's; user space has made the key before a program runs.
+        let key = unsafe { (*maps::handshakes()?).key };
         (key[0] | key[1] != 0).then_some(Key(key))
     }
 

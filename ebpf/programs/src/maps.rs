@@ -79,7 +79,7 @@ pub static TASKS: ProgramArray<{ TASKS_COUNT + 1 }> = ProgramArray::new();
 #[btf_map(name = "mp_vlans_v1")]
 static VLANS: HashMap<u32, Vlan, VLANS_MAX> = HashMap::new();
 
-#[btf_map(name = "mp_shakes_v1")]
+#[btf_map(name = "mp_shakes_v2")]
 static HANDSHAKES: Array<Handshakes, 1> = Array::new();
 
 #[btf_map(name = "mp_told")]
@@ -155,8 +155,8 @@ pub fn vlan(ifindex: u32) -> Option<Vlan> {
 
 /// Returns what SYN cookies need.
 #[inline(always)]
-pub fn handshakes() -> Option<&'static Handshakes> {
-    HANDSHAKES.get(0)
+pub fn handshakes() -> Option<*mut Handshakes> {
+    HANDSHAKES.get_ptr_mut(0)
 }
 
 /// Returns this CPU's statistics.

@@ -25,8 +25,8 @@ const FORWARDINGS: [(&str, Forwarding); 4] = [
     ("GUE", Forwarding::Gue),
 ];
 
-const SYN_COOKIES: [(&str, SynCookies); 2] =
-    [("Never", SynCookies::Never), ("Always", SynCookies::Always)];
+const SYN_COOKIES: [(&str, SynCookies); 3] =
+    [("Auto", SynCookies::Auto), ("Never", SynCookies::Never), ("Always", SynCookies::Always)];
 
 pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
     let fields = node.fields()?;

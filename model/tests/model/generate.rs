@@ -85,7 +85,7 @@ fn listener() -> Raw {
     let protocol = select(vec!["HTTP", "HTTPS", "TCP", "UDP"]);
     let engine = option::of(select(vec!["auto", "envoy", "xdp"]));
     let forwarding = option::of(select(vec!["NAT", "L2", "IPIP", "GUE"]));
-    let syn_cookies = option::of(select(vec!["Never", "Always"]));
+    let syn_cookies = option::of(select(vec!["Auto", "Never", "Always"]));
     let port = prop_oneof![1..4u16, 1..=u16::MAX];
     let spec = (protocol, port, address, engine, forwarding, syn_cookies).prop_map(
         |(protocol, port, address, engine, forwarding, syn_cookies)| {

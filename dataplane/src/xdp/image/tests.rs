@@ -50,7 +50,7 @@ fn carried(n: usize, first: usize, count: usize) -> Arc<Carried> {
         listener: ObjectKey::new(Kind::Listener, "default", format!("l{n}")),
         frontend: frontend(n),
         forwarding: Forwarding::Nat,
-        syn_cookies: if n.is_multiple_of(4) { SynCookies::Always } else { SynCookies::Never },
+        syn_cookies: [SynCookies::Auto, SynCookies::Always, SynCookies::Never][n % 3],
         v4: backends(first, count, false),
         v6: backends(first, count / 2, true),
         policy: policy(n, count),
@@ -165,6 +165,13 @@ fn check(records: &[Record], model: &Model, last: u8) {
     for (frontend, (slot, carried)) in model {
         let entry = find(records, service_key(frontend)).expect("the service");
         assert_eq!((entry.slot, entry.draining), (*slot, u8::from(carried.is_none())));
+        let when = carried.as_ref().filter(|_| frontend.protocol == TCP);
+        let cookies = match when.map(|carried| carried.syn_cookies) {
+            Some(SynCookies::Always) => cookies::ALWAYS,
+            Some(SynCookies::Auto) => cookies::AUTO,
+            Some(SynCookies::Never) | None => cookies::NEVER,
+        };
+        assert_eq!(entry.cookies, cookies);
         let policy = carried.as_ref().and_then(|carried| carried.policy.as_ref());
         let limiter = check_policy(records, &header, &entry, policy);
         assert!(limiter == 0 || limiters.insert(limiter), "a limiter is one service's");

@@ -53,10 +53,10 @@ pub(super) fn configuration(random: &mut StdRng, modes: &[&str]) -> Configuratio
         }
         // Now and then a listener changes its way.
         let mode = if random.random_bool(0.1) { way(random, address) } else { mode };
-        let cookies = if protocol == "TCP" && mode == "NAT" && random.random_bool(0.4) {
-            ", synCookies: Always"
-        } else {
-            ""
+        let cookies = match random.random_range(0..5) {
+            0 | 1 if protocol == "TCP" && mode == "NAT" => ", synCookies: Always",
+            2 if protocol == "TCP" && mode == "NAT" => ", synCookies: Never",
+            _ => "",
         };
         let route = if protocol == "TCP" { "TCPRoute" } else { "UDPRoute" };
         let endpoints = endpoints(random, address, (mode != "NAT").then_some(port));

@@ -209,6 +209,11 @@ impl Kernels {
     pub(super) fn forget(&mut self) {
         self.tables.forget();
         self.maps.forget();
+        // The key stays; nothing is half open.
+        let mut shakes = self.bench.engine.program().handshakes().unwrap();
+        let mut words = shakes.get(&0, 0).unwrap();
+        words[2..].fill(0);
+        shakes.set(0, words, 0).unwrap();
         self.clock.set();
         // After a sequence that was given up the kernel has counted a frame more.
         self.offset = self.difference();

@@ -194,7 +194,7 @@ impl Model {
     }
 
     /// The cookie that a packet acknowledges, by its number or as a probe of a closed window.
-    fn given_to(&self, frame: &[u8], packet: &Packet) -> Option<Given> {
+    pub(super) fn given_to(&self, frame: &[u8], packet: &Packet) -> Option<Given> {
         if packet.flags & (SYN | RST | ACK) != ACK {
             return None;
         }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use dataplane::xdp::plan::Frontend;
 use ebpf_common::verdict::Reason;
-use model::listener::Forwarding;
+use model::listener::{Forwarding, SynCookies};
 
 use super::{
     Arrival, Connection, Flow, Model, NODE_PORTS, Outcome, Service, TCP, Verdict,
@@ -45,12 +45,13 @@ impl Connection {
         (client | backend) & RST != 0 || client & backend & FIN != 0
     }
 
-    /// Whether both sides have been heard.
+    /// Whether both sides have been heard, of TCP one of them after its SYN.
     pub(super) fn is_answered(&self) -> bool {
-        self.sent.iter().all(Option::is_some)
+        self.sent.iter().all(Option::is_some) && (self.frontend.protocol != TCP || self.acked)
     }
 
     fn note(&mut self, side: usize, flags: u8) {
+        self.acked |= flags & SYN == 0;
         self.sent[side] = Some(self.sent[side].unwrap_or_default() | flags);
     }
 }
@@ -162,7 +163,11 @@ impl Model {
             self.connections.remove(&flow);
             return Err(Reason::Draining);
         }
-        if service.cookies {
+        // The sequences are too short for many half-open connections.
+        let answers = self.given_to(frame, packet).is_some();
+        let cookies =
+            service.cookies == SynCookies::Always || service.cookies == SynCookies::Auto && answers;
+        if cookies {
             return self.meet(frame, marked, packet, frontend, service, arrival, seen);
         }
         self.begin(frame, packet, frontend, service, arrival)?;
@@ -189,7 +194,9 @@ impl Model {
         let back = way_back(frame, arrival);
         let sent = [Some(packet.flags), None];
         let splice = None;
-        let connection = Connection { frontend, backend, node, port: None, back, splice, sent };
+        let acked = packet.flags & SYN == 0;
+        let connection =
+            Connection { frontend, backend, node, port: None, back, splice, sent, acked };
         self.connections.insert(flow, connection);
         Ok(())
     }

@@ -9,15 +9,19 @@ use model::{
 };
 
 /// Lets all TCP listeners with full NAT answer SYNs by cookies.
-pub(crate) fn answering_by_cookies(mut desired: Desired) -> Desired {
+pub(crate) fn answering_by_cookies(desired: Desired) -> Desired {
+    with_cookies(desired, SynCookies::Always)
+}
+
+/// Sets when all TCP listeners with full NAT answer SYNs by cookies.
+pub(crate) fn with_cookies(mut desired: Desired, when: SynCookies) -> Desired {
     let revision = desired.config.revision();
     let listeners: Vec<_> =
         desired.config.listeners().map(|(key, listener)| (key.clone(), listener.clone())).collect();
     for (key, listener) in listeners {
         if listener.protocol == Protocol::Tcp && listener.forwarding() == Forwarding::Nat {
             let metadata = desired.config.get(&key).expect("it is there").metadata.clone();
-            let spec =
-                Spec::Listener(Listener { syn_cookies: Some(SynCookies::Always), ..listener });
+            let spec = Spec::Listener(Listener { syn_cookies: Some(when), ..listener });
             desired.config.put(Arc::new(Object { metadata, spec }));
         }
     }

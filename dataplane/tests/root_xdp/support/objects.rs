@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 use dataplane::{Changed, Desired};
 use model::{
     Listener, Metadata, Object, Revision, Snapshot, Spec,
-    listener::{EngineChoice, Forwarding, ListenAddress, Protocol},
+    listener::{EngineChoice, Forwarding, ListenAddress, Protocol, SynCookies},
     route::{L4Route, Reference, WeightedBackend},
     service::{Endpoint, LoadBalancing, Locality, Service},
 };
@@ -67,7 +67,9 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
         port: balanced.port,
         engine: EngineChoice::Xdp,
         forwarding: Some(balanced.forwarding),
-        syn_cookies: None,
+        // Tests of connections begin more than a client would complete.
+        syn_cookies: (!balanced.protocol.is_udp() && balanced.forwarding == Forwarding::Nat)
+            .then_some(SynCookies::Never),
         announce: None,
         tls: None,
     };

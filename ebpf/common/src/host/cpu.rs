@@ -84,6 +84,7 @@ impl Own {
                 key: Tuple::default(),
                 there: scratch(),
                 back: scratch(),
+                met: 0,
                 segment: Segment::default(),
                 options: Options::default(),
             })),
@@ -338,6 +339,10 @@ impl<'t> Kernel for Cpu<'t> {
 
     fn connection_seed(&self) -> u64 {
         0x5eed_0fc0_17ec_710e
+    }
+
+    fn half_open(&self) -> Option<*mut u64> {
+        self.tables.half_open.at(0)
     }
 
     fn cookie_key(&self) -> Option<Key> {

@@ -121,6 +121,8 @@ pub mod cookies {
     pub const NEVER: u8 = 0;
     /// Always.
     pub const ALWAYS: u8 = 1;
+    /// While many connections are half open: [`crate::half_open::LIMIT`].
+    pub const AUTO: u8 = 2;
 }
 
 /// Key of the lookup table.

@@ -116,12 +116,18 @@ pub mod splice {
     pub const JOINED: u8 = 2;
 }
 
-/// What SYN cookies need.
+/// What SYN cookies need. In its map only: BPF's stack has no room for arrays of zeros.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
     /// The [`crate::siphash::Key`] of cookies, which user space makes once; zero before.
     pub key: [u64; 2],
+    /// Zero: what follows is on a cache line of its own.
+    pub padding: [u64; 6],
+    /// The [`crate::half_open::HalfOpen`] that all CPUs share.
+    pub half_open: u64,
+    /// Zero.
+    pub padding_end: [u64; 7],
 }
 
 /// The words of a bucket of the table of connections: one cache line, see [`crate::claims`].

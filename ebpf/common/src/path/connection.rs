@@ -7,7 +7,7 @@
 
 use super::{
     kernel::Kernel,
-    note,
+    note, pressure,
     taking::{EXISTS, NOWHERE, exchange, forget, publish},
     vlan,
 };
@@ -18,7 +18,7 @@ use crate::{
     layout::{Connection, Hop, Tuple, splice},
     parse::{Packet, read},
     rewrite::{reversed, translated},
-    state::{Clock, REFRESH_S, closed, expired, flags_of, idle_limit_s},
+    state::{Clock, REFRESH_S, closed, expired, flags_of, half_open, idle_limit_s},
     verdict::Reason,
 };
 
@@ -185,14 +185,31 @@ pub(super) fn refresh(
     found: &mut Found<'_>,
     clock: Clock,
 ) -> bool {
-    let was_closed = closed(found.connection.own, found.connection.peer);
+    let state = |it: &Connection| u32::from(it.own) | u32::from(it.peer) << 8;
+    let before = state(found.connection);
     if !keep_both(kernel, packet, found, clock) {
         return false;
     }
-    if !was_closed && closed(found.connection.own, found.connection.peer) {
-        note::turns(kernel, why::ENDED);
+    let after = state(found.connection);
+    if before != after {
+        turn(kernel, before, after, packet.tuple.protocol);
     }
     true
+}
+
+/// Notes and counts what the flags of both sides, before and after a packet, say of its connection.
+///
+/// A function of its own, off the path of most packets.
+#[inline(never)]
+fn turn<K: Kernel>(kernel: &K, before: u32, after: u32, protocol: u8) {
+    let sides = |state: u32| (state as u8, (state >> 8) as u8);
+    let ((own, peer), (own_after, peer_after)) = (sides(before), sides(after));
+    if !closed(own, peer) && closed(own_after, peer_after) {
+        note::turns(kernel, why::ENDED);
+    }
+    if half_open(own, peer, protocol) && !half_open(own_after, peer_after, protocol) {
+        pressure::count(kernel, false);
+    }
 }
 
 /// Does what [`refresh`] does, but for the notes.

@@ -7,16 +7,18 @@
 //!       ◀──── SYN-ACK c, n + 1        window 0: nothing may follow yet
 //!   ACK n + 1, c + 1 ─────────▶ SYN n ───────────────────▶
 //! ```
-//! What comes then is in [`super::splice`]. Invariant: a SYN takes no place of a table and no port.
+//! What comes then is in [`super::splice`]. Invariant: a SYN that is answered takes no place of a table
+//! and no port.
 
 use super::{
     config::Config,
     connection,
     forward::{self, Begins},
     kernel::{Kernel, Scratch},
+    pressure,
     send::{self, Sent},
     splice,
-    task::Stop,
+    task::{Stop, Task},
 };
 use crate::{
     cookie::{self, SIZE_DEFAULT_V4, SIZE_DEFAULT_V6},
@@ -34,8 +36,16 @@ const OFFERED_V6: u16 = 1_440;
 
 /// Tells whether a packet of no connection to a service is for [`meet`].
 #[inline(always)]
-pub(super) fn concerns(service: &Entry) -> bool {
-    service.cookies == cookies::ALWAYS
+pub(super) fn concerns<K: Kernel>(kernel: &K, service: &Entry, packet: &Packet) -> bool {
+    if service.cookies != cookies::AUTO {
+        return service.cookies == cookies::ALWAYS;
+    }
+    if opens(packet.tcp_flags) {
+        return pressure::is_pressed(kernel) != 0;
+    }
+    // It may answer a cookie of a while ago.
+    // SAFETY: this CPU's.
+    kernel.scratch().is_some_and(|scratch| unsafe { (*scratch).met } == 0)
 }
 
 /// Answers a SYN by a cookie, or begins the connection of an acknowledgement that has one.
@@ -69,6 +79,12 @@ pub(super) fn meet<K: Kernel>(
     // SAFETY: as above.
     let segment = unsafe { &mut (*scratch).segment };
     if splice::acknowledged(kernel, kernel.start(), kernel.end(), packet, segment) == 0 {
+        if service.cookies == cookies::AUTO && pressure::is_pressed(kernel) == 0 {
+            // Its backend tells it, as without cookies.
+            // SAFETY: as above.
+            unsafe { (*scratch).met = 1 };
+            return Err(Stop::Later(Task::Connection));
+        }
         return Err(Reason::CookieRefused.into());
     }
     let clock = connection::clock(kernel);

@@ -8,7 +8,7 @@ use super::{
     connection::{self, Found, Held, Refused},
     cookie,
     kernel::{Kernel, Scratch, Way},
-    note, send,
+    note, pressure, send,
     task::{Stop, Task},
 };
 use crate::{
@@ -63,7 +63,7 @@ pub(super) fn connection<'k, K: Kernel>(
     if service.draining != 0 {
         return Err(Reason::Draining.into());
     }
-    if cookie::concerns(service) {
+    if cookie::concerns(kernel, service, packet) {
         return Err(Stop::Later(Task::Cookie));
     }
     let begins = Begins { splice: splice::NONE, cookie: 0 };
@@ -181,6 +181,9 @@ pub(super) fn begin<'k, K: Kernel>(
         counters[counter::CONNECTIONS] += 1;
     }
     send::count_for_endpoint(kernel, scratch.endpoint, counter::CONNECTIONS, 0);
+    if packet.tuple.protocol == TCP {
+        pressure::count_begun(kernel);
+    }
     note::turns(kernel, why::BEGUN);
     Ok(there.publish(kernel, &packet.tuple, clock))
 }

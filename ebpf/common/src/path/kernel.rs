@@ -42,6 +42,8 @@ pub struct Scratch {
     pub there: Way,
     /// The backend's packets.
     pub back: Way,
+    /// 1 when [`super::Task::Cookie`] has met the packet, and left it for a connection of its own.
+    pub met: u32,
     /// A segment that is to be sent.
     pub segment: Segment,
     /// The options of a SYN.
@@ -141,6 +143,9 @@ pub trait Kernel: Places {
 
     /// Returns the seed of the table of connections.
     fn connection_seed(&self) -> u64;
+
+    /// Returns the [`crate::half_open::HalfOpen`] that all CPUs share.
+    fn half_open(&self) -> Option<*mut u64>;
 
     /// Returns the key of SYN cookies, where one was made.
     fn cookie_key(&self) -> Option<Key>;

@@ -180,6 +180,7 @@ fn no_established_connection_is_lost_or_moved_in_a_full_table() {
         for client in 0..ESTABLISHED {
             let place = send(&mut cpu, client, TCP_SYN).expect("room");
             assert_eq!(reply(&mut cpu, place), Some(client));
+            assert_eq!(send(&mut cpu, client, TCP_ACK), Some(place));
             places.push(place);
         }
     }
