@@ -18,6 +18,7 @@ mod drain;
 #[expect(dead_code, reason = "the benches use what this does not")]
 mod driver;
 mod explain;
+mod filter_change;
 mod filter_rates;
 mod filter_single;
 mod flood;
