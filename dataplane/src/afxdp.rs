@@ -13,6 +13,8 @@
 
 pub mod clock;
 pub mod crew;
+pub mod frame;
+pub mod gates;
 pub mod host;
 pub mod io;
 pub mod lane;
@@ -20,6 +22,7 @@ pub mod mark;
 pub mod memory;
 pub mod outlet;
 pub mod placement;
+pub mod priority;
 pub mod scheduler;
 pub mod shape;
 pub mod socket;

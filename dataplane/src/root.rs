@@ -48,6 +48,7 @@ use crate::{
         actor::SharedEngine,
         flows::{FlowHub, FlowNames},
         pins::PinsError,
+        traffic::Series,
     },
     xds::Ledger,
 };
@@ -171,6 +172,7 @@ impl DataPlane {
         };
         let (placement, placement_receiver) = watch::channel(Arc::new(placement));
         let (names, _) = watch::channel(FlowNames::default());
+        let (series, series_receiver) = watch::channel(Series::default());
         let flows = FlowHub::new(identity.node());
         let engine = SharedEngine::default();
         let ledger = Ledger::restore(Instant::now(), &standing);
@@ -193,6 +195,7 @@ impl DataPlane {
             reports: reports.newest.clone(),
             placement: placement_receiver.clone(),
             addresses: addresses_receiver,
+            series: series_receiver,
             flows: flows.clone(),
             engine: Arc::clone(&engine),
             explaining: Mutex::default(),
@@ -213,6 +216,7 @@ impl DataPlane {
             placement,
             placement_receiver,
             names,
+            series,
             flows,
             engine,
             reports: reports.sender.clone(),

@@ -44,6 +44,7 @@ pub mod slots;
 pub mod slow_start;
 pub mod statistics;
 pub mod ticks;
+pub mod traffic;
 pub mod trial;
 pub mod vlans;
 pub mod ways;

@@ -4,11 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    cluster::NodeId,
-    key::{DEFAULT_NAMESPACE, ObjectKey},
-    revision::Revision,
-};
+use crate::{cluster::NodeId, key::ObjectKey, revision::Revision};
 
 /// Why a packet is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +64,9 @@ pub struct FlowEvent {
     pub why: Vec<Why>,
     /// What became of it.
     pub verdict: Verdict,
+    /// Whether it waits in a worker, which sends it when its limit allows it, or drops it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
     /// Why it was not sent on, as metrics name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -169,7 +168,7 @@ impl FlowQuery {
     pub fn wants(&self, event: &FlowEvent) -> bool {
         let named = |wanted: &Option<String>, key: &Option<ObjectKey>| match (wanted, key) {
             (None, _) => true,
-            (Some(wanted), Some(key)) => names(wanted, key),
+            (Some(wanted), Some(key)) => key.is_named(wanted),
             (Some(_), None) => false,
         };
         let ends = [event.source, event.destination, event.to];
@@ -180,12 +179,6 @@ impl FlowQuery {
                 .address
                 .is_none_or(|address| ends.into_iter().flatten().any(|end| end.ip() == address))
     }
-}
-
-/// Tells whether a text is an object's `name`, in the default namespace, or `namespace/name`.
-fn names(text: &str, key: &ObjectKey) -> bool {
-    let (namespace, name) = text.split_once('/').unwrap_or((DEFAULT_NAMESPACE, text));
-    key.namespace == namespace && key.name == name
 }
 
 /// Returns the names of the flags in a TCP header (RFC 9293 section 3.1), the lowest bit first.
@@ -212,6 +205,7 @@ mod tests {
             node: NodeId(2),
             why: vec![Why::Sampled],
             verdict: Verdict::Dropped,
+            waits: false,
             reason: Some("filtered".to_owned()),
             protocol: Some("TCP".to_owned()),
             source: Some("10.0.0.1:4242".parse().unwrap()),

@@ -117,6 +117,13 @@ impl ObjectKey {
     pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { kind, namespace: namespace.into(), name: name.into() }
     }
+
+    /// Tells whether a text is its `name`, in the default namespace, or its `namespace/name`.
+    #[must_use]
+    pub fn is_named(&self, text: &str) -> bool {
+        let (namespace, name) = text.split_once('/').unwrap_or((DEFAULT_NAMESPACE, text));
+        self.namespace == namespace && self.name == name
+    }
 }
 
 impl fmt::Display for ObjectKey {

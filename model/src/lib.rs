@@ -27,10 +27,12 @@ pub mod parse;
 pub mod plan;
 pub mod prefix;
 pub mod qos_policy;
+pub mod qos_report;
 pub mod revision;
 pub mod route;
 pub mod service;
 pub mod snapshot;
+pub mod traffic;
 pub mod validate;
 
 pub use ack::{AckState, Engine, EngineReport, Refusal};

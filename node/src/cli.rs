@@ -10,6 +10,7 @@ mod browse;
 mod cluster;
 mod contexts;
 mod doctor;
+mod endpoints;
 pub mod exit;
 mod explain;
 mod flows;
@@ -17,6 +18,7 @@ mod input;
 mod plane;
 mod print;
 mod process;
+mod qos;
 mod session;
 mod stream;
 pub mod table;
@@ -84,6 +86,8 @@ async fn client_command(
         Command::Status(arguments) => cluster::status(&client, arguments).await,
         Command::Nodes { command, output } => cluster::nodes(&client, command, output).await,
         Command::Token { command } => cluster::token(&client, command).await,
+        Command::Endpoints(arguments) => endpoints::endpoints(&client, arguments).await,
+        Command::Qos(arguments) => qos::qos(&client, arguments).await,
         Command::Explain(arguments) => explain::explain(&client, arguments).await,
         Command::Flows(arguments) => flows::flows(&client, arguments).await,
         Command::Events(arguments) => stream::events(&client, arguments).await,

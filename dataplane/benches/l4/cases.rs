@@ -23,7 +23,8 @@ const WINDOW: u64 = 192;
 pub(crate) const PORT: u16 = 80;
 /// The most flows that the table of connections holds with both their directions, as a power of two
 /// that leaves it room.
-const NAT_FLOWS: u64 = CONNECTIONS as u64 / 2;
+const NAT_FLOWS: u64 = 1 << 16;
+const _: () = assert!(NAT_FLOWS <= CONNECTIONS as u64);
 /// IP in IP (RFC 2003).
 const IPIP: u8 = 4;
 

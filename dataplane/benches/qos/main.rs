@@ -4,8 +4,8 @@
 //! ```text
 //! client ── nc [node: XDP, workers on nc and n0] n0 ── endpoint
 //! ```
-//! All of it is UDP through full NAT, on veth. Senders, workers and receivers have a real-time priority,
-//! so that what is measured is the node's doing and not what else the host does.
+//! All of it is UDP through full NAT, on veth. Senders and receivers have a real-time priority as workers
+//! have by default, so that what is measured is the node's doing and not what else the host does.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends by panicking")]
 
@@ -32,6 +32,8 @@ const SPAN: Duration = Duration::from_secs(10);
 const PACKET: u64 = 1_400;
 /// The rates of which as many are measured as the link carries.
 const RATES_MBPS: [u32; 7] = [1, 10, 100, 250, 500, 1_000, 2_500];
+/// Names the rates to measure in place of these, with commas between.
+const RATES: &str = "MARCHPROXY_BENCH_MBPS";
 /// How much more than its rate a service is sent.
 const DEMAND: f64 = 1.2;
 /// The rate of P3 beside which P0 is timed.
@@ -50,7 +52,12 @@ fn main() -> ExitCode {
     println!("the link carries {link:.0} Mbit/s of such packets, unlimited");
     let mut held = true;
     let mut rates = Vec::new();
-    for mbps in RATES_MBPS.into_iter().filter(|mbps| f64::from(*mbps) * DEMAND < link) {
+    let named = std::env::var(RATES).ok();
+    let chosen: Vec<u32> = named.map_or_else(
+        || RATES_MBPS.into_iter().filter(|mbps| f64::from(*mbps) * DEMAND < link).collect(),
+        |named| named.split(',').map(|mbps| mbps.parse().unwrap()).collect(),
+    );
+    for mbps in chosen {
         rates.push(bandwidth(&mut network, mbps, &mut held));
     }
     let classes = beside(&mut network, &mut held);

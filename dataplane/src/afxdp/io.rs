@@ -50,6 +50,11 @@ pub trait PacketIo {
     /// Waits for packets, at most so long.
     fn wait(&mut self, at_most: Duration);
 
+    /// Lets time pass, whatever comes: packets that come meanwhile wake nobody.
+    fn nap(&mut self, time: Duration) {
+        std::thread::park_timeout(time);
+    }
+
     /// Tells what was lost since the beginning.
     fn lost(&mut self) -> Lost;
 }

@@ -59,6 +59,12 @@ impl<P> Lane<P> {
         self.waiting.len()
     }
 
+    /// Returns the bytes of those that wait, as their limiter counts.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Tells whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -87,6 +93,13 @@ impl<P> Lane<P> {
     #[must_use]
     pub fn has_room(&self, bytes: u32) -> bool {
         self.waiting.is_empty() || self.bytes + u64::from(bytes) <= self.shape.room
+    }
+
+    /// Tells whether a packet and an eighth more would go within the latency limit.
+    #[must_use]
+    pub fn has_spare_room(&self, bytes: u32) -> bool {
+        let room = self.shape.room;
+        self.waiting.is_empty() || self.bytes + u64::from(bytes) <= room - room / 8
     }
 
     /// Adds a packet.

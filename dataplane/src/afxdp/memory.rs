@@ -6,8 +6,6 @@ use std::{collections::BTreeSet, ffi::c_void, io};
 const MPOL_BIND: libc::c_ulong = 2;
 /// Nodes that a mask has bits for: the most that Linux is built for on x86-64 and arm64.
 const NODES: usize = 1_024;
-/// How much a worker goes before other processes, which have 0: it is a part of the packet path.
-const NICENESS: libc::c_int = -10;
 /// How late the kernel may wake a worker, in nanoseconds; 50,000 by default.
 const SLACK_NS: libc::c_ulong = 1_000;
 
@@ -46,11 +44,8 @@ pub unsafe fn bind(start: *mut c_void, length: usize, node: u32) -> io::Result<(
 /// # Errors
 /// Returns what the kernel refused of the CPUs; the rest is a help that may be missing.
 pub fn settle(cpus: &BTreeSet<usize>) -> io::Result<()> {
-    // SAFETY: no pointer is passed; the calls are about the calling thread alone.
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS);
-        libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS);
-    }
+    // SAFETY: no pointer is passed; the call is about the calling thread alone.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS) };
     if cpus.is_empty() {
         return Ok(());
     }

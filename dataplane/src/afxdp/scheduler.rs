@@ -55,6 +55,12 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Tells whether it passes: such a packet will be taken when others have left.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        matches!(self, Self::LaneFull | Self::NoRoom)
+    }
+
     /// All causes, in the order of their numbers.
     pub const ALL: [Self; 5] =
         [Self::TooLate, Self::LaneFull, Self::NoRoom, Self::TooLarge, Self::NoPolicy];
@@ -166,7 +172,7 @@ impl<P> Scheduler<P> {
     /// # Errors
     /// Returns the packet, and why it is not taken.
     pub fn push(&mut self, number: u32, packet: P, bytes: u32, now: u64) -> Result<(), (P, Cause)> {
-        let free = self.capacity.saturating_sub(self.waiting);
+        let free = self.free();
         let Some(lane) = self.lanes.get_mut(&number) else {
             return Err((packet, Cause::NoPolicy));
         };
@@ -176,10 +182,7 @@ impl<P> Scheduler<P> {
         if !lane.has_room(bytes) {
             return Err((packet, Cause::LaneFull));
         }
-        // A lane may have as much as it leaves (Choudhury and Hahne, 1998), an urgent one more: so
-        // there is room for one that has nothing yet.
-        let share = if lane.is_urgent() { free.saturating_mul(4) } else { free };
-        if free == 0 || lane.len() >= share {
+        if free == 0 || lane.len() >= share(lane, free) {
             return Err((packet, Cause::NoRoom));
         }
         lane.push(Waiting { packet, bytes, since: now });
@@ -189,6 +192,15 @@ impl<P> Scheduler<P> {
             self.asleep.push(Reverse((now, number)));
         }
         Ok(())
+    }
+
+    /// Tells whether a packet of a lane would be taken in, and some more behind it.
+    #[must_use]
+    pub fn has_spare_room(&self, number: u32, bytes: u32) -> bool {
+        // What is refused for ever is no lane that is full.
+        let Some(lane) = self.lanes.get(&number) else { return true };
+        let free = self.free() - self.free() / 8;
+        lane.has_spare_room(bytes) && free > 0 && lane.len() < share(lane, free)
     }
 
     /// Tells what is to be done; called until there is nothing.
@@ -226,14 +238,19 @@ impl<P> Scheduler<P> {
         self.waiting
     }
 
-    /// Returns how many packets wait in each lane that has any.
-    pub fn depths(&self) -> impl Iterator<Item = (u32, usize)> {
-        self.lanes.iter().filter(|(_, lane)| !lane.is_empty()).map(|(n, lane)| (*n, lane.len()))
+    /// Returns how many packets and bytes wait in each lane that has any.
+    pub fn depths(&self) -> impl Iterator<Item = (u32, usize, u64)> {
+        let filled = self.lanes.iter().filter(|(_, lane)| !lane.is_empty());
+        filled.map(|(number, lane)| (*number, lane.len(), lane.bytes()))
     }
 
     /// Takes out how long packets waited that went since the last time, by class.
     pub fn take_sojourns(&mut self) -> [Sojourns; 4] {
         std::mem::take(&mut self.sojourns)
+    }
+
+    fn free(&self) -> usize {
+        self.capacity.saturating_sub(self.waiting)
     }
 
     fn wake(&mut self, now: u64) {
@@ -309,6 +326,14 @@ impl<P> Scheduler<P> {
         let first = ready.pop_front();
         debug_assert_eq!(first, Some(number));
     }
+}
+
+/// Returns how many packets a lane may have while there is room for some more.
+///
+/// As many as it leaves (Choudhury and Hahne, 1998), an urgent one more: so there is room for one
+/// that has nothing yet.
+fn share<P>(lane: &Lane<P>, free: usize) -> usize {
+    if lane.is_urgent() { free.saturating_mul(4) } else { free }
 }
 
 /// Takes bytes from a lane's limiter; else tells from when on they may be there, in its time.

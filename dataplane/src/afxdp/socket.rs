@@ -18,7 +18,6 @@ use std::{
 
 use afxdp::{
     PENDING_LEN,
-    buf::Buf as _,
     buf_mmap::BufMmap,
     mmap_area::{MmapArea, MmapAreaOptions},
     socket::{Socket, SocketNewError, SocketOptions, SocketRx, SocketTx},
@@ -28,7 +27,8 @@ use arraydeque::{ArrayDeque, Wrapping};
 use ebpf_common::qos::wait::place;
 
 use super::{
-    io::{Frame, Lost, PacketIo},
+    frame::XdpFrame,
+    io::{Frame as _, Lost, PacketIo},
     memory,
     outlet::Outlet,
 };
@@ -96,6 +96,8 @@ pub struct XdpSocket {
     free: Vec<BufMmap<'static, ()>>,
     incoming: Box<Parcels>,
     outgoing: Box<Parcels>,
+    /// What leaves by other interfaces, with their numbers.
+    elsewhere: Vec<(XdpFrame, u32)>,
     /// A duplicate of the socket's.
     fd: OwnedFd,
     outlet: Outlet,
@@ -145,6 +147,7 @@ impl XdpSocket {
             free,
             incoming: Box::default(),
             outgoing: Box::default(),
+            elsewhere: Vec::new(),
             fd: fd?,
             outlet,
             unsent: 0,
@@ -193,42 +196,28 @@ impl XdpSocket {
     }
 }
 
-impl Frame for BufMmap<'static, ()> {
-    fn bytes(&self) -> &[u8] {
-        &self.get_data()[..usize::from(self.get_len())]
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        let length = usize::from(self.get_len());
-        &mut self.get_data_mut()[..length]
-    }
-
-    fn trim_front(&mut self, bytes: usize) {
-        let length = usize::from(self.get_len());
-        // The crate sends from where a packet was received.
-        self.get_data_mut().copy_within(bytes..length, 0);
-        self.set_len((length - bytes) as u16);
-    }
-}
-
 impl PacketIo for XdpSocket {
-    type Frame = BufMmap<'static, ()>;
+    type Frame = XdpFrame;
 
     fn receive(&mut self, into: &mut Vec<Self::Frame>, most: usize) {
         let _received = self.rx.try_recv(&mut self.incoming, most, ());
-        into.extend(self.incoming.drain(..));
+        into.extend(self.incoming.drain(..).map(XdpFrame::new));
     }
 
     fn send(&mut self, frame: Self::Frame, ifindex: u32) {
         if ifindex == self.ifindex && self.outgoing.len() < PENDING_LEN {
-            self.outgoing.push_back(frame);
-            return;
+            self.outgoing.push_back(frame.into_outgoing());
+        } else {
+            self.elsewhere.push((frame, ifindex));
         }
-        self.unsent += u64::from(!self.outlet.send(frame.bytes(), ifindex));
-        self.recycle(frame);
     }
 
     fn kick(&mut self) -> bool {
+        if !self.elsewhere.is_empty() {
+            let frames = self.elsewhere.iter().map(|(frame, ifindex)| (frame.bytes(), *ifindex));
+            self.unsent += self.outlet.send(frames);
+            self.free.extend(self.elsewhere.drain(..).map(|(frame, _)| frame.into_memory()));
+        }
         while !self.outgoing.is_empty() {
             let moved = self.tx.try_send(&mut self.outgoing, BATCH);
             let left = self.kick_ring();
@@ -242,7 +231,7 @@ impl PacketIo for XdpSocket {
     }
 
     fn recycle(&mut self, frame: Self::Frame) {
-        self.free.push(frame);
+        self.free.push(frame.into_memory());
     }
 
     fn fill(&mut self) {

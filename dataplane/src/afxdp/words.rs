@@ -6,14 +6,15 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use ebpf_common::qos::LIMITER_WAYS;
+use ebpf_common::qos::{LIMITER_WAYS, wait::gate};
 
-use super::scheduler::Words;
+use super::{gates::GateWords, scheduler::Words};
 use crate::xdp::mapping::Mapping;
 
 /// Words of an entry: those of [`ebpf_common::qos::Spent`].
 const UNTIL: usize = 0;
 const PENDING: usize = 1;
+const SHUT: usize = 2;
 
 /// The limiters' map, written by atomic operations alone.
 #[derive(Debug)]
@@ -48,6 +49,22 @@ impl SharedWords {
     pub fn forget(&self, lane: u32, pending: u64) {
         let word = self.0.word64(lane as usize, PENDING);
         let _kept = word.compare_exchange(pending, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// The words by which XDP knows what is full at a queue.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueGates<'a> {
+    /// The words.
+    pub words: &'a SharedWords,
+    /// The queue.
+    pub queue: u32,
+}
+
+impl GateWords for QueueGates<'_> {
+    fn shut_until(&self, lane: u32, tick: u64) {
+        let word = self.words.0.word64(lane as usize, SHUT + gate(self.queue));
+        word.store(tick, Ordering::Release);
     }
 }
 

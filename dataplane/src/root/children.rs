@@ -31,6 +31,7 @@ use crate::{
         self, L4Placement, XdpActor, XdpArguments,
         actor::SharedEngine,
         flows::{FlowHub, FlowNames, FlowsActor, FlowsArguments},
+        traffic::Series,
     },
     xds::{Ledger, Standing, Transferred, XdsActor, XdsArguments},
 };
@@ -59,6 +60,7 @@ pub(super) struct Parts {
     pub(super) placement: watch::Sender<Arc<L4Placement>>,
     pub(super) placement_receiver: watch::Receiver<Arc<L4Placement>>,
     pub(super) names: watch::Sender<FlowNames>,
+    pub(super) series: watch::Sender<Series>,
     pub(super) flows: FlowHub,
     pub(super) engine: SharedEngine,
     pub(super) reports: mpsc::Sender<EngineReport>,
@@ -96,6 +98,7 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
         flows: config.flows,
         connections: config.connections,
         sampling: config.flow_sampling,
+        worker_priority: config.worker_priority,
         records: CONFIG_RECORDS as u32,
     };
     let arguments = XdpArguments {
@@ -104,6 +107,7 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
         reports: parts.reports.clone(),
         placement: parts.placement.clone(),
         names: parts.names.clone(),
+        series: parts.series.clone(),
         engine: Arc::clone(&parts.engine),
     };
     Ok(ChildSpec::actor("xdp", move || (XdpActor, arguments.clone())))

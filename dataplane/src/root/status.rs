@@ -2,11 +2,16 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError},
 };
 
 use futures::future::BoxFuture;
-use model::{announce::AddressReport, explain::Explanation};
+use model::{
+    announce::AddressReport,
+    explain::Explanation,
+    qos_report::QosReport,
+    traffic::{EndpointList, EndpointQuery},
+};
 use runtime::{
     identity::PeerIdentity, push::PlaneInfo, supervision::SupervisorHandle, telemetry::Metrics,
 };
@@ -14,15 +19,16 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    admin::Pages,
+    admin::{CountedError, Pages},
     desired::DesiredReceiver,
     lkg::RecorderStatus,
     subscriber::{PushStatus, Reports},
     xdp::{
-        L4Placement, Placement,
+        Engine, L4Placement, Placement,
         actor::SharedEngine,
         explain::{ExplainError, Question, explain},
         flows::FlowHub,
+        traffic::Series,
     },
 };
 
@@ -37,6 +43,7 @@ pub struct Status {
     pub(super) reports: watch::Receiver<Reports>,
     pub(super) placement: watch::Receiver<Arc<L4Placement>>,
     pub(super) addresses: watch::Receiver<Arc<Vec<AddressReport>>>,
+    pub(super) series: watch::Receiver<Series>,
     pub(super) flows: FlowHub,
     pub(super) engine: SharedEngine,
     /// Held while a packet is explained: one at a time, since each loads the program.
@@ -50,13 +57,43 @@ impl fmt::Debug for Status {
     }
 }
 
+impl Status {
+    /// Asks the engine for what it has counted.
+    fn counted<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Engine) -> Result<T, CountedError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, CountedError>> {
+        let engine = Arc::clone(&self.engine);
+        Box::pin(async move {
+            let counted = tokio::task::spawn_blocking(move || {
+                let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+                ask(engine.as_mut().ok_or(CountedError::NotRunning)?)
+            });
+            counted.await.unwrap_or(Err(CountedError::NotRunning))
+        })
+    }
+}
+
 impl Pages for Status {
     fn metrics(&self) -> String {
-        self.metrics.render()
+        self.metrics.render() + &self.series.borrow()
     }
 
     fn flows(&self) -> &FlowHub {
         &self.flows
+    }
+
+    fn endpoints(&self, query: EndpointQuery) -> BoxFuture<'_, Result<EndpointList, CountedError>> {
+        let node = self.flows.node();
+        self.counted(move |engine| {
+            let revision = engine.running().ok_or(CountedError::NotRunning)?;
+            Ok(EndpointList { node, revision, endpoints: engine.traffic(&query)? })
+        })
+    }
+
+    fn qos(&self) -> BoxFuture<'_, Result<QosReport, CountedError>> {
+        let node = self.flows.node();
+        self.counted(move |engine| engine.qos(node)?.ok_or(CountedError::NotRunning))
     }
 
     fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>> {

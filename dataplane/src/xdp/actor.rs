@@ -22,7 +22,9 @@ use super::{
     placement::L4Placement,
     qos,
     slow_start::STEP_MIN,
-    statistics, ways,
+    statistics,
+    traffic::Series,
+    ways,
 };
 use crate::{
     afxdp,
@@ -63,6 +65,8 @@ pub struct XdpArguments {
     pub engine: SharedEngine,
     /// Where the placement is published.
     pub placement: watch::Sender<Arc<L4Placement>>,
+    /// Where the series of endpoints are published.
+    pub series: watch::Sender<Series>,
     /// Where it is published what the numbers in events of flows stand for.
     pub names: watch::Sender<FlowNames>,
 }
@@ -203,8 +207,8 @@ impl XdpState {
     }
 
     async fn tick(&mut self, myself: &ActorRef<XdpMessage>) -> Result<(), ActorProcessingErr> {
-        let engine = self.engine.clone();
-        let stale = tokio::task::spawn_blocking(move || look(&engine)).await?;
+        let (engine, series) = (self.engine.clone(), self.arguments.series.clone());
+        let stale = tokio::task::spawn_blocking(move || look(&engine, &series)).await?;
         if stale || self.reported.is_none() { self.reconcile(myself).await } else { Ok(()) }
     }
 }
@@ -271,16 +275,21 @@ fn follow(arguments: &XdpArguments, engine: &Mutex<Option<Engine>>, desired: &De
 }
 
 /// Publishes the counters, and tells whether a reconcile is called for.
-fn look(engine: &Mutex<Option<Engine>>) -> bool {
-    let (counted, stale) = {
+fn look(engine: &Mutex<Option<Engine>>, series: &watch::Sender<Series>) -> bool {
+    let (counted, endpoints, stale) = {
         let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(engine) = slot.as_mut() else { return true };
         engine.resolve_neighbours();
         afxdp::view::publish(&engine.waiting());
-        (engine.statistics(), engine.is_stale())
+        let counted = engine.note_rates().and_then(|()| engine.statistics());
+        (counted, engine.series(), engine.is_stale())
     };
+    let counted = counted.and_then(|counted| Ok((counted, endpoints?)));
     match counted {
-        Ok(counted) => statistics::publish(&counted),
+        Ok((counted, endpoints)) => {
+            statistics::publish(&counted);
+            series.send_replace(endpoints);
+        }
         Err(error) => tracing::warn!(error = %chain(&error), "XDP counters were not read"),
     }
     stale

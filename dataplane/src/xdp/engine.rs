@@ -6,6 +6,7 @@
 mod apart;
 mod attaching;
 mod counters;
+mod policies;
 mod waiting;
 
 use std::{
@@ -35,13 +36,16 @@ use super::{
     plan::{Frontend, L4Plan, NodeView},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
-    qos::kernel::LimiterMaps,
+    qos::{kernel::LimiterMaps, meter::Meter},
     record,
     slots::Slots,
     ticks,
     vlans::Vlans,
 };
-use crate::{afxdp::crew::Crew, desired::Desired};
+use crate::{
+    afxdp::{crew::Crew, priority::Priority},
+    desired::Desired,
+};
 
 /// What an engine works with.
 #[derive(Clone, Debug)]
@@ -58,6 +62,8 @@ pub struct Settings {
     pub connections: u32,
     /// Of how many packets one is told of; 0 when only what is told of anyway is.
     pub sampling: u32,
+    /// The priority of workers, in which packets wait.
+    pub worker_priority: Priority,
     /// Records that the configuration's map has at first; it grows with the configuration.
     pub records: u32,
 }
@@ -73,6 +79,7 @@ impl Settings {
             flows: FLOWS,
             connections: CONNECTIONS,
             sampling: FLOW_SAMPLING_DEFAULT,
+            worker_priority: Priority::default(),
             records: CONFIG_RECORDS as u32,
         }
     }
@@ -122,6 +129,7 @@ pub struct Engine {
     endpoints: Mapping,
     limiters: LimiterMaps,
     crew: Crew,
+    meter: Meter<policies::MeterKey>,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
@@ -178,7 +186,7 @@ impl Engine {
             cpus: aya::util::nr_cpus().map_err(|(_, error)| EngineError::Cpus(error))? as u32,
         };
         image.treatments().set_pace(pace);
-        let crew = Crew::new(program.shared_words()?, pace.ticks_per_s);
+        let crew = Crew::new(program.shared_words()?, pace.ticks_per_s, settings.worker_priority);
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));
@@ -199,6 +207,7 @@ impl Engine {
             endpoints,
             limiters,
             crew,
+            meter: Meter::default(),
             generations,
             behind,
             neighbours: Neighbours::new(),
@@ -294,6 +303,7 @@ impl Engine {
         self.image.forget_before(now);
         // Before the configuration that names them is in force.
         for (number, address) in self.image.numbers().take_news() {
+            self.program.clear_endpoint(number)?;
             self.endpoints.set(number.into(), &record::endpoint_record(address));
         }
         let numbers = self.image.treatments().limiters().take_news();
@@ -358,6 +368,12 @@ impl Engine {
     #[must_use]
     pub fn unfiltered(&self) -> Option<&str> {
         self.unfiltered.as_deref()
+    }
+
+    /// Returns the revision in force; `None` until this process has put one in force.
+    #[must_use]
+    pub fn running(&self) -> Option<Revision> {
+        self.running
     }
 
     /// Returns the generation in force.

@@ -315,7 +315,7 @@ impl Service {
     /// Returns what its pools are made of: IPv4 and IPv6.
     fn pool_keys(&self) -> [PoolKey; 2] {
         let key = |backends: &Vec<Weighted>, carried: &Carried| PoolKey {
-            numbered: carried.forwarding != Forwarding::Nat,
+            by_number: carried.forwarding != Forwarding::Nat,
             backends: backends.clone(),
         };
         match &self.carried {

@@ -66,6 +66,20 @@ impl Numbers {
         Some(number)
     }
 
+    /// Does what [`Self::hold`] does, for who can do without a number: half of them are for others.
+    pub fn hold_spare(&mut self, address: SocketAddr, now: Instant) -> Option<u16> {
+        let is_spare = usize::from(self.tried) < ENDPOINTS_MAX / 2
+            || self.held.contains_key(&address)
+            || self.resting.first().is_some_and(|(at, _)| now.duration_since(*at) > REST);
+        if is_spare { self.hold(address, now) } else { None }
+    }
+
+    /// Returns the number of an endpoint that has one.
+    #[must_use]
+    pub fn of(&self, address: SocketAddr) -> Option<u16> {
+        self.held.get(&address).map(|held| held.number)
+    }
+
     /// Ends one use.
     pub fn release(&mut self, address: SocketAddr, now: Instant) {
         if let Some(held) = self.held.get_mut(&address) {
@@ -139,6 +153,26 @@ mod tests {
         let later = start + REST + Duration::from_secs(1);
         assert_eq!(numbers.hold(at(0), later), Some(7));
         assert_eq!(numbers.hold(at(7), later), None, "its number is another's");
+    }
+
+    #[test]
+    fn who_can_do_without_a_number_leaves_half_of_them() {
+        let start = Instant::now();
+        let mut numbers = Numbers::default();
+        let half = ENDPOINTS_MAX as u32 / 2;
+        for n in 1..=half {
+            assert_eq!(numbers.hold_spare(at(n), start), Some(n as u16));
+        }
+        assert_eq!(numbers.hold_spare(at(0), start), None);
+        assert_eq!(numbers.hold_spare(at(5), start), Some(5), "it has one");
+        assert_eq!(numbers.hold(at(half + 1), start), Some(half as u16 + 1));
+        for _ in 0..2 {
+            numbers.release(at(5), start);
+        }
+        assert_eq!(numbers.of(at(5)), Some(5), "while it rests too");
+        let later = start + REST + Duration::from_secs(1);
+        assert_eq!(numbers.hold_spare(at(0), start), None, "5 rests");
+        assert!(numbers.hold_spare(at(0), later).is_some());
     }
 
     #[test]

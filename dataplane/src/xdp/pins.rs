@@ -18,8 +18,8 @@ use ebpf_common::{
         rates::{FILTER_RULES_MAP, FILTER_SPENT_MAP, SOURCES_MAP},
     },
     layout::{
-        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, EVENTS_MAP,
-        FLOWS_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
+        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, CPU_ENDPOINTS_MAP, ENDPOINTS_MAP,
+        EVENTS_MAP, FLOWS_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
     },
     qos::{CREDIT_MAP, SPENT_MAP, wait::SOCKETS_MAP},
 };
@@ -29,11 +29,12 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 17] = [
+pub const MAPS: [&str; 18] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
     COUNTERS_MAP,
+    CPU_ENDPOINTS_MAP,
     ENDPOINTS_MAP,
     EVENTS_MAP,
     FLOWS_MAP,

@@ -14,8 +14,8 @@ use super::{
 /// What makes a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PoolKey {
-    /// Whether its backends have numbers, which flows refer to.
-    pub numbered: bool,
+    /// Whether flows refer to its backends by their numbers.
+    pub by_number: bool,
     /// The backends, sorted.
     pub backends: Vec<Weighted>,
 }
@@ -33,6 +33,8 @@ struct Shared {
     pool: Pool,
     extent: Range<u32>,
     users: usize,
+    /// The numbers of the key's backends, in their order.
+    numbers: Vec<u16>,
 }
 
 impl Pools {
@@ -45,8 +47,9 @@ impl Pools {
             shared.users += 1;
             return shared.pool;
         }
-        let (pool, extent) = self.write(arena, &key, now);
-        self.held.insert(key, Shared { pool, extent, users: 1 });
+        let numbers: Vec<u16> = key.backends.iter().map(|it| self.number(it, &key, now)).collect();
+        let (pool, extent) = write(arena, &key, &numbers);
+        self.held.insert(key, Shared { pool, extent, users: 1, numbers });
         pool
     }
 
@@ -63,11 +66,12 @@ impl Pools {
         if shared.users > 0 {
             return;
         }
-        if let Some(shared) = self.held.remove(key) {
-            arena.free(shared.extent);
-        }
-        for backend in key.backends.iter().filter(|_| key.numbered) {
-            self.numbers.release(backend.address, now);
+        let Some(shared) = self.held.remove(key) else { return };
+        arena.free(shared.extent);
+        for (backend, number) in key.backends.iter().zip(shared.numbers) {
+            if number != 0 {
+                self.numbers.release(backend.address, now);
+            }
         }
     }
 
@@ -77,43 +81,50 @@ impl Pools {
         self.held.is_empty()
     }
 
-    fn write(&mut self, arena: &mut Arena, key: &PoolKey, now: Instant) -> (Pool, Range<u32>) {
-        let mut table = maglev::table(&key.backends);
-        let backends = if key.numbered { &[][..] } else { &key.backends[..] };
-        if key.numbered {
-            let numbers: Vec<u16> = key.backends.iter().map(|it| self.number(it, now)).collect();
-            for entry in &mut table {
-                *entry = numbers[usize::from(*entry)];
-            }
-        }
-        let parts = table.chunks(MAGLEV_PER_RECORD as usize);
-        let extent = match backends.len() + parts.len() {
-            // Only numbers, of endpoints without a share.
-            0 => 0..0,
-            length => arena.allocate(length as u32),
+    /// Gives a backend a number; 0 when none is left.
+    fn number(&mut self, backend: &Weighted, key: &PoolKey, now: Instant) -> u16 {
+        let endpoint = backend.address;
+        let (number, lacks) = if key.by_number {
+            (self.numbers.hold(endpoint, now), "its packets are dropped")
+        } else {
+            (self.numbers.hold_spare(endpoint, now), "its packets are not counted")
         };
-        let maglev_start = extent.start + backends.len() as u32;
-        for (place, backend) in extent.clone().zip(backends) {
-            let record = Backend {
-                address: backend.address.ip().into(),
-                port_be: backend.address.port().to_be(),
-                ..Backend::default()
-            };
-            arena.sheet.set(place, of_backend(record));
-        }
-        for (place, chunk) in (maglev_start..).zip(parts) {
-            let mut part = MaglevRecord { backends: [0; MAGLEV_PER_RECORD as usize] };
-            part.backends[..chunk.len()].copy_from_slice(chunk);
-            arena.sheet.set(place, of_maglev(part));
-        }
-        let backends_start = if key.numbered { 0 } else { extent.start };
-        (Pool { maglev_start, maglev_size: table.len() as u32, backends_start }, extent)
-    }
-
-    fn number(&mut self, backend: &Weighted, now: Instant) -> u16 {
-        self.numbers.hold(backend.address, now).unwrap_or_else(|| {
-            tracing::warn!(endpoint = %backend.address, "no number is left: its packets are dropped");
+        number.unwrap_or_else(|| {
+            tracing::warn!(%endpoint, "no number is left: {lacks}");
             0
         })
     }
+}
+
+fn write(arena: &mut Arena, key: &PoolKey, numbers: &[u16]) -> (Pool, Range<u32>) {
+    let mut table = maglev::table(&key.backends);
+    let backends = if key.by_number { &[][..] } else { &key.backends[..] };
+    if key.by_number {
+        for entry in &mut table {
+            *entry = numbers[usize::from(*entry)];
+        }
+    }
+    let parts = table.chunks(MAGLEV_PER_RECORD as usize);
+    let extent = match backends.len() + parts.len() {
+        // Only numbers, of endpoints without a share.
+        0 => 0..0,
+        length => arena.allocate(length as u32),
+    };
+    let maglev_start = extent.start + backends.len() as u32;
+    for ((place, backend), number) in extent.clone().zip(backends).zip(numbers) {
+        let record = Backend {
+            address: backend.address.ip().into(),
+            port_be: backend.address.port().to_be(),
+            number: *number,
+            ..Backend::default()
+        };
+        arena.sheet.set(place, of_backend(record));
+    }
+    for (place, chunk) in (maglev_start..).zip(parts) {
+        let mut part = MaglevRecord { backends: [0; MAGLEV_PER_RECORD as usize] };
+        part.backends[..chunk.len()].copy_from_slice(chunk);
+        arena.sheet.set(place, of_maglev(part));
+    }
+    let backends_start = if key.by_number { 0 } else { extent.start };
+    (Pool { maglev_start, maglev_size: table.len() as u32, backends_start }, extent)
 }

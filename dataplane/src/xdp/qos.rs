@@ -10,6 +10,7 @@
 
 pub mod kernel;
 pub mod limiters;
+pub mod meter;
 pub mod report;
 pub mod treatments;
 

@@ -3,7 +3,7 @@
 
 use aya::{EbpfLoader, programs::Xdp};
 use ebpf_common::layout::{
-    CLAIMS_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, PROGRAM,
+    CLAIMS_MAP, CONNECTIONS_MAP, COUNTERS_MAP, CPU_ENDPOINTS_MAP, ENDPOINTS_MAP, FLOWS_MAP, PROGRAM,
 };
 
 use runtime::chain::chain;
@@ -14,16 +14,15 @@ use super::program::{LoadError, OBJECT, tasks};
 /// real ones take tens of megabytes.
 const ENTRIES: u32 = 1024;
 
-/// The next hops by endpoint: a map that is not pinned, so that its name is the program's own.
-const HOPS: &str = "mp_hops";
-
 /// Loads the program and lets it go.
 ///
 /// # Errors
 /// Returns what the kernel refused.
 pub fn load() -> Result<(), LoadError> {
     let mut loader = EbpfLoader::new();
-    for name in [CLAIMS_MAP, CONNECTIONS_MAP, COUNTERS_MAP, ENDPOINTS_MAP, FLOWS_MAP, HOPS] {
+    let large =
+        [CLAIMS_MAP, CONNECTIONS_MAP, COUNTERS_MAP, CPU_ENDPOINTS_MAP, ENDPOINTS_MAP, FLOWS_MAP];
+    for name in large {
         loader.map_max_entries(name, ENTRIES);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;

@@ -39,6 +39,7 @@ impl Running {
             reports: report_sender,
             placement: placement_sender,
             names: watch::Sender::default(),
+            series: watch::Sender::default(),
             engine: Arc::default(),
         };
         let (actor, _ended) = XdpActor::spawn(None, XdpActor, arguments.clone()).await.unwrap();

@@ -32,6 +32,7 @@ mod qos_single;
 mod real_traffic;
 mod replacement;
 mod support;
+mod traffic;
 mod verifier;
 mod vlan_single;
 mod waiting_network;

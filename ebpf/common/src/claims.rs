@@ -1,7 +1,7 @@
 //! Who holds which place of the table of connections: a word a place, eight to a cache line.
 //!
-//! The entry of a key lies in one of two buckets of eight places; its place in the first is tried
-//! before anything else, so that most lookups read the entry alone. Everything else is decided on
+//! The entry of a key lies in one of two buckets of eight places; its place in the first and the one
+//! beside that are tried before anything else, so that most lookups read the entry alone. Everything else is decided on
 //! the words: `tag << 32 | kind << 30 | ends`, in the time of [`crate::state::Clock`]. Among the words
 //! of both buckets a tag stands for one entry.
 //!
@@ -215,7 +215,7 @@ impl Claims {
         count
     }
 
-    /// Returns a free place plus one, that one if it is free; or zero.
+    /// Returns a free place plus one, that one or the one [`beside`] it if they are free; or zero.
     #[inline(always)]
     #[must_use]
     pub fn free(&self, preferred: u32, clock: Clock) -> u32 {
@@ -226,7 +226,26 @@ impl Claims {
             found = found & !free | (place + 1) & free;
             place += 1;
         }
-        if found != 0 && self.at(preferred).is_free(clock) { preferred + 1 } else { found }
+        if self.at(preferred).is_free(clock) {
+            preferred + 1
+        } else if self.at(beside(preferred)).is_free(clock) {
+            beside(preferred) + 1
+        } else {
+            found
+        }
+    }
+
+    /// Returns how many places are free.
+    #[inline(always)]
+    #[must_use]
+    pub fn room(&self, clock: Clock) -> u32 {
+        let mut room = 0;
+        let mut place = 0;
+        while place < PLACES {
+            room += self.at(place).free_bit(clock);
+            place += 1;
+        }
+        room
     }
 
     /// Returns a place that makes way plus one, or zero.
@@ -242,6 +261,13 @@ impl Claims {
         }
         found
     }
+}
+
+/// Returns the place beside another, by its number or its index: the next memory of the same page.
+#[inline(always)]
+#[must_use]
+pub const fn beside(place: u32) -> u32 {
+    place ^ 1
 }
 
 /// Returns 1 when both are the same, else 0.
@@ -340,9 +366,13 @@ mod tests {
             prop_assert_eq!(claims.find(tag) == 0, tagged == 0);
             let free = claims.free(preferred, now);
             prop_assert_eq!(free == 0, all.iter().all(|claim| !claim.is_free(now)));
+            let room = all.iter().filter(|claim| claim.is_free(now)).count();
+            prop_assert_eq!(claims.room(now) as usize, room);
             if free != 0 {
                 prop_assert!(all[free as usize - 1].is_free(now));
-                prop_assert!(!all[preferred as usize].is_free(now) || free == preferred + 1);
+                let is_free = |place: u32| all[place as usize].is_free(now);
+                prop_assert!(!is_free(preferred) || free == preferred + 1);
+                prop_assert!(is_free(preferred) || !is_free(preferred ^ 1) || free == (preferred ^ 1) + 1);
             }
             let yielding = claims.yielding(now);
             prop_assert_eq!(yielding == 0, all.iter().all(|claim| !claim.yields(now)));

@@ -83,8 +83,8 @@ pub struct FlowEvent {
     pub family: u8,
     /// 1 for packets from an endpoint to a client.
     pub reply: u8,
-    /// Zero.
-    pub padding: u8,
+    /// 1 for a packet that a worker sends when its limit allows it.
+    pub waits: u8,
 }
 
 const _: () = assert!(size_of::<FlowEvent>() == 104);

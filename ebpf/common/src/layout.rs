@@ -26,13 +26,13 @@ pub use self::{
     },
     packet::{Address, Hop, TCP, Tuple, UDP, Vlan, link},
     statistics::{COUNTER_WORDS, STATS_WORDS, counter, note, stat},
-    tables::{Claims, Connection, Endpoint, EndpointHop, Flow, FlowBucket, Told, Translation},
+    tables::{Claims, Connection, CpuEndpoint, Endpoint, Flow, FlowBucket, Told, Translation},
 };
 
 /// Array of [`Record`]s: two copies of the configuration, of which one is in force.
 pub const CONFIG_MAP: &str = "mp_config_v4";
 /// Array of [`Connection`]s: the places of the table of connections, two of them a connection.
-pub const CONNECTIONS_MAP: &str = "mp_conns_v5";
+pub const CONNECTIONS_MAP: &str = "mp_conns_v6";
 /// Array of [`Claims`]: who holds the places.
 pub const CLAIMS_MAP: &str = "mp_claims_v4";
 /// Array of [`FlowBucket`]s: the flows that are forwarded as they are. All CPUs share it, since a
@@ -40,6 +40,8 @@ pub const CLAIMS_MAP: &str = "mp_claims_v4";
 pub const FLOWS_MAP: &str = "mp_flows_v3";
 /// Array of [`Endpoint`]s by their numbers, which flows refer to.
 pub const ENDPOINTS_MAP: &str = "mp_ends_v3";
+/// Per-CPU array of [`CpuEndpoint`]s by the numbers of their endpoints.
+pub const CPU_ENDPOINTS_MAP: &str = "mp_cpu_ends_v1";
 /// Per-CPU array of [`COUNTER_WORDS`] words a service slot.
 pub const COUNTERS_MAP: &str = "mp_counters_v3";
 /// Per-CPU array with one entry of [`STATS_WORDS`] words.
@@ -61,10 +63,10 @@ pub const TASK_PROGRAMS: [&str; crate::path::TASKS + 1] =
 pub const EVENT_TASK: u32 = crate::path::TASKS as u32;
 
 /// Connections with full NAT that the table has room for by default, in 34 MiB.
-pub const CONNECTIONS: u32 = 1 << 17;
+pub const CONNECTIONS: u32 = 3 << 15;
 /// Buckets of the table of connections as the object has them, a power of two. User space may load
 /// the program with another number.
-pub const CLAIM_BUCKETS: u32 = CONNECTIONS * 2 / crate::claims::PLACES;
+pub const CLAIM_BUCKETS: u32 = 1 << 15;
 /// Name of the program's constant that holds those buckets less one.
 pub const CLAIM_MASK: &str = "CLAIM_MASK";
 /// Name of the program's constant that holds the seed of the table of connections.
@@ -110,5 +112,5 @@ const _: () = {
     assert!(size_of::<Translation>() == 40 && size_of::<Claims>() == 64);
     assert!(size_of::<Hop>() == 20 && size_of::<EntryKey>() == 24);
     assert!(size_of::<Endpoint>() == 64 && size_of::<FlowBucket>() == 64);
-    assert!(size_of::<EndpointHop>() == 24);
+    assert!(size_of::<CpuEndpoint>() == 64);
 };

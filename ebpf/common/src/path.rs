@@ -30,6 +30,7 @@ mod qos;
 mod rates;
 mod reply;
 mod send;
+mod taking;
 mod task;
 mod too_big;
 mod vlan;
@@ -39,6 +40,7 @@ pub use kernel::{Kernel, Scratch, Way};
 pub use note::is_wanted;
 pub use rates::{Limits, exceeded};
 pub use send::Sent;
+pub use taking::{NOWHERE, Places, take};
 pub use task::{Stop, TASKS, Task, resume};
 pub use vlan::take_off;
 

@@ -18,7 +18,7 @@ mod tests;
 use crate::layout::{Layout, layouts};
 
 /// Array of [`Spent`]s, one a limiter and [`Way`].
-pub const SPENT_MAP: &str = "mp_spent_v2";
+pub const SPENT_MAP: &str = "mp_spent_v3";
 /// Per-CPU array of [`Credit`]s, one a limiter and [`Way`].
 pub const CREDIT_MAP: &str = "mp_credit_v2";
 /// Numbers of limiters. Number 0 is none.
@@ -129,8 +129,11 @@ pub struct Spent {
     /// Packets that were handed to workers and have not come out. Never wrong for long: where there
     /// is no worker XDP sets it to zero, and user space does when it holds none of them.
     pub pending: u64,
+    /// The tick from which on packets may begin to wait again, by [`wait::gate`]: before, the worker
+    /// of such a queue has no room for more. Left alone it comes by itself.
+    pub shut: [u64; wait::GATES],
     /// Zero.
-    pub padding: [u64; 6],
+    pub padding: [u64; 2],
 }
 
 /// Credit that a CPU has borrowed.
@@ -177,5 +180,6 @@ pub mod counter {
 
 const _: () = {
     assert!(size_of::<Treatment>() == 8 && size_of::<Limit>() == 24);
+    assert!(core::mem::offset_of!(Spent, shut) == 16);
     assert!(size_of::<Spent>() == 64 && size_of::<Credit>() == 8 * CREDIT_WORDS);
 };

@@ -18,7 +18,8 @@ const UNIT_SHIFT: u32 = 4;
 pub struct Clock {
     /// In units, whose number may wrap.
     pub now: u32,
-    ticks_per_second: u32,
+    /// Of the kernel.
+    pub ticks_per_second: u32,
 }
 
 impl Clock {

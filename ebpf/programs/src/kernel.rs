@@ -8,25 +8,28 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use ebpf_common::{
+    claims::Spot,
     event::FlowEvent,
     filter::{
         self, CHUNK_RECORDS, Tables,
         rates::{Asked, RuleState},
     },
     layout::{
-        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
+        COUNTER_WORDS, Claims, Connection, CpuEndpoint, Endpoint, FlowBucket, Hop, Layout, Record,
         STATS_WORDS, Told, Tuple,
     },
     machine::Machine,
-    path::{Kernel, Scratch},
+    path::{Kernel, Places, Scratch},
     qos::{Credit, Spent},
+    state::Clock,
     verdict::Reason,
 };
 
 use crate::{
-    find_v6, machine,
+    find_v6,
+    machine::{self, Maps},
     maps::{self, FilterRecords},
-    next_hop, rates,
+    next_hop, rates, taking,
 };
 
 /// The kernel, for one frame.
@@ -77,6 +80,18 @@ impl Machine for Xdp<'_> {
     unsafe fn publish(&self, word: *mut u64, new: u64) {
         // SAFETY: the caller's.
         unsafe { machine::publish(word, new) };
+    }
+}
+
+impl Places for Xdp<'_> {
+    #[inline(always)]
+    fn claims(&self, bucket: u32) -> Option<*const Claims> {
+        Maps.claims(bucket)
+    }
+
+    #[inline(always)]
+    fn connection(&self, index: u32) -> Option<*mut Connection> {
+        Maps.connection(index)
     }
 }
 
@@ -203,8 +218,8 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
-    fn hop(&self, number: u16) -> Option<*mut EndpointHop> {
-        maps::HOPS.get_ptr_mut(u32::from(number))
+    fn cpu_endpoint(&self, number: u16) -> Option<*mut CpuEndpoint> {
+        maps::CPU_ENDPOINTS.get_ptr_mut(u32::from(number))
     }
 
     #[inline(always)]
@@ -225,16 +240,6 @@ impl Kernel for Xdp<'_> {
     #[inline(always)]
     fn connection_seed(&self) -> u64 {
         maps::connection_seed()
-    }
-
-    #[inline(always)]
-    fn claims(&self, bucket: u32) -> Option<*const Claims> {
-        maps::CLAIMS.get_ptr(bucket)
-    }
-
-    #[inline(always)]
-    fn connection(&self, index: u32) -> Option<*mut Connection> {
-        maps::CONNECTIONS.get_ptr_mut(index)
     }
 
     #[inline(always)]
@@ -260,6 +265,11 @@ impl Kernel for Xdp<'_> {
     #[inline(always)]
     fn exceeded(&self, asked: &Asked) -> Result<u64, Reason> {
         rates::exceeded(asked)
+    }
+
+    #[inline(always)]
+    fn take(&self, spot: &Spot, key: &Tuple, clock: Clock) -> u32 {
+        taking::take(spot, key, clock)
     }
 }
 

@@ -1,8 +1,9 @@
-//! The tick counter and the atomic instructions.
+//! The tick counter and the atomic instructions; the machine without a frame.
 
 use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_jiffies64;
+use ebpf_common::machine::Machine;
 
 /// Returns the kernel's tick counter.
 #[inline(always)]
@@ -43,5 +44,27 @@ pub unsafe fn publish(word: *mut u64, new: u64) {
             word = in(reg) word,
             new = inout(reg) new => _,
         );
+    }
+}
+
+/// The maps, where there is no frame.
+pub struct Maps;
+
+impl Machine for Maps {
+    #[inline(always)]
+    fn ticks(&self) -> u64 {
+        ticks()
+    }
+
+    #[inline(always)]
+    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
+        // SAFETY: the caller's.
+        unsafe { exchange(word, old, new) }
+    }
+
+    #[inline(always)]
+    unsafe fn publish(&self, word: *mut u64, new: u64) {
+        // SAFETY: the caller's.
+        unsafe { publish(word, new) };
     }
 }

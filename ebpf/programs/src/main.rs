@@ -1,9 +1,9 @@
 //! The XDP programs: run the path of [`ebpf_common::path`] in the kernel.
 //!
 //! What is decided stands there; here are the maps ([`maps`]), the helpers ([`kernel`],
-//! [`machine`], [`next_hop`]), functions for limits ([`rates`]) and IPv6 prefixes ([`find_v6`]), the
-//! way to workers ([`wait`]), a program a task, and the one `match` from what was decided to an
-//! action.
+//! [`machine`], [`next_hop`]), functions for limits, places and IPv6 prefixes ([`rates`], [`taking`],
+//! [`find_v6`]), the way to workers ([`wait`]), a program a task, and the one `match` from what was
+//! decided to an action.
 
 #![no_std]
 #![no_main]
@@ -15,6 +15,7 @@ mod machine;
 mod maps;
 mod next_hop;
 mod rates;
+mod taking;
 mod wait;
 
 use aya_ebpf::{
@@ -93,6 +94,7 @@ pub fn mp_event(context: XdpContext) -> u32 {
 /// Does what was decided, and leaves telling of the frame to a program of its own.
 #[inline(always)]
 fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
+    let mut waits = 0;
     let (action, reason, egress) = match decided {
         Ok(Sent::Back) => (xdp_action::XDP_TX, 0, 0),
         // SAFETY: the helper has no precondition.
@@ -102,7 +104,10 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
                 kernel.count(Reason::OverLimit as usize);
                 (xdp_action::XDP_DROP, Reason::OverLimit as u32 + 1, 0)
             }
-            action => return action,
+            action => {
+                waits = note::WAITS;
+                (action, 0, wait::egress())
+            }
         },
         Err(stop) => {
             let reason = match stop {
@@ -126,7 +131,7 @@ fn act(kernel: &Xdp<'_>, decided: Result<Sent, Stop>) -> u32 {
         }
     };
     if is_wanted(kernel, action == xdp_action::XDP_DROP) {
-        let verdict = u64::from(action | reason << 8) | u64::from(egress) << 32;
+        let verdict = u64::from(action | reason << 8) | waits | u64::from(egress) << 32;
         kernel.set(note::VERDICT, verdict);
         // As above.
         // SAFETY: as above.

@@ -12,8 +12,8 @@ use ebpf_common::{
         rates::{RuleState, SOURCE_LINES, SourceLine},
     },
     layout::{
-        CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, ENDPOINTS_MAX,
-        EVENTS_BYTES, Endpoint, EndpointHop, FLOW_BUCKETS, FLOW_SAMPLING_DEFAULT, FlowBucket,
+        CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, CpuEndpoint,
+        ENDPOINTS_MAX, EVENTS_BYTES, Endpoint, FLOW_BUCKETS, FLOW_SAMPLING_DEFAULT, FlowBucket,
         MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told, VLANS_MAX, Vlan,
     },
     path::{Scratch, TASKS as TASKS_COUNT},
@@ -23,7 +23,7 @@ use ebpf_common::{
 #[btf_map(name = "mp_config_v4")]
 pub static CONFIG: Array<Record, CONFIG_RECORDS, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_conns_v5")]
+#[btf_map(name = "mp_conns_v6")]
 pub static CONNECTIONS: Array<Connection, { (CLAIM_BUCKETS * PLACES) as usize }, MMAPABLE> =
     Array::new();
 
@@ -39,8 +39,8 @@ pub static FLOWS: Array<FlowBucket, { FLOW_BUCKETS as usize }> = Array::new();
 #[btf_map(name = "mp_ends_v3")]
 pub static ENDPOINTS: Array<Endpoint, ENDPOINTS_MAX, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_hops")]
-pub static HOPS: PerCpuArray<EndpointHop, ENDPOINTS_MAX> = PerCpuArray::new();
+#[btf_map(name = "mp_cpu_ends_v1")]
+pub static CPU_ENDPOINTS: PerCpuArray<CpuEndpoint, ENDPOINTS_MAX> = PerCpuArray::new();
 
 #[btf_map(name = "mp_stats_v4")]
 static STATS: PerCpuArray<[u64; STATS_WORDS], 1> = PerCpuArray::new();
@@ -97,7 +97,7 @@ pub static FILTER_SPENT: Array<Spent, RULE_NUMBERS, MMAPABLE> = Array::new();
 #[btf_map(name = "mp_sources_v1")]
 pub static SOURCES: Array<SourceLine, SOURCE_LINES, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_spent_v2")]
+#[btf_map(name = "mp_spent_v3")]
 pub static SPENT: Array<Spent, LIMITER_WAYS, MMAPABLE> = Array::new();
 
 #[btf_map(name = "mp_credit_v2")]

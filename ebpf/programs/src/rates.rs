@@ -4,13 +4,12 @@
 use ebpf_common::{
     filter::rates::{Asked, RuleState, SourceLine},
     layout::Address,
-    machine::Machine,
     path::{self, Limits},
     qos::Spent,
     verdict::Reason,
 };
 
-use crate::{kernel::InForce, machine, maps};
+use crate::{kernel::InForce, machine::Maps, maps};
 
 /// What the function returns where the filter contradicts itself: more than one rule.
 const BROKEN: u64 = u64::MAX;
@@ -36,28 +35,6 @@ pub extern "C" fn mp_rates(rates: u64, first: u64, last: u64, serial: u32) -> u6
     let words = [first as u32, (first >> 32) as u32, last as u32, (last >> 32) as u32];
     let asked = Asked { rates, serial, source: Address { words } };
     path::exceeded(&Maps, &asked).unwrap_or(BROKEN)
-}
-
-/// The maps, where there is no frame.
-struct Maps;
-
-impl Machine for Maps {
-    #[inline(always)]
-    fn ticks(&self) -> u64 {
-        machine::ticks()
-    }
-
-    #[inline(always)]
-    unsafe fn exchange(&self, word: *mut u64, old: u64, new: u64) -> u64 {
-        // SAFETY: the caller's.
-        unsafe { machine::exchange(word, old, new) }
-    }
-
-    #[inline(always)]
-    unsafe fn publish(&self, word: *mut u64, new: u64) {
-        // SAFETY: the caller's.
-        unsafe { machine::publish(word, new) };
-    }
 }
 
 impl Limits for Maps {

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use ebpf_common::qos::{
     counter,
-    wait::{FRAME_MAX, TICKET, Ticket, place},
+    wait::{FRAME_MAX, TICKET, Ticket, gate, place},
 };
 
 use crate::maps;
@@ -17,6 +17,8 @@ use crate::maps;
 const DROP: u64 = 1;
 /// Words of [`ebpf_common::qos::Spent`] before its count of packets with workers.
 const PENDING: usize = 1;
+/// Words before its gates.
+const SHUT: usize = 2;
 
 /// Puts the ticket of [`ebpf_common::path::Scratch`] before the frame and hands it to the worker of its
 /// queue. Returns the action, or 0 where nobody takes it: the packet is over its limit then.
@@ -37,6 +39,13 @@ pub fn hand_over(context: *mut xdp_md) -> u32 {
     action
 }
 
+/// Returns the interface that a frame leaves by which was handed over.
+#[inline(always)]
+pub fn egress() -> u32 {
+    // SAFETY: this CPU's, and no other reference to it is held.
+    maps::SCRATCH.get_ptr_mut(0).map_or(0, |scratch| unsafe { (*scratch).ticket.ifindex })
+}
+
 #[inline(always)]
 fn try_hand_over(context: *mut xdp_md, entry: u16, length: u16, ifindex: u32) -> u32 {
     // SAFETY: the context is the kernel's.
@@ -46,6 +55,13 @@ fn try_hand_over(context: *mut xdp_md, entry: u16, length: u16, ifindex: u32) ->
     else {
         return 0;
     };
+    let gate = gate(core::hint::black_box(queue));
+    // SAFETY: a word of the entry just found.
+    if unsafe { spent.cast::<u64>().add(SHUT + gate).read_volatile() } > unsafe { bpf_jiffies64() }
+    {
+        // The worker would drop it: that is for less here.
+        return 0;
+    }
     // SAFETY: a word of the entry just found.
     let pending = unsafe { spent.cast::<u64>().add(PENDING) };
     // SAFETY: the context is the kernel's; all fields are integers.

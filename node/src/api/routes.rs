@@ -11,7 +11,8 @@ use http::Method;
 use super::{
     Shared,
     access::{self, Access, Guard},
-    acks, cluster, events, explain, flows, health, history, joining, metrics, objects, openapi,
+    acks, cluster, endpoints, events, explain, flows, health, history, joining, metrics, objects,
+    openapi, qos,
     reply::ApiError,
     tokens, writes,
 };
@@ -105,6 +106,11 @@ const FLOWS: &[Parameter] = &[
     query("listener", "FlowName", "Only those of this listener"),
     query("verdict", "Verdict", "Only those with this verdict"),
     query("address", "IpAddress", "Only those from or to this address"),
+];
+
+const ENDPOINTS: &[Parameter] = &[
+    query("service", "FlowName", "Only those of this service"),
+    query("listener", "FlowName", "Only those of this listener"),
 ];
 
 /// All operations.
@@ -244,6 +250,27 @@ pub(super) fn operations() -> Vec<Operation> {
             output: Output::Text("text/event-stream"),
             errors: &[502],
             ..operation(Method::GET, "/v1/flows", "listFlows", Read, get(flows::flows))
+        },
+        Operation {
+            text: "Lists the endpoints to which this node's XDP program forwards, with the packets, bytes \
+                   and connections of each.",
+            query: ENDPOINTS,
+            output: Output::Json(200, "EndpointList"),
+            errors: &[502],
+            ..operation(
+                Method::GET,
+                "/v1/endpoints",
+                "listEndpoints",
+                Read,
+                get(endpoints::endpoints),
+            )
+        },
+        Operation {
+            text: "Tells of the listeners under a QoS policy that this node's XDP program carries: rates \
+                   allowed and measured, what waits and how long, what was dropped and why.",
+            output: Output::Json(200, "QosReport"),
+            errors: &[502],
+            ..operation(Method::GET, "/v1/qos", "getQos", Read, get(qos::qos))
         },
         Operation {
             text: "Tells what would become of a packet on this node, now or with a kept revision, and \

@@ -1,10 +1,12 @@
 //! The API of a real one-node cluster over real TLS.
 
 mod access;
+mod endpoints;
 mod events;
 mod flows;
 mod harness;
 mod hostile;
 mod openapi;
+mod qos;
 mod schema;
 mod writes;

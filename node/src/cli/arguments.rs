@@ -3,19 +3,22 @@
 mod client;
 mod explain;
 mod node;
+mod qos;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use client::{
-    ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EventsArgs, FlowsArgs, GetArgs, HistoryArgs,
-    NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting, Writing,
+    ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EndpointsArgs, EventsArgs, FlowsArgs, GetArgs,
+    HistoryArgs, NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting,
+    Writing,
 };
 pub use explain::{ExplainArgs, ProtocolArg};
 pub use node::{
     DataplaneArgs, DataplaneCommand, DetachArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat, UpArgs,
 };
+pub use qos::QosArgs;
 
 use crate::client::ServerAddress;
 
@@ -119,6 +122,10 @@ pub enum Command {
     /// Follow revisions, acknowledgements, health and membership as they happen
     #[command(visible_alias = "watch")]
     Events(EventsArgs),
+    /// Show the endpoints that XDP forwards to, with packets, bytes and connections of each
+    Endpoints(EndpointsArgs),
+    /// Show what QoS policies do: rates allowed and measured, what waits and how long, what is dropped
+    Qos(QosArgs),
     /// Say what would become of a packet on a node, and which objects decide it
     Explain(ExplainArgs),
     /// Show or follow what the data planes tell of single packets: who, to whom, verdict, rule, revision

@@ -4,9 +4,11 @@ pub mod acks;
 pub mod changes;
 pub mod cluster;
 pub mod doctor;
+pub mod endpoints;
 pub mod explain;
 pub mod flows;
 pub mod objects;
+pub mod qos;
 
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 

@@ -1,11 +1,15 @@
 //! What the engine's program has counted.
 
+use std::{collections::BTreeSet, net::SocketAddr};
+
 use ebpf_common::layout::{STATS_WORDS, stat};
+use model::traffic::{EndpointQuery, EndpointTraffic, TrafficCounters};
 
 use super::{Engine, EngineError};
 use crate::xdp::{
     program::{LoadError, Mode},
     statistics::{EndpointCounts, ListenerCounters, Statistics, sum},
+    traffic,
 };
 
 impl Engine {
@@ -50,6 +54,41 @@ impl Engine {
                 })
                 .collect(),
         })
+    }
+
+    /// Returns the endpoints of the listeners carried that are wanted, with what was counted for each.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn traffic(&mut self, wanted: &EndpointQuery) -> Result<Vec<EndpointTraffic>, EngineError> {
+        let mut endpoints = traffic::endpoints(self.planner.plan(), &self.names.config);
+        endpoints.retain(|endpoint| wanted.wants(endpoint));
+        for endpoint in &mut endpoints {
+            endpoint.counters = self.counted(endpoint.endpoint)?;
+        }
+        Ok(endpoints)
+    }
+
+    /// Returns the series of the endpoints of the listeners carried.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn series(&mut self) -> Result<traffic::Series, EngineError> {
+        let carried = self.planner.plan().carried.values();
+        let all: BTreeSet<SocketAddr> =
+            carried.flat_map(|it| it.backends()).map(|backend| backend.address).collect();
+        let mut counted = Vec::new();
+        for endpoint in all.iter().take(traffic::SERIES_MAX) {
+            counted.extend(self.counted(*endpoint)?.map(|counters| (*endpoint, counters)));
+        }
+        Ok(traffic::series(&counted, all.len() - counted.len()).into())
+    }
+
+    /// Returns what was counted for an endpoint; `None` for one without a number.
+    fn counted(&mut self, endpoint: SocketAddr) -> Result<Option<TrafficCounters>, EngineError> {
+        let Some(number) = self.image.numbers().of(endpoint) else { return Ok(None) };
+        let words = self.program.endpoint_counters(number)?;
+        Ok(Some(traffic::counters(&words)))
     }
 
     /// Counts the endpoints of the listeners carried, one of two listeners twice.

@@ -51,6 +51,7 @@ pub fn resolve(raw: &Raw, names: &FlowNames, place: &Place<'_>) -> FlowEvent {
             verdict::TRANSMIT | verdict::REDIRECT => Verdict::Forwarded,
             _ => Verdict::Passed,
         },
+        waits: raw.waits != 0,
         reason: reason(raw.reason).map(|reason| reason.name().to_owned()),
         protocol: match raw.protocol {
             TCP => Some("TCP".to_owned()),

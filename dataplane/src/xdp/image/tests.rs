@@ -325,6 +325,20 @@ fn numbers(image: &mut Image, pool: Pool) -> Vec<u16> {
 }
 
 #[test]
+fn backends_of_full_nat_have_numbers_to_be_counted_by() {
+    let now = Instant::now();
+    let mut image = Image::default();
+    image.set_node(&node(1));
+    image.put(frontend(1), 0, Some(carried(1, 0, 3)), now);
+    let pool = entry(&mut image).v4;
+    let records = &image.sheet().records()[pool.backends_start as usize..][..3];
+    let numbers: Vec<u16> = records.iter().map(|record| to_backend(record).number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    image.remove(&frontend(1), now);
+    assert!(image.pools.is_empty());
+}
+
+#[test]
 fn a_service_that_is_not_nat_keeps_what_it_had_before_for_a_while() {
     let now = Instant::now();
     let mut image = Image::default();

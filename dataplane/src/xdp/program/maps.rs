@@ -17,10 +17,10 @@ use ebpf_common::{
         },
     },
     layout::{
-        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, Claims, Connection,
-        ENDPOINTS_MAP, ENDPOINTS_MAX, EVENTS_BYTES, EVENTS_MAP, Endpoint, FLOWS_MAP, FlowBucket,
-        PROGRAM, Record, SERVICES_MAX, STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP,
-        VLANS_MAX, Vlan,
+        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, CPU_ENDPOINTS_MAP,
+        Claims, Connection, CpuEndpoint, ENDPOINTS_MAP, ENDPOINTS_MAX, EVENTS_BYTES, EVENTS_MAP,
+        Endpoint, FLOWS_MAP, FlowBucket, PROGRAM, Record, SERVICES_MAX, STATS_MAP, STATS_WORDS,
+        TASK_PROGRAMS, TASKS_MAP, VLANS_MAP, VLANS_MAX, Vlan,
     },
     qos::{
         CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent,
@@ -37,6 +37,9 @@ use crate::xdp::{
     pins::PinFolder,
     statistics::sum,
 };
+
+/// Words of what a CPU has of an endpoint; the counters come first.
+pub(crate) const CPU_ENDPOINT_WORDS: usize = size_of::<CpuEndpoint>() / size_of::<u64>();
 
 impl Program {
     /// Returns the copies of the configuration.
@@ -189,6 +192,40 @@ impl Program {
         rules.set(number.into(), zero, 0).map_err(failed)
     }
 
+    /// Returns what the CPUs have of the endpoints by their numbers.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    fn cpu_endpoints(
+        &mut self,
+    ) -> Result<PerCpuArray<&mut MapData, [u64; CPU_ENDPOINT_WORDS]>, LoadError> {
+        let map = self.ebpf.map_mut(CPU_ENDPOINTS_MAP).expect("the object has the map");
+        map.try_into().map_err(|source| LoadError::Map { name: CPU_ENDPOINTS_MAP, source })
+    }
+
+    /// Returns the counters of an endpoint, summed over the CPUs.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn endpoint_counters(&mut self, number: u16) -> Result<[u64; COUNTER_WORDS], LoadError> {
+        let cpus = self.cpu_endpoints()?.get(&number.into(), 0);
+        let cpus = cpus.map_err(|source| LoadError::Map { name: CPU_ENDPOINTS_MAP, source })?;
+        let words = cpus.iter().map(|words| words.first_chunk().copied().unwrap_or_default());
+        Ok(sum(&words.collect::<Vec<_>>()))
+    }
+
+    /// Takes counters and next hops of an endpoint from all CPUs.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn clear_endpoint(&mut self, number: u16) -> Result<(), LoadError> {
+        let failed = |source| LoadError::Map { name: CPU_ENDPOINTS_MAP, source };
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
+        let zero = PerCpuValues::try_from(vec![[0u64; CPU_ENDPOINT_WORDS]; cpus])
+            .map_err(|error| failed(MapError::IoError(error)))?;
+        self.cpu_endpoints()?.set(number.into(), zero, 0).map_err(failed)
+    }
+
     /// Sets the counters of a service slot to zero.
     ///
     /// # Errors
@@ -269,6 +306,7 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), Lo
         (COUNTERS_MAP, sizes(4, 8 * COUNTER_WORDS, SERVICES_MAX)),
         (FLOWS_MAP, sizes(4, size_of::<FlowBucket>(), tables.flow_buckets as usize)),
         (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
+        (CPU_ENDPOINTS_MAP, sizes(4, size_of::<CpuEndpoint>(), ENDPOINTS_MAX)),
         (EVENTS_MAP, sizes(0, 0, EVENTS_BYTES)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
         (TASKS_MAP, sizes(4, 4, TASK_PROGRAMS.len())),

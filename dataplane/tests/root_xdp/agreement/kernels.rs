@@ -4,6 +4,7 @@ use aya::maps::{Array, Map, MapData, PerCpuArray};
 use dataplane::xdp::{
     mapping::Mapping,
     plan::L4Plan,
+    program,
     vlans::{Vlan, Vlans},
 };
 use ebpf_common::{
@@ -11,8 +12,8 @@ use ebpf_common::{
     host::{Cpu, Own, Sizes, Tables, frame::Guard},
     layout::{
         Address, CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP,
-        ENDPOINTS_MAP, ENDPOINTS_MAX, FLOWS_MAP, Hop, Record, STATS_MAP, STATS_WORDS, Tuple, link,
-        stat,
+        CPU_ENDPOINTS_MAP, ENDPOINTS_MAP, ENDPOINTS_MAX, FLOWS_MAP, Hop, Record, STATS_MAP,
+        STATS_WORDS, Tuple, link, stat,
     },
     path::Sent,
 };
@@ -42,6 +43,8 @@ const CONNECTIONS: u32 = 1 << 12;
 const RECORDS: u32 = 1 + 2 * (1 << 13);
 /// Slots of services whose counters are compared.
 const SLOTS: u32 = 16;
+/// Numbers of endpoints whose counters are compared, from 1.
+const ENDPOINTS: u32 = 64;
 /// What the kernel does not run a program on: less than an Ethernet header.
 const LEAST: usize = 14;
 
@@ -124,7 +127,8 @@ pub(super) struct Kernels {
     offset: Words,
 }
 
-type Words = ([u64; STATS_WORDS], Vec<[u64; COUNTER_WORDS]>);
+/// The statistics, and the counters of services and of endpoints.
+type Words = ([u64; STATS_WORDS], [Vec<[u64; COUNTER_WORDS]>; 2]);
 
 /// The kernel's maps that the host takes over, or that begin anew with each sequence.
 struct Maps {
@@ -135,6 +139,7 @@ struct Maps {
     flows: Array<MapData, [u64; 8]>,
     stats: PerCpuArray<MapData, [u64; STATS_WORDS]>,
     counters: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
+    cpu_endpoints: PerCpuArray<MapData, [u64; 8]>,
 }
 
 impl Kernels {
@@ -170,7 +175,7 @@ impl Kernels {
         let mut tables = Tables::new(
             Sizes {
                 flow_buckets: FLOWS / 8,
-                claim_buckets: CONNECTIONS / 4,
+                claim_buckets: program::Sizes::new(FLOWS, CONNECTIONS).claim_buckets,
                 endpoints: ENDPOINTS_MAX as u32,
             },
             clock.ticks_per_second(),
@@ -179,7 +184,7 @@ impl Kernels {
         tables.set_vlans(true);
         let maps = Maps::new(&bench);
         let own = Some(Own::new(tables.sizes()));
-        let offset = ([0; STATS_WORDS], Vec::new());
+        let offset = ([0; STATS_WORDS], Default::default());
         let (revision, frames) = (1, 0);
         Self { bench, maps, network, tables, own, clock, revision, frames, offset }
     }
@@ -281,7 +286,14 @@ impl Kernels {
         let counters = (0..SLOTS)
             .map(|slot| less(sum(&self.maps.counters, slot), own.counters(slot)))
             .collect();
-        (stats, counters)
+        let endpoints = (1..ENDPOINTS)
+            .map(|number| {
+                let kernel = sum(&self.maps.cpu_endpoints, number);
+                let counters = kernel.first_chunk().expect("the counters come first");
+                less(*counters, own.endpoint_counters(number as u16))
+            })
+            .collect();
+        (stats, [counters, endpoints])
     }
 }
 
@@ -315,6 +327,7 @@ impl Maps {
             flows: Map::Array(pinned(FLOWS_MAP)).try_into().unwrap(),
             stats: Map::PerCpuArray(pinned(STATS_MAP)).try_into().unwrap(),
             counters: Map::PerCpuArray(pinned(COUNTERS_MAP)).try_into().unwrap(),
+            cpu_endpoints: Map::PerCpuArray(pinned(CPU_ENDPOINTS_MAP)).try_into().unwrap(),
         }
     }
 

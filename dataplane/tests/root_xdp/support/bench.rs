@@ -76,8 +76,10 @@ impl Bench {
         let pins = PinFolder::new("/sys/fs/bpf", &instance).unwrap();
         let mut settings = Settings::new(vec!["v0".to_owned()], pins.clone());
         change(&mut settings);
-        let mut engine = Engine::open(settings.clone())
-            .unwrap_or_else(|error| panic!("{error:?} (root? see `cargo xtask setup`)"));
+        let mut engine = Engine::open(settings.clone()).unwrap_or_else(|error| {
+            let _gone = detach(&pins);
+            panic!("{error:?} (root? see `cargo xtask setup`)")
+        });
         engine.reconcile(&desired(1, all)).unwrap();
         let attached: Vec<_> = engine.attachments().values().cloned().collect();
         assert_eq!(attached, [Ok(dataplane::xdp::program::Mode::Native)]);

@@ -12,18 +12,23 @@ use super::{
     table::Table,
 };
 use crate::{
+    claims::Spot,
     event::FlowEvent,
     filter::{
         self, CHUNK_RECORDS, RULE_NUMBERS,
         rates::{Asked, RuleState, SourceLine},
     },
     layout::{
-        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Layout, Record,
+        COUNTER_WORDS, Claims, Connection, CpuEndpoint, Endpoint, FlowBucket, Hop, Layout, Record,
         STATS_WORDS, Told, Tuple,
     },
     machine::Machine,
-    path::{Kernel, Limits, Scratch, Sent, Stop, Task, Way, exceeded, resume, steer, take_off},
+    path::{
+        Kernel, Limits, Places, Scratch, Sent, Stop, Task, Way, exceeded, resume, steer, take,
+        take_off,
+    },
     qos::{Credit, LIMITER_WAYS, wait::Ticket},
+    state::Clock,
     verdict::Reason,
 };
 
@@ -48,7 +53,7 @@ pub struct Own {
     frame: RefCell<Frame>,
     stats: RefCell<[u64; STATS_WORDS]>,
     counters: Table<[u64; COUNTER_WORDS]>,
-    hops: Table<EndpointHop>,
+    endpoints: Table<CpuEndpoint>,
     credit: Table<Credit>,
     rules: Table<RuleState>,
     told: Box<UnsafeCell<Told>>,
@@ -64,7 +69,7 @@ impl Own {
             frame: RefCell::new(Frame::new()),
             stats: RefCell::new([0; STATS_WORDS]),
             counters: Table::new(SLOTS),
-            hops: Table::new(sizes.endpoints as usize),
+            endpoints: Table::new(sizes.endpoints as usize),
             credit: Table::new(LIMITER_WAYS),
             rules: Table::new(RULE_NUMBERS),
             told: Box::default(),
@@ -72,6 +77,7 @@ impl Own {
                 mtu: 0,
                 tag: 0,
                 kind: 0,
+                endpoint: 0,
                 ticket: Ticket::default(),
                 key: Tuple::default(),
                 there: scratch(),
@@ -91,6 +97,14 @@ impl Own {
     pub fn counters(&self, slot: u32) -> [u64; COUNTER_WORDS] {
         // SAFETY: the CPU handles no frame while it is looked at.
         self.counters.at(slot as usize).map_or([0; COUNTER_WORDS], |words| unsafe { *words })
+    }
+
+    /// Returns the counters of an endpoint.
+    #[must_use]
+    pub fn endpoint_counters(&self, number: u16) -> [u64; COUNTER_WORDS] {
+        let found = self.endpoints.at(number.into());
+        // SAFETY: as above.
+        found.map_or([0; COUNTER_WORDS], |endpoint| unsafe { (*endpoint).counters })
     }
 }
 
@@ -206,6 +220,18 @@ impl Machine for Cpu<'_> {
     }
 }
 
+impl Places for Cpu<'_> {
+    fn claims(&self, bucket: u32) -> Option<*const Claims> {
+        self.falter();
+        self.tables.claims.at(bucket as usize).map(<*mut Claims>::cast_const)
+    }
+
+    fn connection(&self, index: u32) -> Option<*mut Connection> {
+        self.falter();
+        self.tables.connections.at(index as usize)
+    }
+}
+
 impl<'t> Kernel for Cpu<'t> {
     type Filter = InForce<'t>;
 
@@ -290,8 +316,8 @@ impl<'t> Kernel for Cpu<'t> {
         self.tables.endpoints.at(number.into()).map(<*mut Endpoint>::cast_const)
     }
 
-    fn hop(&self, number: u16) -> Option<*mut EndpointHop> {
-        self.own.hops.at(number.into())
+    fn cpu_endpoint(&self, number: u16) -> Option<*mut CpuEndpoint> {
+        self.own.endpoints.at(number.into())
     }
 
     fn told(&self) -> Option<*mut Told> {
@@ -308,16 +334,6 @@ impl<'t> Kernel for Cpu<'t> {
 
     fn connection_seed(&self) -> u64 {
         0x5eed_0fc0_17ec_710e
-    }
-
-    fn claims(&self, bucket: u32) -> Option<*const Claims> {
-        self.falter();
-        self.tables.claims.at(bucket as usize).map(<*mut Claims>::cast_const)
-    }
-
-    fn connection(&self, index: u32) -> Option<*mut Connection> {
-        self.falter();
-        self.tables.connections.at(index as usize)
     }
 
     fn credit(&self, entry: u32) -> Option<*mut Credit> {
@@ -339,6 +355,10 @@ impl<'t> Kernel for Cpu<'t> {
 
     fn exceeded(&self, asked: &Asked) -> Result<u64, Reason> {
         exceeded(self, asked)
+    }
+
+    fn take(&self, spot: &Spot, key: &Tuple, clock: Clock) -> u32 {
+        take(self, spot, key, clock)
     }
 }
 

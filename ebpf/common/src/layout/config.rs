@@ -187,8 +187,10 @@ pub struct Backend {
     pub address: Address,
     /// Its port.
     pub port_be: u16,
+    /// Number of its [`crate::layout::Endpoint`]; 0 when none was left.
+    pub number: u16,
     /// Zero.
-    pub padding: [u16; 23],
+    pub padding: [u16; 22],
 }
 
 /// A piece of a Maglev table: numbers of [`crate::layout::Endpoint`]s, or with full NAT of

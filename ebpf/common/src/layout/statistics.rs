@@ -57,7 +57,7 @@ pub mod note {
     /// Number of the packet filter, see [`crate::filter::Header::serial`].
     pub const FILTER: usize = 39;
     /// What became of the packet: XDP action, [`crate::verdict::Reason`] plus one in the second
-    /// byte, and the interface that it leaves by in the high half.
+    /// byte, [`WAITS`], and the interface that it leaves by in the high half.
     pub const VERDICT: usize = 40;
     /// Events of each kind in these ticks: `ticks << 16 | events`.
     pub const BUDGETS: usize = 41;
@@ -68,6 +68,8 @@ pub mod note {
 
     /// Value of [`ENDPOINT`], above all numbers.
     pub const CHOSEN: u64 = 1 << 32;
+    /// Bit of [`VERDICT`]: a worker has the packet, behind a [`crate::qos::wait::Ticket`].
+    pub const WAITS: u64 = 1 << 16;
     /// Bit of [`SERVICE`].
     pub const REPLY: u64 = 1 << 32;
 }

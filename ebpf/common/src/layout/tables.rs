@@ -1,6 +1,6 @@
 //! What is kept of flows and connections, and of where they go.
 
-use super::{Address, Hop, Tuple};
+use super::{Address, COUNTER_WORDS, Hop, Tuple};
 
 /// One flow: `tag | endpoint << 32 | seen << 48`; all zero when the place is empty.
 ///
@@ -32,11 +32,13 @@ pub struct Endpoint {
     pub padding: [u16; 23],
 }
 
-/// A CPU's next hop to an endpoint.
-#[repr(C)]
+/// What a CPU has of an endpoint: a cache line.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EndpointHop {
-    /// The next hop.
+pub struct CpuEndpoint {
+    /// What was counted; indices are those of [`crate::layout::counter`].
+    pub counters: [u64; COUNTER_WORDS],
+    /// The next hop, of an endpoint that answers clients directly.
     pub hop: Hop,
     /// When and under which ways it was looked up, as [`crate::flows::looked_up`] has it.
     pub checked: u32,
@@ -92,8 +94,8 @@ pub struct Connection {
     pub padding: u8,
     /// [`crate::layout::Selector::ways`] under which the next hop was looked up.
     pub ways: u32,
-    /// Zero.
-    pub padding_line: u32,
+    /// Number of the backend's [`Endpoint`]; 0 for one without.
+    pub endpoint: u32,
     /// What packets become.
     pub to: Translation,
     /// Where packets go.

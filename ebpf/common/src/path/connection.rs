@@ -5,12 +5,17 @@
 //! [`crate::claims`]; times and flags of an entry only ever gain, and a lost update is repeated by
 //! the next packet.
 
-use super::{kernel::Kernel, note, vlan};
+use super::{
+    kernel::Kernel,
+    note,
+    taking::{EXISTS, NOWHERE, exchange, forget, publish},
+    vlan,
+};
 use crate::{
-    claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP},
+    claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP, beside},
     event::why,
     hash,
-    layout::{Claims, Connection, Hop, Tuple},
+    layout::{Connection, Hop, Tuple},
     parse::{Packet, read},
     rewrite::{reversed, translated},
     state::{Clock, REFRESH_S, closed, expired, flags_of, idle_limit_s},
@@ -82,15 +87,15 @@ pub(super) fn find<'k, K: Kernel>(kernel: &'k K, key: &Tuple) -> Option<Found<'k
     if let Some(found) = at(kernel, spot.index(), key, spot.tag) {
         return Some(found);
     }
+    if let Some(found) = at(kernel, beside(spot.index()), key, spot.tag) {
+        return Some(found);
+    }
     let index = elsewhere(kernel, spot.first, spot.second, spot.tag);
     if index == NOWHERE {
         return None;
     }
     at(kernel, index, key, spot.tag)
 }
-
-/// No index.
-const NOWHERE: u32 = u32::MAX;
 
 /// Returns the index of the place that a tag has in either bucket, or [`NOWHERE`].
 ///
@@ -140,20 +145,6 @@ pub(super) fn stays(kernel: &impl Kernel, found: &Found<'_>, clock: Clock) -> bo
 fn word(kernel: &impl Kernel, index: u32) -> Option<Claim> {
     // SAFETY: the map's, whose words are read one by one.
     kernel.claims(index / PLACES).map(|claims| unsafe { &*claims }.at(index % PLACES))
-}
-
-/// Replaces the word of a place that nobody has replaced since it was read.
-#[inline(always)]
-fn exchange(kernel: &impl Kernel, claims: &Claims, place: u32, old: Claim, new: Claim) -> bool {
-    // SAFETY: words are written here and below only.
-    unsafe { kernel.exchange(claims.word(place), old.0, new.0) == old.0 }
-}
-
-/// Replaces the word of a place that this CPU holds.
-#[inline(always)]
-fn publish(kernel: &impl Kernel, claims: &Claims, place: u32, new: Claim) {
-    // SAFETY: as above.
-    unsafe { kernel.publish(claims.word(place), new.0) };
 }
 
 /// Keeps the place of an entry for a connection in the state of these flags, and tells whether
@@ -270,13 +261,6 @@ fn release(kernel: &impl Kernel, found: &Found<'_>, clock: Clock) {
     }
 }
 
-/// Makes a place one without an entry.
-#[inline(always)]
-fn forget(connection: &Connection) {
-    // SAFETY: the caller holds the place.
-    unsafe { (&raw const connection.key.protocol).cast_mut().write_volatile(0) };
-}
-
 /// A place that only this CPU writes to.
 pub(super) struct Held<'k> {
     /// What was there before, without a key.
@@ -305,7 +289,7 @@ pub(super) fn claim<'k, K: Kernel>(
 ) -> Result<Held<'k>, Refused> {
     let hash = hash::connection(key, kernel.connection_seed());
     let spot = Spot::of(hash, kernel.claim_mask());
-    let index = take(kernel, &spot, key, clock);
+    let index = kernel.take(&spot, key, clock);
     if index == EXISTS {
         return Err(Refused::Exists);
     }
@@ -315,67 +299,6 @@ pub(super) fn claim<'k, K: Kernel>(
     let had_ended = connection.key.same(key);
     forget(connection);
     Ok(Held { connection, index, tag: spot.tag, had_ended })
-}
-
-/// Stands for a key that has an entry. There are fewer places than that, as for [`NOWHERE`].
-const EXISTS: u32 = u32::MAX - 1;
-
-/// Claims a place and returns its index, [`EXISTS`] or [`NOWHERE`].
-///
-/// A function of its own, so that the verifier meets what comes after it with one state.
-#[inline(never)]
-fn take<K: Kernel>(kernel: &K, spot: &Spot, key: &Tuple, clock: Clock) -> u32 {
-    let (Some(one), Some(other)) = (kernel.claims(spot.first), kernel.claims(spot.second)) else {
-        return NOWHERE;
-    };
-    // SAFETY: the maps', whose words are read one by one.
-    let (one, other) = unsafe { (&*one, &*other) };
-    let (in_one, in_other) = (one.find(spot.tag), other.find(spot.tag));
-    let (claims, bucket, place) = if in_one != 0 {
-        (one, spot.first, in_one)
-    } else if in_other != 0 {
-        (other, spot.second, in_other)
-    } else {
-        let (free, elsewhere) = (one.free(spot.place, clock), other.free(spot.place, clock));
-        if free != 0 {
-            (one, spot.first, free)
-        } else if elsewhere != 0 {
-            (other, spot.second, elsewhere)
-        } else {
-            let yielding = one.yielding(clock);
-            if yielding != 0 {
-                (one, spot.first, yielding)
-            } else {
-                (other, spot.second, other.yielding(clock))
-            }
-        }
-    };
-    if place == 0 {
-        return NOWHERE;
-    }
-    let place = place - 1;
-    let index = bucket * PLACES + place;
-    let old = claims.at(place);
-    if old.tag() == spot.tag && !old.is_free(clock) {
-        return match kernel.connection(index) {
-            // SAFETY: integers of the map.
-            Some(connection) if unsafe { (*connection).key.same(key) } => EXISTS,
-            _ => NOWHERE,
-        };
-    }
-    if !exchange(kernel, claims, place, old, Claim::writing(spot.tag, clock)) {
-        return NOWHERE;
-    }
-    // Two CPUs that claim for one key both see it here, and both leave it.
-    if one.count(spot.tag) + other.count(spot.tag) != 1 {
-        if let Some(connection) = kernel.connection(index) {
-            // SAFETY: the place is this CPU's.
-            forget(unsafe { &*connection });
-        }
-        publish(kernel, claims, place, Claim::resting(clock));
-        return NOWHERE;
-    }
-    index
 }
 
 impl<'k> Held<'k> {

@@ -18,7 +18,7 @@ use crate::{
     event::why,
     flows, hash,
     layout::{
-        self, Address, Endpoint, EndpointHop, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP,
+        self, Address, CpuEndpoint, Endpoint, Entry, Flow, FlowBucket, Hop, Pool, TCP, Tuple, UDP,
         counter, forwarding, link, stat,
     },
     parse::{ETHERNET, Packet},
@@ -41,9 +41,11 @@ pub(super) fn forward<K: Kernel>(
     let ticks = kernel.ticks();
     let flow = hash::flow(&packet.tuple);
     let bucket = kernel.flows(flow).ok_or(Reason::TableRefused)?;
-    let number = choose(kernel, packet, config, service, bucket, flow, flows::seen_time(ticks))?;
+    let chosen = choose(kernel, packet, config, service, bucket, flow, flows::seen_time(ticks))?;
+    let number = chosen as u16;
     kernel.set(layout::note::ENDPOINT, number.into());
-    let way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
+    let mut way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
+    way.known.counters[counter::CONNECTIONS] += u64::from(chosen / BEGUN);
     if let Some(mtu) = way.exceeded_by(packet) {
         return Err(too_big::later(kernel, mtu));
     }
@@ -71,7 +73,7 @@ pub(super) fn forward_error<K: Kernel>(
         None => follows(config, service, packet.v6, flow)?,
     };
     kernel.set(layout::note::ENDPOINT, number.into());
-    let way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
+    let mut way = Way::find(kernel, config, service, number, packet.v6, ticks)?;
     if way.exceeded_by(packet).is_some() {
         // Nobody is told of an error in an error's way (RFC 1122 section 3.2.2).
         return Err(Reason::TooBig);
@@ -102,7 +104,7 @@ struct Way<'a> {
     service: &'a Entry,
     endpoint: &'a Endpoint,
     source: Address,
-    hop: &'a Hop,
+    known: &'a mut CpuEndpoint,
 }
 
 impl<'a> Way<'a> {
@@ -119,8 +121,8 @@ impl<'a> Way<'a> {
         let source =
             if v6 { config.header.source_v6 } else { Address::v4(config.header.source_v4) };
         let now = flows::looked_up(ticks, config.ways());
-        let hop = hop(kernel, number, endpoint, &source, now)?;
-        Ok(Self { service, endpoint, source, hop })
+        let known = known(kernel, number, endpoint, &source, now)?;
+        Ok(Self { service, endpoint, source, known })
     }
 
     /// Returns the largest packet that the way takes, when this one is larger.
@@ -131,14 +133,15 @@ impl<'a> Way<'a> {
             forwarding::GUE => tunnel::overhead(packet.v6, true),
             _ => tunnel::overhead(packet.v6, false),
         } as u16;
-        let exceeded = self.hop.mtu != 0
-            && u32::from(packet.length) + u32::from(overhead) > u32::from(self.hop.mtu);
-        exceeded.then(|| self.hop.mtu.saturating_sub(overhead))
+        let mtu = self.known.hop.mtu;
+        let exceeded = mtu != 0 && u32::from(packet.length) + u32::from(overhead) > u32::from(mtu);
+        exceeded.then(|| mtu.saturating_sub(overhead))
     }
 
     #[inline(always)]
-    fn send(&self, kernel: &impl Kernel, packet: &Packet, flow: u64) -> Result<Sent, Reason> {
-        let (service, hop) = (self.service, self.hop);
+    fn send(&mut self, kernel: &impl Kernel, packet: &Packet, flow: u64) -> Result<Sent, Reason> {
+        let service = self.service;
+        let CpuEndpoint { hop, counters: of_endpoint, .. } = &mut *self.known;
         let sent = if service.forwarding == forwarding::L2 {
             to_neighbour(kernel, hop)
         } else {
@@ -159,9 +162,14 @@ impl<'a> Way<'a> {
             counters[counter::PACKETS_IN] += 1;
             counters[counter::BYTES_IN] += u64::from(packet.length);
         }
+        of_endpoint[counter::PACKETS_IN] += 1;
+        of_endpoint[counter::BYTES_IN] += u64::from(packet.length);
         send::leave(kernel, hop)
     }
 }
+
+/// Added by [`choose`] to the number when a flow begins.
+const BEGUN: u32 = 1 << 16;
 
 /// Returns the number of the flow's endpoint.
 #[inline(always)]
@@ -173,7 +181,7 @@ fn choose<K: Kernel>(
     bucket: *mut FlowBucket,
     flow: u64,
     now: u16,
-) -> Result<u16, Reason> {
+) -> Result<u32, Reason> {
     let tag = flows::tag(flow);
     // SAFETY: the map's; other CPUs replace places as a whole.
     let seen = unsafe { &*bucket };
@@ -184,12 +192,12 @@ fn choose<K: Kernel>(
         && !begins
     {
         if known.seen() == now {
-            return Ok(known.endpoint());
+            return Ok(known.endpoint().into());
         }
         // Once in a while, since it costs a lookup: UDP leaves an endpoint that left the service.
         if tcp || stays(kernel, config, service, known.endpoint()) {
             put(bucket, place, Flow::new(tag, known.endpoint(), now));
-            return Ok(known.endpoint());
+            return Ok(known.endpoint().into());
         }
         kernel.count(stat::FLOWS_MOVED);
     }
@@ -199,6 +207,7 @@ fn choose<K: Kernel>(
     let (pool, before) = pools(service, packet.v6);
     // Where the flow is led if it began before the last change.
     let earlier = if tcp { config.choose(before, flow).ok() } else { None };
+    let mut begun = 0;
     let current = match earlier {
         Some(earlier) if !begins => earlier,
         _ => {
@@ -206,6 +215,7 @@ fn choose<K: Kernel>(
             if begins || !tcp {
                 count_begun(kernel, service);
                 note::remember(kernel, kernel.start(), kernel.end(), why::BEGUN);
+                begun = BEGUN;
             }
             current
         }
@@ -217,17 +227,17 @@ fn choose<K: Kernel>(
         None => Some(earlier.unwrap_or(current)),
     };
     if follows == Some(current) {
-        return Ok(current);
+        return Ok(begun + u32::from(current));
     }
     let (place, age) = flows::place_for(seen, tag, now);
     let (number, seen_at) = match follows {
         // One that may be of a flood takes no place from one that goes on.
-        Some(follows) if age < flows::BEGUN => return Ok(follows),
+        Some(follows) if age < flows::BEGUN => return Ok(begun + u32::from(follows)),
         Some(_) => (current, flows::begun_time(now)),
         None => (current, now),
     };
     put(bucket, place, Flow::new(tag, number, seen_at));
-    Ok(number)
+    Ok(begun + u32::from(number))
 }
 
 /// Tells whether a flow's endpoint still belongs to the service.
@@ -263,22 +273,23 @@ fn endpoint(kernel: &impl Kernel, number: u16) -> Option<&Endpoint> {
     kernel.endpoint(number).map(|pointer| unsafe { &*pointer })
 }
 
-/// Returns the next hop to an endpoint, looked up again once in a while.
+/// Returns what this CPU has of an endpoint, with the next hop looked up again once in a while.
 #[inline(always)]
-fn hop<'k>(
+#[expect(clippy::mut_from_ref, reason = "the kernel gives it once a frame, to one CPU")]
+fn known<'k>(
     kernel: &'k impl Kernel,
     number: u16,
     endpoint: &Endpoint,
     source: &Address,
     now: u32,
-) -> Result<&'k Hop, Reason> {
-    let known = kernel.hop(number).ok_or(Reason::BrokenConfiguration)?;
+) -> Result<&'k mut CpuEndpoint, Reason> {
+    let known = kernel.cpu_endpoint(number).ok_or(Reason::BrokenConfiguration)?;
     // SAFETY: this CPU's, and asked for once a frame.
     let known = unsafe { &mut *known };
     if known.checked != now || known.hop.ifindex == 0 {
         look_up(kernel, known, endpoint, source, now)?;
     }
-    Ok(&known.hop)
+    Ok(known)
 }
 
 /// Looks the next hop to an endpoint up again.
@@ -287,7 +298,7 @@ fn hop<'k>(
 #[inline(never)]
 fn look_up<K: Kernel>(
     kernel: &K,
-    known: &mut EndpointHop,
+    known: &mut CpuEndpoint,
     endpoint: &Endpoint,
     source: &Address,
     now: u32,

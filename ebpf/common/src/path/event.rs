@@ -9,6 +9,7 @@ use crate::{
     event::{FlowEvent, verdict, why},
     layout::{Address, note, stat},
     parse::{Family, addresses, family, parse},
+    qos::wait::TICKET,
 };
 
 /// Tells of a frame about which all is decided, and returns the XDP action that was.
@@ -27,6 +28,7 @@ pub fn tell(kernel: &impl Kernel) -> u32 {
         why: wanted as u8 & !why::NOTED,
         verdict: action,
         reason: (decided >> 8) as u8,
+        waits: u8::from(decided & note::WAITS != 0),
         egress: (decided >> 32) as u32,
         ingress: kernel.ingress(),
         rule: kernel.get(note::RULE),
@@ -123,7 +125,10 @@ fn destined(kernel: &impl Kernel, event: &mut FlowEvent) {
     } else if event.service != 0 && event.verdict >= verdict::TRANSMIT {
         // With full NAT the frame has it, behind the tag of its VLAN if it is in one.
         let (start, end) = (kernel.start(), kernel.end());
-        let start = if vlan::is_tagged(kernel) { start + vlan::TAG } else { start };
+        let start = if event.waits == 1 { start + TICKET } else { start };
+        // SAFETY: the kernel gives these as the bounds of the frame.
+        let tagged = unsafe { vlan::has_tag(start, end) };
+        let start = if tagged { start + vlan::TAG } else { start };
         // SAFETY: the kernel gives these as the bounds of the frame.
         let packet = unsafe { family(start, end).and_then(|family| parse(start, end, family)) };
         if let Ok(packet) = packet {

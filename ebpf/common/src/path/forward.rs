@@ -7,7 +7,7 @@ use super::{
     config::Config,
     connection::{self, Found, Held, Refused},
     kernel::{Kernel, Scratch, Way},
-    note,
+    note, send,
 };
 use crate::{
     event::why,
@@ -124,6 +124,7 @@ fn begin<'k, K: Kernel>(
         padding: 0,
         padding_end: 0,
     };
+    scratch.endpoint = backend.number.into();
     kernel.set(layout::note::ENDPOINT, layout::note::CHOSEN);
     find_ways(kernel, scratch)?;
     let back = claim_port(kernel, &mut scratch.key, (flow as u32) % PORTS, clock)?;
@@ -148,12 +149,15 @@ fn begin<'k, K: Kernel>(
     };
     open.write(there.connection, &scratch.there, (flags, 0), false);
     open.write(back.connection, &scratch.back, (0, flags), true);
+    there.connection.endpoint = scratch.endpoint;
+    back.connection.endpoint = scratch.endpoint;
     back.publish(kernel, &scratch.key, clock);
     if let Some(counters) = kernel.counters(service.slot) {
         // SAFETY: this CPU's, and no other reference to it is held.
         let counters = unsafe { &mut *counters };
         counters[counter::CONNECTIONS] += 1;
     }
+    send::count_for_endpoint(kernel, scratch.endpoint, counter::CONNECTIONS, 0);
     note::turns(kernel, why::BEGUN);
     Ok(there.publish(kernel, &packet.tuple, clock))
 }

@@ -4,18 +4,19 @@
 //! pointer of [`Kernel`] leads to stays readable and writable for the time of a packet. Others may
 //! write to it meanwhile, but not to what is said to be this CPU's, which handles one frame at a time.
 
+use super::taking::Places;
 use crate::{
+    claims::Spot,
     event::FlowEvent,
     filter::{
         Tables,
         rates::{Asked, RuleState},
     },
     layout::{
-        COUNTER_WORDS, Claims, Connection, Endpoint, EndpointHop, FlowBucket, Hop, Record, Told,
-        Translation, Tuple,
+        COUNTER_WORDS, CpuEndpoint, Endpoint, FlowBucket, Hop, Record, Told, Translation, Tuple,
     },
-    machine::Machine,
     qos::{Credit, wait::Ticket},
+    state::Clock,
     verdict::Reason,
 };
 
@@ -28,6 +29,8 @@ pub struct Scratch {
     pub kind: u32,
     /// What the way of the packet takes.
     pub mtu: u16,
+    /// Number of the backend's endpoint.
+    pub endpoint: u32,
     /// What a frame that waits is handed over with, but for the time. The entry is 0 for one that
     /// does not.
     pub ticket: Ticket,
@@ -49,7 +52,7 @@ pub struct Way {
 }
 
 /// Where the packet path runs.
-pub trait Kernel: Machine {
+pub trait Kernel: Places {
     /// The tables of the packet filter in force.
     type Filter: Tables;
 
@@ -118,8 +121,8 @@ pub trait Kernel: Machine {
     /// Returns an endpoint by its number.
     fn endpoint(&self, number: u16) -> Option<*const Endpoint>;
 
-    /// Returns this CPU's next hop to an endpoint.
-    fn hop(&self, number: u16) -> Option<*mut EndpointHop>;
+    /// Returns what this CPU has of an endpoint.
+    fn cpu_endpoint(&self, number: u16) -> Option<*mut CpuEndpoint>;
 
     /// Returns how many senders this CPU has told that their packets are too big.
     fn told(&self) -> Option<*mut Told>;
@@ -132,12 +135,6 @@ pub trait Kernel: Machine {
 
     /// Returns the seed of the table of connections.
     fn connection_seed(&self) -> u64;
-
-    /// Returns the words of a bucket of the table of connections.
-    fn claims(&self, bucket: u32) -> Option<*const Claims>;
-
-    /// Returns a place of the table of connections.
-    fn connection(&self, index: u32) -> Option<*mut Connection>;
 
     /// Returns what this CPU has of a limiter and way.
     fn credit(&self, entry: u32) -> Option<*mut Credit>;
@@ -157,4 +154,7 @@ pub trait Kernel: Machine {
     /// # Errors
     /// Returns that the filter contradicts itself.
     fn exceeded(&self, asked: &Asked) -> Result<u64, Reason>;
+
+    /// [`super::take`] for this kernel's table, by a function apart.
+    fn take(&self, spot: &Spot, key: &Tuple, clock: Clock) -> u32;
 }

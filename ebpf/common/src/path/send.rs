@@ -45,8 +45,30 @@ pub(super) fn send(
         };
         counters[packets] += 1;
         counters[bytes] += u64::from(packet.length);
+        count_for_endpoint(kernel, connection.endpoint, packets, packet.length.into());
     }
     Ok(leave(kernel, hop)?)
+}
+
+/// Counts for an endpoint with full NAT: one in a word, and bytes in the next when there are any.
+///
+/// A function of its own, for the sake of the path's stack.
+#[inline(never)]
+pub(super) fn count_for_endpoint<K: Kernel>(kernel: &K, number: u32, word: usize, bytes: u64) {
+    let Some(endpoint) = kernel.cpu_endpoint(number as u16) else { return };
+    // SAFETY: this CPU's, and no other reference to it is held.
+    let counters = unsafe { &mut (*endpoint).counters };
+    match word {
+        counter::PACKETS_IN => {
+            counters[counter::PACKETS_IN] += 1;
+            counters[counter::BYTES_IN] += bytes;
+        }
+        counter::PACKETS_OUT => {
+            counters[counter::PACKETS_OUT] += 1;
+            counters[counter::BYTES_OUT] += bytes;
+        }
+        _ => counters[counter::CONNECTIONS] += 1,
+    }
 }
 
 /// Sends the frame, which has the hop's Ethernet addresses, to its next hop.

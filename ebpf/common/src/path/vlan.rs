@@ -25,7 +25,16 @@ const fn came_with(control: u16) -> u32 {
 /// Tells whether the frame has a tag that [`take_off`] would take off.
 #[inline(always)]
 pub(super) fn is_tagged(kernel: &impl Kernel) -> bool {
-    let (start, end) = (kernel.start(), kernel.end());
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    unsafe { has_tag(kernel.start(), kernel.end()) }
+}
+
+/// Tells whether what lies there is a frame with such a tag.
+///
+/// # Safety
+/// The bounds must be those of readable memory.
+#[inline(always)]
+pub(super) unsafe fn has_tag(start: usize, end: usize) -> bool {
     if start + ETHERNET + TAG > end {
         return false;
     }

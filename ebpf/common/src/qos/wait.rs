@@ -25,6 +25,17 @@ pub const fn place(ifindex: u32, queue: u32) -> Option<u32> {
     Some(((ifindex & (INTERFACES - 1)) + 1) * QUEUES + queue)
 }
 
+/// Gates of a limiter's direction: queues share them by their numbers' lowest bits.
+pub const GATES: usize = 4;
+
+/// Returns the gate of a queue: while it is shut, by [`crate::qos::Spent::shut`], nothing more of that
+/// limiter begins to wait there.
+#[inline(always)]
+#[must_use]
+pub const fn gate(queue: u32) -> usize {
+    queue as usize & (GATES - 1)
+}
+
 /// What stands before a frame that waits.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ const LOST: LostEvents =
     LostEvents { node: model::cluster::NodeId(1), ring: 1, held_back: 0, slow: 0 };
 
 /// Answers the next request with this head and body; returns the request's first line.
-async fn answer(listener: &UnixListener, head: &str, body: &str) -> String {
+pub(super) async fn answer(listener: &UnixListener, head: &str, body: &str) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut request = vec![0; 4096];
     let length = stream.read(&mut request).await.unwrap();

@@ -330,6 +330,31 @@ pub struct FlowsArgs {
     pub output: Output,
 }
 
+/// Arguments of `endpoints`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  marchproxy endpoints                               of all nodes
+  marchproxy endpoints --service shop/cart
+  marchproxy endpoints --listener dns --node 2 -o json
+
+Counted is what XDP forwards; what Envoy does is in its own metrics. Answers of endpoints that answer
+clients directly (forwarding L2, IPIP, GUE) pass no node, so nothing counts them.")]
+pub struct EndpointsArgs {
+    /// Only those of this service
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pub service: Option<String>,
+    /// Only those of this listener
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pub listener: Option<String>,
+    /// Only those of this node; may be given more than once [default: all nodes]
+    #[arg(long, value_name = "ID")]
+    pub node: Vec<u64>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// What to do with the context.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ContextCommand {

@@ -79,6 +79,7 @@ fn row(event: &FlowEvent) -> Vec<String> {
     let source = format!("{protocol} {}", text(&event.source));
     let verdict = match &event.reason {
         Some(reason) => format!("{} {reason}", event.verdict),
+        None if event.waits => format!("{} waits", event.verdict),
         None => event.verdict.to_string(),
     };
     let why: Vec<&str> = event.why.iter().map(|why| word(*why)).collect();

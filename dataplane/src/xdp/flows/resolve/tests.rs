@@ -32,7 +32,7 @@ pub(in crate::xdp::flows) fn raw() -> Raw {
         tcp_flags: 2,
         family: 4,
         reply: 0,
-        padding: 0,
+        waits: 0,
     }
 }
 
@@ -82,6 +82,7 @@ fn a_request_is_told_with_all_that_decided_it() {
         node: NodeId(3),
         why: vec![Why::Sampled, Why::Begun],
         verdict: Verdict::Forwarded,
+        waits: false,
         reason: None,
         protocol: Some("TCP".to_owned()),
         source: at("10.0.0.100:4242"),

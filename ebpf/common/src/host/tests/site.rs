@@ -101,7 +101,7 @@ fn records() -> (Vec<Record>, Vec<Record>) {
         let backends_start = at;
         for number in 0..BACKENDS {
             let address = backend(v6, number);
-            let backend = Backend { address, port_be: 8_000u16.to_be(), padding: [0; 23] };
+            let backend = Backend { address, port_be: 8_000u16.to_be(), ..Backend::default() };
             all[at as usize] = record(backend);
             let endpoint = Endpoint { address, port_be: 80u16.to_be(), padding: [0; 23] };
             // SAFETY: as for `record`.
