@@ -30,6 +30,7 @@ pub mod qos_policy;
 pub mod revision;
 pub mod route;
 pub mod service;
+pub mod shares;
 pub mod snapshot;
 pub mod traffic;
 pub mod validate;

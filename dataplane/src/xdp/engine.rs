@@ -6,6 +6,7 @@
 mod apart;
 mod attaching;
 mod counters;
+mod sharing;
 mod waiting;
 
 use std::{
@@ -35,7 +36,7 @@ use super::{
     plan::{Frontend, L4Plan, NodeView},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
-    qos::kernel::LimiterMaps,
+    qos::{kernel::LimiterMaps, shares::Meter},
     record,
     slots::Slots,
     ticks,
@@ -121,6 +122,7 @@ pub struct Engine {
     /// The endpoints by their numbers.
     endpoints: Mapping,
     limiters: LimiterMaps,
+    meter: Meter,
     crew: Crew,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
@@ -198,6 +200,7 @@ impl Engine {
             image,
             endpoints,
             limiters,
+            meter: Meter::default(),
             crew,
             generations,
             behind,

@@ -10,7 +10,9 @@
 
 pub mod kernel;
 pub mod limiters;
+pub mod rate;
 pub mod report;
+pub mod shares;
 pub mod treatments;
 
 use std::sync::Arc;
