@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{
     Revision, Snapshot,
     explain::{ExplainRequest, Explanation},
+    qos_report::QosReport,
     traffic::{EndpointList, EndpointQuery},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -59,17 +60,16 @@ pub trait Pages: Send + Sync + 'static {
     /// Who has the events of flows.
     fn flows(&self) -> &FlowHub;
     /// Lists the endpoints of L4 with what was counted.
-    fn endpoints(
-        &self,
-        query: EndpointQuery,
-    ) -> BoxFuture<'_, Result<EndpointList, EndpointsError>>;
+    fn endpoints(&self, query: EndpointQuery) -> BoxFuture<'_, Result<EndpointList, CountedError>>;
+    /// Tells of QoS policies.
+    fn qos(&self) -> BoxFuture<'_, Result<QosReport, CountedError>>;
     /// Says what would become of a packet.
     fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
 }
 
-/// Tells why endpoints were not listed.
+/// Tells why what was counted is not told.
 #[derive(Debug, thiserror::Error)]
-pub enum EndpointsError {
+pub enum CountedError {
     /// XDP runs nothing here.
     #[error("XDP runs nothing on this node: see `marchproxy status`")]
     NotRunning,
@@ -210,10 +210,15 @@ async fn respond(request: Request<Incoming>, pages: &dyn Pages) -> Response<Body
             Ok(answer) => page(StatusCode::OK, "application/json", answer),
             Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
         },
+        "/qos" => match told(pages.qos().await) {
+            Ok(answer) => page(StatusCode::OK, "application/json", answer),
+            Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
+        },
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /healthz, /metrics, /status, /flows, /endpoints and /explain\n".to_owned(),
+            "there are /healthz, /metrics, /status, /flows, /endpoints, /qos and /explain\n"
+                .to_owned(),
         ),
     }
 }
@@ -246,14 +251,20 @@ fn flows(query: Option<&str>, hub: &FlowHub) -> Result<Response<Body>, (StatusCo
 
 /// Answers with the endpoints of L4; the query is an [`EndpointQuery`], as that of flows.
 async fn endpoints(query: Option<&str>, pages: &dyn Pages) -> Result<String, (StatusCode, String)> {
-    let list = pages.endpoints(asked(query)?).await.map_err(|error| {
+    told(pages.endpoints(asked(query)?).await)
+}
+
+fn told<T: serde::Serialize>(
+    answered: Result<T, CountedError>,
+) -> Result<String, (StatusCode, String)> {
+    let answer = answered.map_err(|error| {
         let status = match &error {
-            EndpointsError::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
-            EndpointsError::Counters(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            CountedError::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
+            CountedError::Counters(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, runtime::chain::chain(&error))
     })?;
-    Ok(serde_json::to_string(&list).expect("an answer has string keys"))
+    Ok(serde_json::to_string(&answer).expect("an answer has string keys"))
 }
 
 /// Reads a query: JSON, percent-encoded; `{}` when there is none.
@@ -329,99 +340,4 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use runtime::supervision::{ChildSpec, SupervisorHandle};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::UnixStream,
-    };
-
-    use super::*;
-
-    struct Fixed(FlowHub);
-    impl Pages for Fixed {
-        fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>> {
-            let refused = question.request.to_frame().map(drop);
-            Box::pin(async { Err(refused.map_or_else(Into::into, |()| ExplainError::NotRunning)) })
-        }
-
-        fn endpoints(
-            &self,
-            query: EndpointQuery,
-        ) -> BoxFuture<'_, Result<EndpointList, EndpointsError>> {
-            Box::pin(async move {
-                if query.service.is_some() {
-                    return Err(EndpointsError::NotRunning);
-                }
-                Ok(EndpointList { node: self.0.node(), revision: Revision(4), endpoints: vec![] })
-            })
-        }
-
-        fn flows(&self) -> &FlowHub {
-            &self.0
-        }
-
-        fn metrics(&self) -> String {
-            "a_metric 1\n".to_owned()
-        }
-
-        fn status(&self) -> serde_json::Value {
-            serde_json::json!({"revision": 4})
-        }
-    }
-
-    /// The one event, as a chunk (RFC 9112, section 7.1) and the end of the body.
-    const LOST: &str =
-        "\r\n{\"event\":\"lost\",\"node\":3,\"ring\":1,\"heldBack\":2,\"slow\":0}\n\r\n0\r\n\r\n";
-
-    async fn get(socket: &Path, request: &str) -> String {
-        let mut stream = UnixStream::connect(socket).await.unwrap();
-        stream
-            .write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes())
-            .await
-            .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    #[tokio::test]
-    async fn pages_are_served_to_the_owner_only_and_again_after_a_restart() {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("dataplane.sock");
-        let place = socket.clone();
-        let spec = move || {
-            let place = place.clone();
-            ChildSpec::actor("admin", move || {
-                let hub = FlowHub::new(model::cluster::NodeId(3));
-                hub.lost(1, 2);
-                let pages = Arc::new(Fixed(hub));
-                (AdminActor, AdminArguments { socket: place.clone(), pages })
-            })
-        };
-        // The second round finds the first one's socket file.
-        for _ in 0..2 {
-            let (supervisor, _join) = SupervisorHandle::start(vec![spec()]).await.unwrap();
-            assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-            let check = async |request: &str, status: &str, body: &str| {
-                let answer = get(&socket, request).await;
-                assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
-                assert!(answer.ends_with(body), "{request}: {answer}");
-            };
-            check("GET /healthz", "200", "ok\n").await;
-            check("GET /metrics", "200", "a_metric 1\n").await;
-            check("GET /status", "200", "{\"revision\":4}").await;
-            check("GET /flows", "200", LOST).await;
-            check("GET /flows?%7B%22verdict%22%3A%22dropped%22%7D", "200", LOST).await;
-            check("GET /flows?%7B%22verdict%22%3A1%7D", "400", "column 12\n").await;
-            check("GET /flows?%7", "400", "no UTF-8\n").await;
-            let none = "{\"node\":3,\"revision\":4,\"endpoints\":[]}";
-            check("GET /endpoints", "200", none).await;
-            check("GET /endpoints?%7B%22service%22%3A%22a%22%7D", "503", "status`\n").await;
-            check("GET /endpoints?%7B%22verdict%22%3A1%7D", "400", "column 10\n").await;
-            check("GET /", "404", "/flows, /endpoints and /explain\n").await;
-            check("POST /status", "405", "only GET\n").await;
-            supervisor.stop("test over").await;
-        }
-    }
-}
+mod tests;

@@ -22,6 +22,7 @@ pub mod mark;
 pub mod memory;
 pub mod outlet;
 pub mod placement;
+pub mod priority;
 pub mod scheduler;
 pub mod shape;
 pub mod socket;

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::afxdp::priority::Priority;
+
 /// The settings of a data plane.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -36,6 +38,8 @@ pub struct Config {
     /// Of how many packets one is told of in the stream of flows; 0 when only what is dropped, and
     /// what begins and ends connections is.
     pub flow_sampling: u32,
+    /// The priority of workers, in which packets wait for a limit.
+    pub worker_priority: Priority,
     /// How long open requests may take at a shutdown.
     pub drain: Duration,
 }
@@ -66,6 +70,7 @@ impl Config {
             flows: ebpf_common::layout::FLOWS,
             connections: ebpf_common::layout::CONNECTIONS,
             flow_sampling: ebpf_common::layout::FLOW_SAMPLING_DEFAULT,
+            worker_priority: Priority::default(),
             drain: Self::DRAIN,
         }
     }

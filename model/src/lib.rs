@@ -27,6 +27,7 @@ pub mod parse;
 pub mod plan;
 pub mod prefix;
 pub mod qos_policy;
+pub mod qos_report;
 pub mod revision;
 pub mod route;
 pub mod service;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{object::serialize_duration, route::Reference};
 
 /// Whose turn it is among the packets that wait.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum TrafficClass {
     /// Before all others, within a cap.
     P0,
@@ -140,7 +142,7 @@ pub enum Ecn {
 }
 
 /// What happens with what exceeds a limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Excess {
     /// It waits, by class.
     #[default]

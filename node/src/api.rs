@@ -25,6 +25,7 @@ mod metrics;
 mod objects;
 mod openapi;
 mod plane;
+mod qos;
 mod repeated;
 mod reply;
 mod request;

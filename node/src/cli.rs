@@ -18,6 +18,7 @@ mod input;
 mod plane;
 mod print;
 mod process;
+mod qos;
 mod session;
 mod stream;
 pub mod table;
@@ -86,6 +87,7 @@ async fn client_command(
         Command::Nodes { command, output } => cluster::nodes(&client, command, output).await,
         Command::Token { command } => cluster::token(&client, command).await,
         Command::Endpoints(arguments) => endpoints::endpoints(&client, arguments).await,
+        Command::Qos(arguments) => qos::qos(&client, arguments).await,
         Command::Explain(arguments) => explain::explain(&client, arguments).await,
         Command::Flows(arguments) => flows::flows(&client, arguments).await,
         Command::Events(arguments) => stream::events(&client, arguments).await,

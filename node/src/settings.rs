@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dataplane::afxdp::priority::Priority;
 use model::cluster::NodeAddresses;
 use runtime::{
     durable::{self, DurableError},
@@ -19,7 +20,7 @@ use runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use bounds::{flow_sampling, xdp_connections, xdp_flows};
+pub use bounds::{flow_sampling, worker_priority, xdp_connections, xdp_flows};
 
 use crate::{certificates::Lifetime, tokens::fingerprint};
 
@@ -88,6 +89,9 @@ pub struct Flags {
     /// Of how many packets one is told of in `flows`; 0 for drops, begins and ends alone [default: 1024]
     #[arg(long, value_name = "N", value_parser = flow_sampling())]
     pub flow_sampling: Option<u32>,
+    /// Before which threads workers go, where packets wait for a limit [default: realtime]
+    #[arg(long, value_name = "PRIORITY", value_parser = worker_priority())]
+    pub worker_priority: Option<Priority>,
     /// The address that listeners on `*` take on this node
     #[arg(long, value_name = "IP")]
     pub listen_address: Option<IpAddr>,
@@ -131,6 +135,9 @@ pub struct Settings {
     /// Of how many packets one is told of, when a number was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow_sampling: Option<u32>,
+    /// The priority of workers, when one was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_priority: Option<Priority>,
     /// What `*` means for this node's listeners.
     pub listen_address: Option<IpAddr>,
     /// How long the certificates are valid that this node issues. Not kept, and no flag.
@@ -338,6 +345,7 @@ impl Settings {
             xdp_flows: flags.xdp_flows.or(base.xdp_flows),
             xdp_connections: flags.xdp_connections.or(base.xdp_connections),
             flow_sampling: flags.flow_sampling.or(base.flow_sampling),
+            worker_priority: flags.worker_priority.or(base.worker_priority),
             listen_address: flags.listen_address.or(base.listen_address),
             certificate_lifetime: base.certificate_lifetime,
             owner: base.owner,
@@ -372,6 +380,7 @@ impl Settings {
             xdp_flows: None,
             xdp_connections: None,
             flow_sampling: None,
+            worker_priority: None,
             listen_address: None,
             certificate_lifetime: Lifetime::default(),
             owner: None,

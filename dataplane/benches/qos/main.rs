@@ -4,8 +4,8 @@
 //! ```text
 //! client ── nc [node: XDP, workers on nc and n0] n0 ── endpoint
 //! ```
-//! All of it is UDP through full NAT, on veth. Senders, workers and receivers have a real-time priority,
-//! so that what is measured is the node's doing and not what else the host does.
+//! All of it is UDP through full NAT, on veth. Senders and receivers have a real-time priority as workers
+//! have by default, so that what is measured is the node's doing and not what else the host does.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends by panicking")]
 

@@ -1,9 +1,6 @@
 //! Three namespaces in a row, and the engine in the middle one.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use dataplane::xdp::{Engine, PinFolder, Settings, detach};
 use ebpf_common::qos::{CREDIT_COUNTERS, Way};
@@ -21,8 +18,8 @@ use crate::{
 pub(crate) const SINK_PORT: u16 = 80;
 pub(crate) const PRIORITY_PORT: u16 = 81;
 
-/// Leaves workers the priority that they have by themselves.
-const USUAL_WORKERS: &str = "MARCHPROXY_BENCH_USUAL_WORKERS";
+/// Names the priority of workers: `usual` in place of `realtime`.
+const WORKER_PRIORITY: &str = "MARCHPROXY_BENCH_WORKER_PRIORITY";
 
 pub(crate) struct Network {
     pub(crate) row: Row,
@@ -36,7 +33,10 @@ impl Network {
         let row = Row::new();
         let pins = PinFolder::new("/sys/fs/bpf", &format!("bench-qos-{}", std::process::id()));
         let pins = pins.expect("a folder's name");
-        let settings = Settings::new(vec!["nc".to_owned(), "n0".to_owned()], pins.clone());
+        let mut settings = Settings::new(vec!["nc".to_owned(), "n0".to_owned()], pins.clone());
+        if let Ok(name) = std::env::var(WORKER_PRIORITY) {
+            settings.worker_priority = name.parse().unwrap();
+        }
         row.node.enter();
         let engine = Engine::open(settings).expect("the kernel takes the program");
         let mut network = Self { row, engine, pins, revision: 0 };
@@ -64,9 +64,6 @@ impl Network {
         self.row.node.enter();
         self.engine.reconcile(&desired_with(self.revision, &services, policies)).unwrap();
         assert_eq!(self.engine.problems(), Vec::<String>::new());
-        if std::env::var_os(USUAL_WORKERS).is_none() {
-            raise_workers();
-        }
     }
 
     /// Returns the counters of packets to a service's endpoint.
@@ -99,17 +96,6 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         let _gone = detach(&self.pins);
-    }
-}
-
-/// Makes the workers of this process run before what is not a part of the measurement.
-fn raise_workers() {
-    for entry in fs::read_dir("/proc/self/task").unwrap().flatten() {
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        let thread = entry.file_name().to_string_lossy().parse();
-        if let (true, Ok(thread)) = (name.starts_with("wait-"), thread) {
-            traffic::go_before(thread);
-        }
     }
 }
 

@@ -24,7 +24,7 @@ use crate::support::namespaces::Namespace;
 const HEADERS: u64 = 28;
 /// Datagrams that are sent in a row when the sender is behind.
 const BATCH: u64 = 32;
-/// Priority of threads that send, work and receive.
+/// Priority of threads that send and receive: that of workers.
 const BEFORE: i32 = 1;
 /// Time between round trips, and how long an answer may take.
 const APART: Duration = Duration::from_millis(1);
@@ -62,13 +62,12 @@ fn within<T: Send + 'static>(
     })
 }
 
-/// Gives a thread (0 for the calling one) a real-time priority, so that what else the host does costs
-/// it little; the kernel leaves the rest 5 % (sched(7)).
-pub(crate) fn go_before(thread: i32) {
+/// Gives the calling thread a real-time priority, so that what else the host does costs it little; the
+/// kernel leaves the rest 5 % (sched(7)).
+fn go_before() {
     let parameter = libc::sched_param { sched_priority: BEFORE };
     // SAFETY: the parameter is read during the call only.
-    let failed =
-        unsafe { libc::sched_setscheduler(thread, libc::SCHED_FIFO, &raw const parameter) };
+    let failed = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) };
     assert_eq!(failed, 0, "root may raise a thread's priority");
 }
 
@@ -76,7 +75,7 @@ pub(crate) fn go_before(thread: i32) {
 pub(crate) fn sink(place: &Namespace, span: Duration, behind: u64) -> JoinHandle<Came> {
     let (ready, listening) = sync_channel(1);
     let receiver = within(place, move || {
-        go_before(0);
+        go_before();
         let socket = UdpSocket::bind("0.0.0.0:8000").expect("the port");
         setsockopt(&socket, sockopt::RcvBufForce, &ROOM).expect("root may");
         setsockopt(&socket, sockopt::IpRecvTos, &true).expect("the kernel tells it");
@@ -151,7 +150,7 @@ impl Sending {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let thread = within(place, move || {
-            go_before(0);
+            go_before();
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
             // ECT(0) (RFC 3168).
             setsockopt(&socket, sockopt::Ipv4Tos, &2).expect("the kernel takes it");
@@ -202,7 +201,7 @@ pub(crate) fn echo(place: &Namespace) -> Echo {
     let stop = Arc::new(AtomicBool::new(false));
     let (told, (ready, listening)) = (stop.clone(), sync_channel(1));
     let thread = within(place, move || {
-        go_before(0);
+        go_before();
         let socket = UdpSocket::bind("0.0.0.0:8001").expect("the port");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         ready.send(()).expect("the measurement waits");
@@ -249,7 +248,7 @@ impl fmt::Display for RoundTrips {
 /// Times round trips for a while.
 pub(crate) fn round_trips(place: &Namespace, port: u16, span: Duration) -> RoundTrips {
     let timed = within(place, move || {
-        go_before(0);
+        go_before();
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
         socket.connect(("10.1.0.1", port)).expect("a way");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");

@@ -21,6 +21,7 @@ use runtime::chain::chain;
 use super::{
     memory,
     placement::Post,
+    priority::Priority,
     shape::Shape,
     socket::{FRAMES, Site, XdpSocket},
     tally::Tally,
@@ -49,6 +50,7 @@ pub struct Crew {
     words: Arc<SharedWords>,
     orders: Arc<Orders>,
     ticks_per_s: u32,
+    priority: Priority,
     /// By interface and queue.
     members: BTreeMap<(String, u32), Member>,
     /// Counts of packets with workers that nobody holds, at the last look.
@@ -67,13 +69,13 @@ struct Member {
 impl Crew {
     /// A crew without workers. What was with those of an earlier process is gone.
     #[must_use]
-    pub fn new(words: SharedWords, ticks_per_s: u32) -> Self {
+    pub fn new(words: SharedWords, ticks_per_s: u32, priority: Priority) -> Self {
         for lane in 0..ebpf_common::qos::LIMITER_WAYS as u32 {
             words.forget(lane, words.pending(lane));
         }
         let (words, orders) = (Arc::new(words), Arc::default());
         let (members, suspects) = (BTreeMap::new(), BTreeMap::new());
-        Self { words, orders, ticks_per_s, members, suspects }
+        Self { words, orders, ticks_per_s, priority, members, suspects }
     }
 
     /// Tells the workers how packets wait.
@@ -130,9 +132,16 @@ impl Crew {
         };
         let standing: Standing = Arc::new((Mutex::new(Some(STARTS.to_owned())), Condvar::new()));
         let (own, told, at) = (shared.clone(), standing.clone(), post.clone());
-        let ticks_per_s = self.ticks_per_s;
+        let (ticks_per_s, priority) = (self.ticks_per_s, self.priority);
         let name = format!("wait-{}-{}", post.interface, post.queue);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
+            // For good: what it starts with stays.
+            let (priority, refused) = priority.take();
+            if let Some(error) = refused {
+                tracing::warn!(interface = at.interface, queue = at.queue, %error,
+                    "worker has no real-time priority");
+            }
+            own.tally.lock().unwrap_or_else(PoisonError::into_inner).priority = priority;
             keep_working(&at, ifindex, &sockets, &own, &told, ticks_per_s);
         })?;
         Ok(Member { post: post.clone(), ifindex, shared, standing, thread: Some(thread) })

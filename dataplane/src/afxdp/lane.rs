@@ -59,6 +59,12 @@ impl<P> Lane<P> {
         self.waiting.len()
     }
 
+    /// Returns the bytes of those that wait, as their limiter counts.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Tells whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -6,11 +6,6 @@ use std::{collections::BTreeSet, ffi::c_void, io};
 const MPOL_BIND: libc::c_ulong = 2;
 /// Nodes that a mask has bits for: the most that Linux is built for on x86-64 and arm64.
 const NODES: usize = 1_024;
-/// How much a worker goes before other processes, which have 0: it is a part of the packet path.
-const NICENESS: libc::c_int = -10;
-/// Nanoseconds that a worker asks for at a time, the least that Linux takes: who asks for little runs
-/// as soon as it wakes, before those that have the usual 3 ms and more (6.12; ignored before).
-const SLICE_NS: u64 = 100_000;
 /// How late the kernel may wake a worker, in nanoseconds; 50,000 by default.
 const SLACK_NS: libc::c_ulong = 1_000;
 
@@ -49,17 +44,8 @@ pub unsafe fn bind(start: *mut c_void, length: usize, node: u32) -> io::Result<(
 /// # Errors
 /// Returns what the kernel refused of the CPUs; the rest is a help that may be missing.
 pub fn settle(cpus: &BTreeSet<usize>) -> io::Result<()> {
-    // SAFETY: all fields are integers, for which zero is a value.
-    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
-    attributes.size = size_of_val(&attributes) as u32;
-    attributes.sched_policy = libc::SCHED_OTHER as u32;
-    attributes.sched_nice = NICENESS;
-    attributes.sched_runtime = SLICE_NS;
-    // SAFETY: the attributes are read during the call only; both are about the calling thread alone.
-    unsafe {
-        libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
-        libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS);
-    }
+    // SAFETY: no pointer is passed; the call is about the calling thread alone.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, SLACK_NS) };
     if cpus.is_empty() {
         return Ok(());
     }

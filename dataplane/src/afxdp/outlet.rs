@@ -126,7 +126,7 @@ mod tests {
         let outlet = Outlet::open().expect("root may open packet sockets");
         let frame = [0u8; 60];
         // No interface has such a number; the loopback interface, 1, takes all.
-        let to = |n: usize| if n % 3 == 0 { i32::MAX as u32 } else { 1 };
+        let to = |n: usize| if n.is_multiple_of(3) { i32::MAX as u32 } else { 1 };
         let all = 3 * BATCH;
         assert_eq!(outlet.send((0..all).map(|n| (&frame[..], to(n)))), all as u64 / 3);
         assert_eq!(outlet.send(std::iter::empty()), 0);

@@ -238,9 +238,10 @@ impl<P> Scheduler<P> {
         self.waiting
     }
 
-    /// Returns how many packets wait in each lane that has any.
-    pub fn depths(&self) -> impl Iterator<Item = (u32, usize)> {
-        self.lanes.iter().filter(|(_, lane)| !lane.is_empty()).map(|(n, lane)| (*n, lane.len()))
+    /// Returns how many packets and bytes wait in each lane that has any.
+    pub fn depths(&self) -> impl Iterator<Item = (u32, usize, u64)> {
+        let filled = self.lanes.iter().filter(|(_, lane)| !lane.is_empty());
+        filled.map(|(number, lane)| (*number, lane.len(), lane.bytes()))
     }
 
     /// Takes out how long packets waited that went since the last time, by class.

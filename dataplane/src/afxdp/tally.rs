@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{scheduler::Cause, sojourn::Sojourns};
+use super::{priority::Priority, scheduler::Cause, sojourn::Sojourns};
 
 /// What became of the packets of a lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct LaneTally {
     pub dropped: [u64; Cause::ALL.len()],
     /// Packets that wait.
     pub waiting: u64,
+    /// Their bytes, as the limiter counts.
+    pub waiting_bytes: u64,
 }
 
 impl LaneTally {
@@ -26,6 +28,7 @@ impl LaneTally {
         self.sent_bytes += other.sent_bytes;
         self.marked += other.marked;
         self.waiting += other.waiting;
+        self.waiting_bytes += other.waiting_bytes;
         for (count, more) in self.dropped.iter_mut().zip(other.dropped) {
             *count += more;
         }
@@ -39,6 +42,8 @@ pub struct Tally {
     pub lanes: BTreeMap<u32, LaneTally>,
     /// How long packets waited, by class, in the window that is over and in the one that runs.
     pub sojourns: [[Sojourns; 4]; 2],
+    /// The priority that it has.
+    pub priority: Priority,
     /// Packets that found no room on their way to the worker.
     pub lost: u64,
     /// Packets that the way out did not take.

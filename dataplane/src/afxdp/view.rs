@@ -8,6 +8,7 @@ use model::qos_policy::TrafficClass;
 
 use super::{
     placement::Post,
+    priority::Priority,
     scheduler::Cause,
     shape::Shape,
     sojourn::Sojourns,
@@ -50,6 +51,8 @@ pub struct WorkerView {
     pub queue: u32,
     /// Whether it runs.
     pub runs: bool,
+    /// Its priority.
+    pub priority: Priority,
     /// Packets that found no room on their way in, and those that the way out did not take.
     pub lost: [u64; 2],
 }
@@ -86,6 +89,7 @@ impl WaitingView {
                 interface: post.interface.clone(),
                 queue: post.queue,
                 runs,
+                priority: tally.priority,
                 lost: [tally.lost, tally.unsent],
             });
         }

@@ -101,6 +101,7 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
         flows: config.flows,
         connections: config.connections,
         sampling: config.flow_sampling,
+        worker_priority: config.worker_priority,
         records: CONFIG_RECORDS as u32,
     };
     let arguments = XdpArguments {

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use model::{
     announce::AddressReport,
     explain::Explanation,
+    qos_report::QosReport,
     traffic::{EndpointList, EndpointQuery},
 };
 use runtime::{
@@ -18,12 +19,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    admin::{EndpointsError, Pages},
+    admin::{CountedError, Pages},
     desired::DesiredReceiver,
     lkg::RecorderStatus,
     subscriber::{PushStatus, Reports},
     xdp::{
-        L4Placement, Placement,
+        Engine, L4Placement, Placement,
         actor::SharedEngine,
         explain::{ExplainError, Question, explain},
         flows::FlowHub,
@@ -56,6 +57,23 @@ impl fmt::Debug for Status {
     }
 }
 
+impl Status {
+    /// Asks the engine for what it has counted.
+    fn counted<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Engine) -> Result<T, CountedError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, CountedError>> {
+        let engine = Arc::clone(&self.engine);
+        Box::pin(async move {
+            let counted = tokio::task::spawn_blocking(move || {
+                let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
+                ask(engine.as_mut().ok_or(CountedError::NotRunning)?)
+            });
+            counted.await.unwrap_or(Err(CountedError::NotRunning))
+        })
+    }
+}
+
 impl Pages for Status {
     fn metrics(&self) -> String {
         self.metrics.render() + &self.series.borrow()
@@ -65,20 +83,17 @@ impl Pages for Status {
         &self.flows
     }
 
-    fn endpoints(
-        &self,
-        query: EndpointQuery,
-    ) -> BoxFuture<'_, Result<EndpointList, EndpointsError>> {
-        let (engine, node) = (Arc::clone(&self.engine), self.flows.node());
-        Box::pin(async move {
-            let listed = tokio::task::spawn_blocking(move || {
-                let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
-                let engine = engine.as_mut().ok_or(EndpointsError::NotRunning)?;
-                let revision = engine.running().ok_or(EndpointsError::NotRunning)?;
-                Ok(EndpointList { node, revision, endpoints: engine.traffic(&query)? })
-            });
-            listed.await.unwrap_or(Err(EndpointsError::NotRunning))
+    fn endpoints(&self, query: EndpointQuery) -> BoxFuture<'_, Result<EndpointList, CountedError>> {
+        let node = self.flows.node();
+        self.counted(move |engine| {
+            let revision = engine.running().ok_or(CountedError::NotRunning)?;
+            Ok(EndpointList { node, revision, endpoints: engine.traffic(&query)? })
         })
+    }
+
+    fn qos(&self) -> BoxFuture<'_, Result<QosReport, CountedError>> {
+        let node = self.flows.node();
+        self.counted(move |engine| engine.qos(node)?.ok_or(CountedError::NotRunning))
     }
 
     fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>> {

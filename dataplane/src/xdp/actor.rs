@@ -322,7 +322,8 @@ fn look(engine: &Mutex<Option<Engine>>, series: &watch::Sender<Series>) -> bool 
         let Some(engine) = slot.as_mut() else { return true };
         engine.resolve_neighbours();
         afxdp::view::publish(&engine.waiting());
-        (engine.statistics(), engine.series(), engine.is_stale())
+        let counted = engine.note_rates().and_then(|()| engine.statistics());
+        (counted, engine.series(), engine.is_stale())
     };
     let counted = counted.and_then(|counted| Ok((counted, endpoints?)));
     match counted {

@@ -6,6 +6,7 @@
 mod apart;
 mod attaching;
 mod counters;
+mod policies;
 mod sharing;
 mod waiting;
 
@@ -36,13 +37,16 @@ use super::{
     plan::{Frontend, L4Plan, NodeView},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
-    qos::{kernel::LimiterMaps, shares::Meter},
+    qos::{kernel::LimiterMaps, meter::Meter, shares::ShareMeter},
     record,
     slots::Slots,
     ticks,
     vlans::Vlans,
 };
-use crate::{afxdp::crew::Crew, desired::Desired};
+use crate::{
+    afxdp::{crew::Crew, priority::Priority},
+    desired::Desired,
+};
 
 /// What an engine works with.
 #[derive(Clone, Debug)]
@@ -59,6 +63,8 @@ pub struct Settings {
     pub connections: u32,
     /// Of how many packets one is told of; 0 when only what is told of anyway is.
     pub sampling: u32,
+    /// The priority of workers, in which packets wait.
+    pub worker_priority: Priority,
     /// Records that the configuration's map has at first; it grows with the configuration.
     pub records: u32,
 }
@@ -74,6 +80,7 @@ impl Settings {
             flows: FLOWS,
             connections: CONNECTIONS,
             sampling: FLOW_SAMPLING_DEFAULT,
+            worker_priority: Priority::default(),
             records: CONFIG_RECORDS as u32,
         }
     }
@@ -122,8 +129,9 @@ pub struct Engine {
     /// The endpoints by their numbers.
     endpoints: Mapping,
     limiters: LimiterMaps,
-    meter: Meter,
+    share_meter: ShareMeter,
     crew: Crew,
+    meter: Meter<policies::MeterKey>,
     generations: Generations,
     /// Frontends of which the image lacks what the plan says.
     behind: BTreeSet<Frontend>,
@@ -180,7 +188,7 @@ impl Engine {
             cpus: aya::util::nr_cpus().map_err(|(_, error)| EngineError::Cpus(error))? as u32,
         };
         image.treatments().set_pace(pace);
-        let crew = Crew::new(program.shared_words()?, pace.ticks_per_s);
+        let crew = Crew::new(program.shared_words()?, pace.ticks_per_s, settings.worker_priority);
         for (slot, entry) in &left {
             if slots.get(&slot.frontend) == Some(slot.slot) {
                 image.put_left(slot, forwarding_of(entry));
@@ -200,8 +208,9 @@ impl Engine {
             image,
             endpoints,
             limiters,
-            meter: Meter::default(),
+            share_meter: ShareMeter::default(),
             crew,
+            meter: Meter::default(),
             generations,
             behind,
             neighbours: Neighbours::new(),

@@ -10,6 +10,7 @@
 
 pub mod kernel;
 pub mod limiters;
+pub mod meter;
 pub mod rate;
 pub mod report;
 pub mod shares;

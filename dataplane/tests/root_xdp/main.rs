@@ -9,6 +9,9 @@
 mod actor;
 mod agreement;
 mod announce;
+mod cookie_flood;
+mod cookie_network;
+mod cookie_single;
 mod detach;
 mod direct_network;
 mod direct_single;

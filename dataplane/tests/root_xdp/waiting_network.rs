@@ -14,14 +14,23 @@ use std::{
 };
 
 use aya::maps::{Map, MapData, RingBuf};
-use dataplane::xdp::{Engine, PinFolder, Settings, bpf, detach, flows::reader::read_event};
+use dataplane::{
+    afxdp::priority::Priority,
+    xdp::{Engine, PinFolder, Settings, bpf, detach, flows::reader::read_event},
+};
 use ebpf_common::{
     event::{FlowEvent, verdict},
     layout::{Address, EVENTS_MAP},
     qos::{CREDIT_COUNTERS, Way, counter, wait::place},
     verdict::Reason,
 };
-use model::listener::{Forwarding, Protocol};
+use model::{
+    cluster::NodeId,
+    flow::Direction,
+    listener::{Forwarding, Protocol},
+    qos_policy::TrafficClass,
+    qos_report::Amount,
+};
 
 use crate::support::{
     echo,
@@ -109,10 +118,18 @@ fn policy(fields: &str) -> String {
     )
 }
 
+/// Gives the calling thread the priority of workers: those at the ends stand for other hosts, which
+/// don't share this one's CPUs.
+fn go_before() {
+    let (_, refused) = Priority::Realtime.take();
+    assert!(refused.is_none(), "root may: {refused:?}");
+}
+
 /// Notes the numbers of datagrams and when they come, until none comes for a while.
 fn receive(place: &Namespace) -> JoinHandle<Vec<(u64, Instant)>> {
     let (ready, listening) = sync_channel(1);
     let receiver = echo::spawn(place, move || {
+        go_before();
         let socket = UdpSocket::bind("0.0.0.0:8000").expect("the port");
         socket.set_read_timeout(Some(SILENCE)).expect("a timeout");
         ready.send(()).expect("the test waits");
@@ -131,13 +148,15 @@ fn receive(place: &Namespace) -> JoinHandle<Vec<(u64, Instant)>> {
 /// Sends numbered datagrams of one flow, so far apart.
 fn send(place: &Namespace, count: u64, apart: Duration) -> JoinHandle<()> {
     echo::spawn(place, move || {
+        go_before();
         // One flow in all calls, with one connection.
         let socket = UdpSocket::bind("0.0.0.0:7777").expect("a port");
         let (start, mut datagram) = (Instant::now(), [7; PAYLOAD]);
         for number in 0..count {
             datagram[..8].copy_from_slice(&number.to_be_bytes());
-            while start.elapsed() < apart * number as u32 {
-                std::hint::spin_loop();
+            let due = apart * number as u32;
+            while let Some(early) = due.checked_sub(start.elapsed()).filter(|it| !it.is_zero()) {
+                std::thread::park_timeout(early);
             }
             // The node may have no neighbour yet.
             let _lost = socket.send_to(&datagram, "10.1.0.1:80");
@@ -260,4 +279,49 @@ fn root_without_a_worker_what_exceeds_a_limit_is_dropped_and_the_rest_goes_on() 
     let counted = network.engine.statistics().unwrap();
     assert!((16..100).contains(&came), "{came}");
     assert_eq!(came + counted.count(Reason::OverLimit), 200);
+}
+
+#[test]
+fn root_a_report_tells_the_rate_and_what_waits_and_how_long_and_what_is_dropped() {
+    let limit = "ingress: { bandwidthMbps: 8, burstKB: 16 }, egress: { bandwidthMbps: 9 }, class: P1, \
+                 latencyLimit: 50ms";
+    let mut network = Network::new("report", &policy(limit));
+    network.warm_up();
+    network.engine.note_rates().unwrap();
+    let receiver = receive(&network.row.endpoint);
+    // Twice what may go, for five seconds.
+    let sender = send(&network.row.client, 10_000, Duration::from_micros(500));
+    std::thread::park_timeout(Duration::from_millis(4_500));
+    let during = network.engine.qos(NodeId(7)).unwrap().expect("a configuration is in force");
+    assert_eq!((during.node, during.revision.0), (NodeId(7), 1));
+    let [ingress, egress] = &during.listeners[..] else { panic!("{during:?}") };
+    assert_eq!((ingress.direction, egress.direction), (Direction::In, Direction::Out));
+    assert_eq!(ingress.policy.to_string(), "QoSPolicy/default/gold");
+    assert_eq!(ingress.listener.to_string(), "Listener/default/udp");
+    assert_eq!((ingress.allowed_mbps, egress.allowed_mbps), (Some(8), Some(9)));
+    let measured = ingress.measured_kbps.expect("seconds have passed");
+    assert!((7_000..8_500).contains(&measured), "{during:?}");
+    assert_eq!(egress.measured_kbps, Some(0), "nobody answers");
+    // Room for 50 ms are 50 datagrams of 1,000 bytes.
+    assert!((20..=50).contains(&ingress.waiting.packets), "{during:?}");
+    assert_eq!(ingress.waiting.bytes, ingress.waiting.packets * 1_000);
+    let [p1] = &during.classes[..] else { panic!("{during:?}") };
+    assert_eq!((p1.class, p1.limit_us), (TrafficClass::P1, 50_000));
+    assert!(p1.p50_us > 20_000 && p1.p99_us <= p1.limit_us * 9 / 8, "{p1:?}");
+    assert_eq!(during.workers.len(), 2, "one at each interface");
+    for worker in &during.workers {
+        assert!(worker.running && worker.priority == "realtime", "{worker:?}");
+    }
+
+    sender.join().unwrap();
+    let came = receiver.join().unwrap().len() as u64;
+    std::thread::park_timeout(Duration::from_millis(500));
+    let after = network.engine.qos(NodeId(7)).unwrap().expect("it still is");
+    let ingress = &after.listeners[0];
+    assert_eq!(ingress.waiting, Amount::default());
+    let warm_up = ingress.passed.packets + ingress.waited.packets - came;
+    assert!(warm_up < 50, "each that went on is told of once: {came} and {ingress:?}");
+    let dropped: u64 = ingress.dropped.by_reason().iter().map(|(_, count)| count).sum();
+    let lost: u64 = after.workers.iter().map(|worker| worker.lost_in).sum();
+    assert_eq!(came + dropped + lost, 10_000, "{after:?}");
 }

@@ -21,6 +21,7 @@ use ebpf_common::{
     machine::Machine,
     path::{Kernel, Places, Scratch},
     qos::{Credit, Spent},
+    siphash::Key,
     state::Clock,
     verdict::Reason,
 };
@@ -242,6 +243,11 @@ impl Kernel for Xdp<'_> {
     }
 
     #[inline(always)]
+    fn cookie_key(&self) -> Option<Key> {
+        let key = maps::handshakes()?.key;
+        (key[0] | key[1] != 0).then_some(Key(key))
+    }
+
     fn credit(&self, entry: u32) -> Option<*mut Credit> {
         maps::CREDIT.get_ptr_mut(entry)
     }

@@ -67,6 +67,22 @@ pub fn mp_direct(context: XdpContext) -> u32 {
     act(&kernel, resume(&kernel, Task::Direct))
 }
 
+/// Answers a SYN by a cookie, or begins the connection of a client that answers one.
+#[xdp]
+#[inline(always)]
+pub fn mp_cookie(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::Cookie))
+}
+
+/// Goes on with a packet of a connection that began by a SYN cookie.
+#[xdp]
+#[inline(always)]
+pub fn mp_spliced(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::Spliced))
+}
+
 /// Takes a VLAN tag off, and handles the frame as one without.
 #[xdp]
 #[inline(always)]

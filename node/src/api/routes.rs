@@ -12,7 +12,7 @@ use super::{
     Shared,
     access::{self, Access, Guard},
     acks, cluster, endpoints, events, explain, flows, health, history, joining, metrics, objects,
-    openapi,
+    openapi, qos,
     reply::ApiError,
     tokens, writes,
 };
@@ -264,6 +264,13 @@ pub(super) fn operations() -> Vec<Operation> {
                 Read,
                 get(endpoints::endpoints),
             )
+        },
+        Operation {
+            text: "Tells of the listeners under a QoS policy that this node's XDP program carries: rates \
+                   allowed and measured, what waits and how long, what was dropped and why.",
+            output: Output::Json(200, "QosReport"),
+            errors: &[502],
+            ..operation(Method::GET, "/v1/qos", "getQos", Read, get(qos::qos))
         },
         Operation {
             text: "Tells what would become of a packet on this node, now or with a kept revision, and \

@@ -7,5 +7,6 @@ mod flows;
 mod harness;
 mod hostile;
 mod openapi;
+mod qos;
 mod schema;
 mod writes;

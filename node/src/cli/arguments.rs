@@ -3,6 +3,7 @@
 mod client;
 mod explain;
 mod node;
+mod qos;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ pub use explain::{ExplainArgs, ProtocolArg};
 pub use node::{
     DataplaneArgs, DataplaneCommand, DetachArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat, UpArgs,
 };
+pub use qos::QosArgs;
 
 use crate::client::ServerAddress;
 
@@ -122,6 +124,8 @@ pub enum Command {
     Events(EventsArgs),
     /// Show the endpoints that XDP forwards to, with packets, bytes and connections of each
     Endpoints(EndpointsArgs),
+    /// Show what QoS policies do: rates allowed and measured, what waits and how long, what is dropped
+    Qos(QosArgs),
     /// Say what would become of a packet on a node, and which objects decide it
     Explain(ExplainArgs),
     /// Show or follow what the data planes tell of single packets: who, to whom, verdict, rule, revision

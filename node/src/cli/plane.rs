@@ -29,6 +29,7 @@ pub(super) fn in_folder(folder: PathBuf, run_dir: PathBuf, kept: Option<&Setting
         config.flows = kept.xdp_flows.unwrap_or(config.flows);
         config.connections = kept.xdp_connections.unwrap_or(config.connections);
         config.flow_sampling = kept.flow_sampling.unwrap_or(config.flow_sampling);
+        config.worker_priority = kept.worker_priority.unwrap_or(config.worker_priority);
     }
     config
 }

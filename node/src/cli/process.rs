@@ -70,6 +70,7 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
         xdp_flows,
         xdp_connections,
         flow_sampling,
+        worker_priority,
         listen_address,
         log,
     } = arguments;
@@ -95,6 +96,7 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
     config.flows = xdp_flows.unwrap_or(config.flows);
     config.connections = xdp_connections.unwrap_or(config.connections);
     config.flow_sampling = flow_sampling.unwrap_or(config.flow_sampling);
+    config.worker_priority = worker_priority.unwrap_or(config.worker_priority);
     if !xdp.is_empty() {
         config.interfaces = xdp;
     }

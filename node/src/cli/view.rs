@@ -8,6 +8,7 @@ pub mod endpoints;
 pub mod explain;
 pub mod flows;
 pub mod objects;
+pub mod qos;
 
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 

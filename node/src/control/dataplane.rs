@@ -109,6 +109,9 @@ fn arguments(settings: &Settings, addresses: &NodeAddresses) -> Vec<OsString> {
     if let Some(sampling) = settings.flow_sampling {
         flag("--flow-sampling", sampling.to_string().into());
     }
+    if let Some(priority) = settings.worker_priority {
+        flag("--worker-priority", priority.to_string().into());
+    }
     if let Some(address) = settings.listen_address {
         flag("--listen-address", address.to_string().into());
     }

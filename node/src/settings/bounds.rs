@@ -1,6 +1,7 @@
-//! What numbers the flags of the L4 data plane take.
+//! What the flags of the L4 data plane take.
 
-use clap::builder::RangedI64ValueParser;
+use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
+use dataplane::afxdp::priority::Priority;
 
 /// Takes a number of flows whose table is between 8 KiB and 512 MiB.
 pub fn xdp_flows() -> RangedI64ValueParser<u32> {
@@ -15,4 +16,9 @@ pub fn xdp_connections() -> RangedI64ValueParser<u32> {
 /// Takes of how many packets one is told of, or 0.
 pub fn flow_sampling() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(0..=1 << 30)
+}
+
+/// Takes a priority of workers.
+pub fn worker_priority() -> impl TypedValueParser<Value = Priority> {
+    PossibleValuesParser::new(Priority::NAMES).try_map(|name| name.parse())
 }

@@ -13,8 +13,13 @@ fn flags(data_dir: &Path) -> Flags {
 #[test]
 fn a_restart_needs_no_flags_but_the_data_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let first =
-        Settings::resolve(Flags { api_port: Some(17800), wan: true, ..flags(dir.path()) }).unwrap();
+    let first = Settings::resolve(Flags {
+        api_port: Some(17800),
+        wan: true,
+        worker_priority: Some(Priority::Usual),
+        ..flags(dir.path())
+    })
+    .unwrap();
     first.save().unwrap();
     let again =
         Settings::resolve(Flags { data_dir: Some(dir.path().into()), ..Flags::default() }).unwrap();

@@ -44,6 +44,6 @@ impl Engine {
         }
         let shares = treatments.shares().clone();
         let counters = self.limiters.counters(&mut self.program, treatments.limiters())?;
-        Ok(self.meter.uses(&shares, &counters, loan, now))
+        Ok(self.share_meter.uses(&shares, &counters, loan, now))
     }
 }

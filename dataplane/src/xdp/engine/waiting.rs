@@ -44,9 +44,14 @@ impl Engine {
         unstaffed.chain(self.crew.problems()).chain(self.crew.astray()).collect()
     }
 
-    /// Looks after the workers, and returns what they have done.
+    /// Looks after the workers, and returns what they have done. Meant to be called every few seconds.
     pub fn waiting(&mut self) -> WaitingView {
         self.crew.look();
+        self.waiting_view()
+    }
+
+    /// Returns what the workers have done.
+    pub(super) fn waiting_view(&mut self) -> WaitingView {
         let owners =
             self.image.treatments().limiters().iter().map(|((policy, listener), number)| {
                 ((policy.to_string(), listener.to_string()), number)

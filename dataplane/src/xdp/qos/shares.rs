@@ -51,11 +51,11 @@ fn shared(carried: &Carried) -> impl Iterator<Item = (ShareKey, u64)> {
 
 /// What was counted of limits at the last look.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub struct ShareMeter {
     last: HashMap<(String, String, u8), (Instant, [u64; 3])>,
 }
 
-impl Meter {
+impl ShareMeter {
     /// Returns what is to be said of the shares in force, by counters read at a time.
     pub fn uses(
         &mut self,

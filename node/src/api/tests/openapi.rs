@@ -219,6 +219,7 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("GET", "/v1/flows", "/v1/flows?verdict=lost", String::new(), 400),
         ("GET", "/v1/endpoints", "/v1/endpoints?service=shop/cart", String::new(), 502),
         ("GET", "/v1/endpoints", "/v1/endpoints?verdict=dropped", String::new(), 400),
+        ("GET", "/v1/qos", "/v1/qos", String::new(), 502),
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.to_owned(), 502),
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace("80", "99999"), 400),
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace("10.0.0.2", "[::1]"), 422),

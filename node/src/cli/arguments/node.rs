@@ -6,9 +6,12 @@ use std::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
+use dataplane::afxdp::priority::Priority;
 
 use super::Output;
-use crate::settings::{DATA_DIR, Flags, flow_sampling, xdp_connections, xdp_flows};
+use crate::settings::{
+    DATA_DIR, Flags, flow_sampling, worker_priority, xdp_connections, xdp_flows,
+};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -132,6 +135,9 @@ pub struct DataplaneArgs {
     /// Of how many packets one is told of in `flows`; 0 for drops, begins and ends alone [default: 1024]
     #[arg(long, value_name = "N", value_parser = flow_sampling())]
     pub flow_sampling: Option<u32>,
+    /// Before which threads workers go, where packets wait for a limit [default: realtime]
+    #[arg(long, value_name = "PRIORITY", value_parser = worker_priority())]
+    pub worker_priority: Option<Priority>,
     /// The address that listeners on `*` take
     #[arg(long, value_name = "IP")]
     pub listen_address: Option<IpAddr>,

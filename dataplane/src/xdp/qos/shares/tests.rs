@@ -33,6 +33,7 @@ fn plan(scope: &str) -> L4Plan {
         v4: Vec::new(),
         v6: Vec::new(),
         policy: Some(Policy { key: key(Direction::In).policy, spec: Arc::new(spec) }),
+        syn_cookies: model::listener::SynCookies::default(),
     };
     let mut plan = L4Plan::default();
     plan.carried.insert(frontend, Arc::new(carried));
@@ -60,7 +61,7 @@ fn a_node_has_what_it_was_lent_or_a_tenth_and_only_of_limits_that_are_shared() {
 
 #[test]
 fn what_is_said_is_what_went_through_since_the_last_look() {
-    let mut meter = Meter::default();
+    let mut meter = ShareMeter::default();
     let start = Instant::now();
     let shares: InForce = [(key(Direction::In), 5_000)].into();
     let mut uses = |seconds: u64, passed, over, waiting| {
