@@ -26,6 +26,8 @@ pub enum Why {
 pub enum Verdict {
     /// It was sent on.
     Forwarded,
+    /// It was answered: a SYN by a SYN cookie.
+    Answered,
     /// The kernel has it.
     Passed,
     /// It was dropped.
@@ -36,6 +38,7 @@ impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Forwarded => "forwarded",
+            Self::Answered => "answered",
             Self::Passed => "passed",
             Self::Dropped => "dropped",
         })

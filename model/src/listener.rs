@@ -66,6 +66,16 @@ pub enum Forwarding {
     Gue,
 }
 
+/// When XDP answers SYNs to a TCP listener with full NAT by SYN cookies (RFC 4987 section 3.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum SynCookies {
+    /// Never: each SYN begins a connection.
+    #[default]
+    Never,
+    /// Always: a connection begins when its client has answered.
+    Always,
+}
+
 /// The address that a listener takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ListenAddress {
@@ -99,6 +109,12 @@ impl Listener {
     pub fn forwarding(&self) -> Forwarding {
         self.forwarding.unwrap_or_default()
     }
+
+    /// Returns when SYNs are answered by cookies; never where XDP does not keep connections.
+    #[must_use]
+    pub fn syn_cookies(&self) -> SynCookies {
+        self.syn_cookies.unwrap_or_default()
+    }
 }
 
 /// The certificate of an HTTPS listener, by reference to files on each node.
@@ -128,6 +144,9 @@ pub struct Listener {
     /// How XDP forwards, `NAT` by default; present for TCP and UDP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forwarding: Option<Forwarding>,
+    /// When SYNs are answered by cookies, `Never` by default; for TCP with full NAT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syn_cookies: Option<SynCookies>,
     /// How the nodes announce the address; they don't when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announce: Option<Announce>,

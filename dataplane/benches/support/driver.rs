@@ -15,11 +15,16 @@ use crate::support::packets::Frame;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/marchproxy-drive"));
 
 /// The driver.
-pub(crate) struct Driver(Ebpf);
+pub(crate) struct Driver {
+    ebpf: Ebpf,
+    /// Whether frames are restored at their tails: where what is called answers them.
+    pub(crate) tail: bool,
+}
 
 impl Driver {
     pub(crate) fn new() -> Self {
-        let mut driver = Self(EbpfLoader::new().load(OBJECT).expect("the driver"));
+        let mut driver =
+            Self { ebpf: EbpfLoader::new().load(OBJECT).expect("the driver"), tail: false };
         for name in [DRIVER, FLOOR] {
             driver.xdp(name).load().expect("the kernel takes the driver");
         }
@@ -33,7 +38,7 @@ impl Driver {
 
     /// Chooses the program that is called.
     pub(crate) fn call(&mut self, program: &ProgramFd) {
-        let map = self.0.map_mut(NEXT_MAP).expect("the object has the map");
+        let map = self.ebpf.map_mut(NEXT_MAP).expect("the object has the map");
         let mut next: ProgramArray<&mut MapData> = map.try_into().expect("a program array");
         next.set(0, program, 0).expect("the kernel takes the program");
     }
@@ -76,9 +81,9 @@ impl Driver {
             words,
             first: u32::from_ne_bytes(bytes[..4].try_into().expect("four bytes")),
             second: u16::from_ne_bytes(bytes[4..6].try_into().expect("two bytes")),
-            padding: 0,
+            tail: self.tail.into(),
         };
-        let map = self.0.map_mut(STATE_MAP).expect("the object has the map");
+        let map = self.ebpf.map_mut(STATE_MAP).expect("the object has the map");
         let mut states: Array<&mut MapData, [u8; size_of::<State>()]> =
             map.try_into().expect("an array of states");
         // SAFETY: the state is integers without padding.
@@ -99,7 +104,7 @@ impl Driver {
     }
 
     fn xdp(&mut self, name: &str) -> &mut Xdp {
-        let program = self.0.program_mut(name).expect("the object has the program");
+        let program = self.ebpf.program_mut(name).expect("the object has the program");
         program.try_into().expect("an XDP program")
     }
 }

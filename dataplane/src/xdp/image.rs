@@ -16,11 +16,12 @@ use std::{
 
 use ebpf_common::{
     layout::{
-        Address, Entry, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, UDP, forwarding,
+        Address, Entry, Header, MAGIC, Pool, SNAT_PORT_FIRST, SNAT_PORT_LAST, UDP, cookies,
+        forwarding,
     },
     qos::Treatment,
 };
-use model::listener::Forwarding;
+use model::listener::{Forwarding, SynCookies};
 
 use super::{
     arena::Arena,
@@ -288,6 +289,7 @@ impl Image {
             slot: service.slot,
             draining: u8::from(service.carried.is_none()),
             forwarding: forwarding_byte(service.forwarding),
+            cookies: cookies_byte(service.carried.as_deref()),
             v4,
             v6,
             treatment: service.treatment,
@@ -360,6 +362,14 @@ fn forwarding_byte(forwarding: Forwarding) -> u8 {
         Forwarding::L2 => forwarding::L2,
         Forwarding::Ipip => forwarding::IPIP,
         Forwarding::Gue => forwarding::GUE,
+    }
+}
+
+/// Returns when SYNs are answered by cookies; where nothing begins, never.
+fn cookies_byte(carried: Option<&Carried>) -> u8 {
+    match carried.map(|carried| carried.syn_cookies) {
+        Some(SynCookies::Always) => cookies::ALWAYS,
+        Some(SynCookies::Never) | None => cookies::NEVER,
     }
 }
 

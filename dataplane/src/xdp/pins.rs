@@ -1,7 +1,7 @@
 //! Where the maps and links of an instance are pinned, and how they are removed.
 //!
 //! ```text
-//! /sys/fs/bpf/marchproxy/<instance>/mp_config_v4 …        maps, by name and layout version
+//! /sys/fs/bpf/marchproxy/<instance>/mp_config_v5 …        maps, by name and layout version
 //!                                  /link_native_eth0      links, by mode and interface
 //! ```
 //! The mode stands in a link's name, since the kernel does not tell it.
@@ -19,7 +19,7 @@ use ebpf_common::{
     },
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTERS_MAP, CPU_ENDPOINTS_MAP, ENDPOINTS_MAP,
-        EVENTS_MAP, FLOWS_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
+        EVENTS_MAP, FLOWS_MAP, HANDSHAKES_MAP, STATS_MAP, TASKS_MAP, VLANS_MAP,
     },
     qos::{CREDIT_MAP, SPENT_MAP, wait::SOCKETS_MAP},
 };
@@ -29,7 +29,7 @@ use nix::{
 };
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 18] = [
+pub const MAPS: [&str; 19] = [
     CONFIG_MAP,
     CLAIMS_MAP,
     CONNECTIONS_MAP,
@@ -38,6 +38,7 @@ pub const MAPS: [&str; 18] = [
     ENDPOINTS_MAP,
     EVENTS_MAP,
     FLOWS_MAP,
+    HANDSHAKES_MAP,
     STATS_MAP,
     TASKS_MAP,
     VLANS_MAP,

@@ -15,7 +15,7 @@ use ebpf_common::layout::{SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, UDP};
 use imbl::OrdMap;
 use model::{
     EndpointId, Kind, Listener, ObjectKey, Revision, Snapshot,
-    listener::{EngineChoice, Forwarding, ListenAddress},
+    listener::{EngineChoice, Forwarding, ListenAddress, SynCookies},
     route::WeightedBackend,
 };
 
@@ -62,6 +62,8 @@ pub struct Carried {
     pub frontend: Frontend,
     /// How they get to an endpoint.
     pub forwarding: Forwarding,
+    /// When SYNs are answered by cookies.
+    pub syn_cookies: SynCookies,
     /// The services that its route leads to, sorted.
     pub services: Vec<ObjectKey>,
     /// IPv4 endpoints, sorted.
@@ -186,8 +188,9 @@ pub(super) fn carry(
         .collect();
     services.sort();
     services.dedup();
+    let syn_cookies = listener.syn_cookies();
     let listener = key.clone();
-    Ok(Carried { listener, frontend, forwarding, services, v4, v6, policy: None })
+    Ok(Carried { listener, frontend, forwarding, syn_cookies, services, v4, v6, policy: None })
 }
 
 /// Collects the endpoints with their share of the listener's new traffic: 0 for those that keep what

@@ -240,6 +240,7 @@ fn load_object(
     let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))?;
     xdp(&mut ebpf).load().map_err(|error| LoadError::Program(Box::new(error)))?;
     tasks::load(&mut ebpf, vlans)?;
+    maps::make_cookie_key(&mut ebpf)?;
     maps::bind_sockets(&ebpf)?;
     Ok(ebpf)
 }

@@ -112,6 +112,12 @@ pub fn publish(statistics: &Statistics) {
     counter!("marchproxy_xdp_icmp_errors_forwarded_total")
         .absolute(statistics.words[stat::ERRORS_FORWARDED]);
     counter!("marchproxy_xdp_too_big_told_total").absolute(statistics.words[stat::TOO_BIG_TOLD]);
+    for (event, word) in [("sent", stat::COOKIES_SENT), ("accepted", stat::COOKIES_ACCEPTED)] {
+        counter!("marchproxy_xdp_syn_cookies_total", "event" => event)
+            .absolute(statistics.words[word]);
+    }
+    counter!("marchproxy_xdp_syn_cookies_total", "event" => "refused")
+        .absolute(statistics.count(Reason::CookieRefused));
     for (reason, word) in [("ring_full", stat::EVENTS_LOST), ("held_back", stat::EVENTS_HELD_BACK)]
     {
         counter!("marchproxy_xdp_flow_events_lost_total", "reason" => reason)
@@ -230,6 +236,12 @@ fn describe() {
             "marchproxy_xdp_too_big_told_total",
             packets,
             "Packets too big for the way of which XDP told the sender by ICMP"
+        );
+        describe_counter!(
+            "marchproxy_xdp_syn_cookies_total",
+            packets,
+            "SYN cookies, by event: sent in answer to a SYN, accepted from a client whose connection begins \
+             then, or refused"
         );
         describe_counter!(
             "marchproxy_xdp_listener_packets_total",

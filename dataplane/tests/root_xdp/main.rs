@@ -9,6 +9,9 @@
 mod actor;
 mod agreement;
 mod announce;
+mod cookie_flood;
+mod cookie_network;
+mod cookie_single;
 mod detach;
 mod direct_network;
 mod direct_single;
@@ -18,6 +21,7 @@ mod drain;
 #[expect(dead_code, reason = "the benches use what this does not")]
 mod driver;
 mod explain;
+mod filter_change;
 mod filter_rates;
 mod filter_single;
 mod flood;

@@ -8,9 +8,10 @@
 //!                                     └─▶ direct
 //! ```
 //! What the documentation leaves open is taken from what was seen, if it is one of what is allowed:
-//! the port of a new connection (any that the backend does not have from the node already), and when
-//! a UDP flow leaves an endpoint that left.
+//! the port of a new connection (any that the backend does not have from the node already), a SYN
+//! cookie, and when a UDP flow leaves an endpoint that left.
 
+pub(crate) mod cookies;
 mod direct;
 mod errors;
 mod nat;
@@ -31,7 +32,7 @@ use dataplane::xdp::{
 use ebpf_common::verdict::{Action, Reason};
 use model::{
     Snapshot,
-    listener::Forwarding,
+    listener::{Forwarding, SynCookies},
     packet_filter::{FilteredPacket, Transport, decide, ordered_rules},
 };
 
@@ -114,6 +115,8 @@ pub(crate) struct Connection {
     pub(crate) port: Option<u16>,
     /// The way that its last answer took.
     pub(crate) back: network::NextHop,
+    /// Of one that began by a SYN cookie.
+    pub(crate) splice: Option<cookies::Splice>,
     /// TCP flags that the client and the backend have sent, and whether they have sent anything.
     sent: [Option<u8>; 2],
 }
@@ -123,6 +126,7 @@ pub(crate) struct Connection {
 struct Service {
     carried: bool,
     forwarding: Forwarding,
+    cookies: bool,
     v4: Pool,
     v6: Pool,
     /// The endpoints before the last change, where flows may still be led by them.
@@ -167,6 +171,8 @@ pub(crate) struct Model {
     pub(crate) connections: HashMap<Flow, Connection>,
     /// Endpoints of flows that are forwarded as they are.
     flows: HashMap<Flow, SocketAddr>,
+    /// SYN cookies.
+    pub(crate) given: HashMap<Flow, Vec<cookies::Given>>,
 }
 
 impl Model {
@@ -177,6 +183,7 @@ impl Model {
             services: BTreeMap::new(),
             connections: HashMap::new(),
             flows: HashMap::new(),
+            given: HashMap::new(),
         }
     }
 
@@ -190,6 +197,7 @@ impl Model {
             let mut service = Service {
                 carried: true,
                 forwarding: carried.forwarding,
+                cookies: carried.syn_cookies == SynCookies::Always,
                 v4: Pool::new(&carried.v4),
                 v6: Pool::new(&carried.v6),
                 before: Pool::default(),
@@ -223,6 +231,7 @@ impl Model {
     pub(crate) fn forget(&mut self) {
         self.connections.clear();
         self.flows.clear();
+        self.given.clear();
     }
 
     /// Says what becomes of a frame that came in by an interface; `seen` is what became of it.

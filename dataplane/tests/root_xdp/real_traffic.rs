@@ -15,6 +15,7 @@ use model::listener::{Forwarding, Protocol};
 use crate::{
     direct_network::{BACKENDS, Network, VIP},
     support::{
+        cookies::answering_by_cookies,
         echo,
         namespaces::Namespace,
         objects::{Balanced, addresses, desired},
@@ -153,8 +154,11 @@ fn root_iperf3_and_http_go_through_every_mode_and_family_without_a_wrong_checksu
     let _iperf = serve_iperf(&network.backends[0]);
     let mut engine = network.engine();
     let modes = [Forwarding::Nat, Forwarding::L2, Forwarding::Ipip, Forwarding::Gue];
-    for (revision, forwarding) in (1..).zip(modes) {
-        engine.reconcile(&desired(revision, &services(forwarding))).unwrap();
+    let modes = modes.map(|it| (it, false)).into_iter().chain([(Forwarding::Nat, true)]);
+    for (revision, (forwarding, cookies)) in (1..).zip(modes) {
+        let wanted = desired(revision, &services(forwarding));
+        let wanted = if cookies { answering_by_cookies(wanted) } else { wanted };
+        engine.reconcile(&wanted).unwrap();
         engine.resolve_neighbours();
         output(client, "ip", &["route", "flush", "cache"]);
         output(client, "ip", &["-6", "route", "flush", "cache"]);
@@ -180,7 +184,10 @@ fn root_iperf3_and_http_go_through_every_mode_and_family_without_a_wrong_checksu
                 let report = output(client, "iperf3", &[&arguments, direction].concat());
                 let report: serde_json::Value = serde_json::from_str(&report).unwrap();
                 let bytes = report["end"]["sum_received"]["bytes"].as_u64().unwrap_or(0);
-                println!("{forwarding:?} {vip} {direction:?}: {} Mbit/s", bytes * 8 / 1_000_000);
+                println!(
+                    "{forwarding:?}, cookies {cookies}, {vip} {direction:?}: {} Mbit/s",
+                    bytes * 8 / 1_000_000
+                );
                 assert!(bytes > 1_000_000, "{forwarding:?} {vip} {direction:?}: {report}");
             }
             let fits = MTU - overhead(forwarding, v6);
@@ -188,6 +195,8 @@ fn root_iperf3_and_http_go_through_every_mode_and_family_without_a_wrong_checksu
         }
         let now = engine.statistics().unwrap().words[stat::TOO_BIG_TOLD];
         assert_eq!(now > told, overhead(forwarding, false) > 0, "{forwarding:?}");
+        let accepted = engine.statistics().unwrap().words[stat::COOKIES_ACCEPTED];
+        assert_eq!(accepted > 2 * ANSWERS as u64, cookies, "{accepted} cookies accepted");
         for place in [client].into_iter().chain(&network.backends) {
             assert_eq!(counter(place, "InCsumErrors"), 0, "{forwarding:?}");
         }

@@ -1,6 +1,7 @@
 //! What the tests share: places, frames, configurations, peers.
 
 pub(crate) mod bench;
+pub(crate) mod cookies;
 pub(crate) mod decapsulate;
 pub(crate) mod echo;
 pub(crate) mod environment;
@@ -12,3 +13,4 @@ pub(crate) mod outer;
 pub(crate) mod packets;
 pub(crate) mod pause;
 pub(crate) mod row;
+pub(crate) mod segments;

@@ -23,6 +23,8 @@ const BUDGETS: [(&str, u32, u32); 1 + TASK_PROGRAMS.len()] = [
     (TASK_PROGRAMS[3], 250_000, 496),
     (TASK_PROGRAMS[4], 250_000, 496),
     (TASK_PROGRAMS[5], 250_000, 496),
+    (TASK_PROGRAMS[6], 250_000, 512),
+    (TASK_PROGRAMS[7], 250_000, 496),
 ];
 
 #[test]

@@ -38,8 +38,8 @@ pub struct State {
     pub first: u32,
     /// Bytes between the first ones and the words.
     pub second: u16,
-    /// Zero.
-    pub padding: u16,
+    /// 1 where what is measured changes a frame's length at its tail, else at its head.
+    pub tail: u16,
 }
 
 /// Returns the source of a flow: the address's last word and the port, as they lie in a packet.

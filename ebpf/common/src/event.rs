@@ -35,6 +35,8 @@ pub mod verdict {
     pub const TRANSMIT: u8 = 3;
     /// It leaves by another interface.
     pub const REDIRECT: u8 = 4;
+    /// It was answered: the answer leaves by the interface that it came in by.
+    pub const ANSWERED: u8 = 5;
 }
 
 /// A packet, and what was decided about it.

@@ -25,6 +25,7 @@ use crate::{
     },
     layout::{Claims, Connection, Endpoint, FlowBucket, Hop, Record, Tuple},
     qos::{LIMITER_WAYS, Spent},
+    siphash::Key,
     verdict::Reason,
 };
 
@@ -60,6 +61,7 @@ pub struct Tables {
     vlans: bool,
     ticks: AtomicU64,
     ticks_per_second: u32,
+    cookie_key: Key,
 }
 
 impl Tables {
@@ -82,6 +84,7 @@ impl Tables {
             vlans: false,
             ticks: AtomicU64::new(0),
             ticks_per_second,
+            cookie_key: Key([0x0c00_c1e0, 0x5eed]),
         }
     }
 
@@ -115,6 +118,11 @@ impl Tables {
     /// Tells whether the host has VLANs: without, nothing takes tags off.
     pub fn set_vlans(&mut self, vlans: bool) {
         self.vlans = vlans;
+    }
+
+    /// Sets the key of SYN cookies.
+    pub fn set_cookie_key(&mut self, key: Key) {
+        self.cookie_key = key;
     }
 
     /// Forgets all flows and connections.

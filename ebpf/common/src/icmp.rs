@@ -209,6 +209,35 @@ pub unsafe fn rewrite_error<const V6: bool>(
     Ok(())
 }
 
+/// Adds to the sequence number that an error quotes, of a TCP segment.
+///
+/// # Errors
+/// Returns [`Reason::Malformed`] when the frame is too short for one.
+///
+/// # Safety
+/// `start..end` must be writable memory.
+#[inline(always)]
+pub unsafe fn renumber_quoted<const V6: bool>(
+    start: usize,
+    end: usize,
+    delta: u32,
+) -> Result<(), Reason> {
+    let icmp = start + ETHERNET + if V6 { IPV6 } else { IPV4 };
+    let transport = icmp + ICMP_HEADER + if V6 { IPV6 } else { IPV4 };
+    if transport + QUOTED_TRANSPORT > end {
+        return Err(Reason::Malformed);
+    }
+    // SAFETY: the comparison above.
+    unsafe {
+        let old: u32 = read(transport + 4);
+        let new = u32::from_be(old).wrapping_add(delta).to_be();
+        write(transport + 4, new);
+        let difference = Difference::new().replace(old, new).fold();
+        write(icmp + 2, apply(read(icmp + 2), difference));
+    }
+    Ok(())
+}
+
 /// Completes a packet by the flow that the quoted one answers.
 ///
 /// # Safety

@@ -22,17 +22,21 @@ pub(crate) use self::config::layouts;
 pub use self::{
     config::{
         Backend, Entry, EntryKey, Header, Layout, MAGIC, MAGLEV_PER_RECORD, MaglevRecord,
-        PORTS_PER_RECORD, PORTS_START, Pool, PortsRecord, Record, Selector, forwarding, kind,
+        PORTS_PER_RECORD, PORTS_START, Pool, PortsRecord, Record, Selector, cookies, forwarding,
+        kind,
     },
     packet::{Address, Hop, TCP, Tuple, UDP, Vlan, link},
     statistics::{COUNTER_WORDS, STATS_WORDS, counter, note, stat},
-    tables::{Claims, Connection, CpuEndpoint, Endpoint, Flow, FlowBucket, Told, Translation},
+    tables::{
+        Claims, Connection, CpuEndpoint, Endpoint, Flow, FlowBucket, Handshakes, Told, Translation,
+        splice,
+    },
 };
 
 /// Array of [`Record`]s: two copies of the configuration, of which one is in force.
-pub const CONFIG_MAP: &str = "mp_config_v4";
+pub const CONFIG_MAP: &str = "mp_config_v5";
 /// Array of [`Connection`]s: the places of the table of connections, two of them a connection.
-pub const CONNECTIONS_MAP: &str = "mp_conns_v6";
+pub const CONNECTIONS_MAP: &str = "mp_conns_v7";
 /// Array of [`Claims`]: who holds the places.
 pub const CLAIMS_MAP: &str = "mp_claims_v4";
 /// Array of [`FlowBucket`]s: the flows that are forwarded as they are. All CPUs share it, since a
@@ -45,11 +49,13 @@ pub const CPU_ENDPOINTS_MAP: &str = "mp_cpu_ends_v1";
 /// Per-CPU array of [`COUNTER_WORDS`] words a service slot.
 pub const COUNTERS_MAP: &str = "mp_counters_v3";
 /// Per-CPU array with one entry of [`STATS_WORDS`] words.
-pub const STATS_MAP: &str = "mp_stats_v4";
+pub const STATS_MAP: &str = "mp_stats_v5";
 /// Program array: those that a [`crate::path::Task`] is left to, by its number, and [`EVENT_TASK`].
-pub const TASKS_MAP: &str = "mp_tasks_v7";
+pub const TASKS_MAP: &str = "mp_tasks_v8";
+/// Array with one [`Handshakes`].
+pub const HANDSHAKES_MAP: &str = "mp_shakes_v1";
 /// Ring buffer of [`crate::event::FlowEvent`]s.
-pub const EVENTS_MAP: &str = "mp_events_v1";
+pub const EVENTS_MAP: &str = "mp_events_v2";
 /// Hash of a [`Vlan`] by the number of its interface.
 pub const VLANS_MAP: &str = "mp_vlans_v1";
 /// Interfaces of VLANs that there is room for: all that two interfaces can have.
@@ -57,8 +63,16 @@ pub const VLANS_MAX: usize = 1 << 13;
 /// Name of the XDP program in the object.
 pub const PROGRAM: &str = "marchproxy_l4";
 /// Names of the programs in [`TASKS_MAP`].
-pub const TASK_PROGRAMS: [&str; crate::path::TASKS + 1] =
-    ["mp_connection", "mp_error", "mp_too_big", "mp_tagged", "mp_direct", "mp_event"];
+pub const TASK_PROGRAMS: [&str; crate::path::TASKS + 1] = [
+    "mp_connection",
+    "mp_error",
+    "mp_too_big",
+    "mp_tagged",
+    "mp_direct",
+    "mp_cookie",
+    "mp_spliced",
+    "mp_event",
+];
 /// Place in [`TASKS_MAP`] of the program that tells of a frame of which all is decided.
 pub const EVENT_TASK: u32 = crate::path::TASKS as u32;
 

@@ -2,9 +2,10 @@
 //!
 //! Two halves: the layout of the maps they share ([`layout`], [`verdict`]) and the pure decisions
 //! of the packet path ([`path`], made of [`parse`], [`checksum`], [`hash`], [`rewrite`], [`state`],
-//! [`claims`], [`flows`], [`tunnel`], [`icmp`], [`filter`] and [`qos`]), which are compiled for both BPF and the host, so
-//! that host tests drive the very code that the kernel runs. Nothing here calls a helper, allocates,
-//! or keeps state, but the feature `host`: plain memory in which tests run the path.
+//! [`claims`], [`flows`], [`tunnel`], [`icmp`], [`cookie`], [`segment`], [`filter`] and [`qos`]),
+//! which are compiled for both BPF and the host, so that host tests drive the very code that the
+//! kernel runs. Nothing here calls a helper, allocates, or keeps state, but the feature `host`: plain
+//! memory in which tests run the path.
 
 #![no_std]
 
@@ -13,6 +14,7 @@ extern crate std;
 
 pub mod checksum;
 pub mod claims;
+pub mod cookie;
 pub mod drive;
 pub mod event;
 pub mod filter;
@@ -28,6 +30,8 @@ pub mod parse;
 pub mod path;
 pub mod qos;
 pub mod rewrite;
+pub mod segment;
+pub mod siphash;
 pub mod state;
 pub mod tunnel;
 pub mod verdict;

@@ -19,6 +19,7 @@
 
 mod config;
 mod connection;
+mod cookie;
 mod direct;
 mod errors;
 mod event;
@@ -30,6 +31,7 @@ mod qos;
 mod rates;
 mod reply;
 mod send;
+mod splice;
 mod taking;
 mod task;
 mod too_big;
@@ -149,7 +151,7 @@ fn balance<const V6: bool>(kernel: &impl Kernel, packet: &mut Packet) -> Result<
     connection::check(packet)?;
     let clock = connection::clock(kernel);
     match found {
-        Some(found) if !found.is_due(packet, clock, ways) && !opens(packet.tcp_flags) => {
+        Some(found) if !found.needs_task(packet, clock, ways) && !opens(packet.tcp_flags) => {
             send::send(kernel, packet, found.connection)
         }
         _ => Err(task::connection_later(kernel)),

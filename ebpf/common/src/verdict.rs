@@ -68,11 +68,16 @@ pub enum Reason {
     OverLimit = 23,
     /// Over the rate of a rule of the packet filter.
     RateLimited = 24,
+    /// Part of no connection, and no answer to a SYN cookie.
+    CookieRefused = 25,
+    /// The client has answered a SYN cookie, and the backend has not answered the client's SYN yet: the
+    /// client sends it again.
+    BackendPending = 26,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::NotIp,
         Self::NotTransport,
         Self::Fragment,
@@ -98,6 +103,8 @@ impl Reason {
         Self::NoTask,
         Self::OverLimit,
         Self::RateLimited,
+        Self::CookieRefused,
+        Self::BackendPending,
     ];
 
     /// Returns what happens to the packet.
@@ -129,7 +136,9 @@ impl Reason {
             | Self::Filtered
             | Self::NoTask
             | Self::OverLimit
-            | Self::RateLimited => Action::Drop,
+            | Self::RateLimited
+            | Self::CookieRefused
+            | Self::BackendPending => Action::Drop,
         }
     }
 
@@ -162,11 +171,13 @@ impl Reason {
             Self::NoTask => "no_task",
             Self::OverLimit => "over_limit",
             Self::RateLimited => "rate_limited",
+            Self::CookieRefused => "cookie_refused",
+            Self::BackendPending => "backend_pending",
         }
     }
 }
 
-const _: () = assert!(Reason::ALL.len() <= crate::layout::stat::TOO_BIG_TOLD);
+const _: () = assert!(Reason::ALL.len() <= crate::layout::stat::FLOWS_MOVED);
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,15 @@
 //! The XDP programs: run the path of [`ebpf_common::path`] in the kernel.
 //!
 //! What is decided stands there; here are the maps ([`maps`]), the helpers ([`kernel`],
-//! [`machine`], [`next_hop`]), functions for limits and places ([`rates`], [`taking`]), the way to workers ([`wait`]), a
-//! program a task, and the one `match` from what was decided to an action.
+//! [`machine`], [`next_hop`]), functions for limits, places and IPv6 prefixes ([`rates`], [`taking`],
+//! [`find_v6`]), the way to workers ([`wait`]), a program a task, and the one `match` from what was
+//! decided to an action.
 
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod find_v6;
 mod kernel;
 mod machine;
 mod maps;
@@ -65,6 +67,22 @@ pub fn mp_too_big(context: XdpContext) -> u32 {
 pub fn mp_direct(context: XdpContext) -> u32 {
     let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
     act(&kernel, resume(&kernel, Task::Direct))
+}
+
+/// Answers a SYN by a cookie, or begins the connection of a client that answers one.
+#[xdp]
+#[inline(always)]
+pub fn mp_cookie(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::Cookie))
+}
+
+/// Goes on with a packet of a connection that began by a SYN cookie.
+#[xdp]
+#[inline(always)]
+pub fn mp_spliced(context: XdpContext) -> u32 {
+    let Some(kernel) = Xdp::of_task(&context) else { return xdp_action::XDP_PASS };
+    act(&kernel, resume(&kernel, Task::Spliced))
 }
 
 /// Takes a VLAN tag off, and handles the frame as one without.

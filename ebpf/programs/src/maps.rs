@@ -14,16 +14,16 @@ use ebpf_common::{
     layout::{
         CLAIM_BUCKETS, CONFIG_RECORDS, COUNTER_WORDS, Claims, Connection, CpuEndpoint,
         ENDPOINTS_MAX, EVENTS_BYTES, Endpoint, FLOW_BUCKETS, FLOW_SAMPLING_DEFAULT, FlowBucket,
-        MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told, VLANS_MAX, Vlan,
+        Handshakes, MMAPABLE, Record, SERVICES_MAX, STATS_WORDS, Told, VLANS_MAX, Vlan,
     },
     path::{Scratch, TASKS as TASKS_COUNT},
     qos::{Credit, LIMITER_WAYS, Spent, wait::PLACES as SOCKET_PLACES},
 };
 
-#[btf_map(name = "mp_config_v4")]
+#[btf_map(name = "mp_config_v5")]
 pub static CONFIG: Array<Record, CONFIG_RECORDS, MMAPABLE> = Array::new();
 
-#[btf_map(name = "mp_conns_v6")]
+#[btf_map(name = "mp_conns_v7")]
 pub static CONNECTIONS: Array<Connection, { (CLAIM_BUCKETS * PLACES) as usize }, MMAPABLE> =
     Array::new();
 
@@ -42,10 +42,10 @@ pub static ENDPOINTS: Array<Endpoint, ENDPOINTS_MAX, MMAPABLE> = Array::new();
 #[btf_map(name = "mp_cpu_ends_v1")]
 pub static CPU_ENDPOINTS: PerCpuArray<CpuEndpoint, ENDPOINTS_MAX> = PerCpuArray::new();
 
-#[btf_map(name = "mp_stats_v4")]
+#[btf_map(name = "mp_stats_v5")]
 static STATS: PerCpuArray<[u64; STATS_WORDS], 1> = PerCpuArray::new();
 
-#[btf_map(name = "mp_events_v1")]
+#[btf_map(name = "mp_events_v2")]
 pub static EVENTS: RingBuf<FlowEvent, EVENTS_BYTES> = RingBuf::new();
 
 // User space sets these when it loads the program.
@@ -73,19 +73,22 @@ static TICKS_PER_SECOND: u32 = 250;
 #[btf_map(name = "mp_scratch")]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-#[btf_map(name = "mp_tasks_v7")]
+#[btf_map(name = "mp_tasks_v8")]
 pub static TASKS: ProgramArray<{ TASKS_COUNT + 1 }> = ProgramArray::new();
 
 #[btf_map(name = "mp_vlans_v1")]
 static VLANS: HashMap<u32, Vlan, VLANS_MAX> = HashMap::new();
 
+#[btf_map(name = "mp_shakes_v1")]
+static HANDSHAKES: Array<Handshakes, 1> = Array::new();
+
 #[btf_map(name = "mp_told")]
 pub static TOLD: PerCpuArray<Told, 1> = PerCpuArray::new();
 
 /// The front of the packet filter, or a chunk of its arena.
-pub type FilterRecords = Array<Record, CHUNK_RECORDS, FILTER_FLAGS>;
+pub type FilterRecords = Array<[Record; CHUNK_RECORDS], 1, FILTER_FLAGS>;
 
-#[btf_map(name = "mp_filter_v2")]
+#[btf_map(name = "mp_filter_v3")]
 pub static FILTER: ArrayOfMaps<FilterRecords, FILTER_SLOTS> = ArrayOfMaps::new();
 
 #[btf_map(name = "mp_frules_v1")]
@@ -148,6 +151,12 @@ fn constant<T>(of: *const T) -> T {
 pub fn vlan(ifindex: u32) -> Option<Vlan> {
     // SAFETY: the entries are not removed while they are read, in the kernel's grace period.
     unsafe { VLANS.get(ifindex) }.copied()
+}
+
+/// Returns what SYN cookies need.
+#[inline(always)]
+pub fn handshakes() -> Option<&'static Handshakes> {
+    HANDSHAKES.get(0)
 }
 
 /// Returns this CPU's statistics.

@@ -5,7 +5,7 @@ use super::{
     scalar::{file, port, text, unicast, word},
 };
 use crate::listener::{
-    Announce, EngineChoice, Forwarding, ListenAddress, Listener, ListenerTls, Protocol,
+    Announce, EngineChoice, Forwarding, ListenAddress, Listener, ListenerTls, Protocol, SynCookies,
 };
 
 const PROTOCOLS: [(&str, Protocol); 4] = [
@@ -25,6 +25,9 @@ const FORWARDINGS: [(&str, Forwarding); 4] = [
     ("GUE", Forwarding::Gue),
 ];
 
+const SYN_COOKIES: [(&str, SynCookies); 2] =
+    [("Never", SynCookies::Never), ("Always", SynCookies::Always)];
+
 pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
     let fields = node.fields()?;
     let protocol =
@@ -33,6 +36,7 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
     let port = fields.required("port", "a number from 1 to 65535", port);
     let engine = fields.or("engine", EngineChoice::Auto, |node| word(node, &ENGINES));
     let forwarding = fields.optional("forwarding", |node| word(node, &FORWARDINGS));
+    let syn_cookies = fields.optional("synCookies", |node| word(node, &SYN_COOKIES));
     let announce = fields.optional("announce", |node| word(node, &[("L2", Announce::L2)]));
     let tls = fields.optional("tls", tls);
     let tls_fits = protocol.and_then(|protocol| tls_fits(&fields, protocol));
@@ -49,6 +53,12 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
         }
         _ => Ok(()),
     };
+    let cookies_fit = match (protocol, engine, forwarding, syn_cookies) {
+        (Ok(protocol), Ok(engine), Ok(forwarding), Ok(Some(_))) => {
+            cookies_fit(&fields, protocol, engine, forwarding.unwrap_or_default())
+        }
+        _ => Ok(()),
+    };
     let announce_fits = match (address, announce) {
         (Ok(address), Ok(Some(_))) => announce_fits(&fields, address),
         _ => Ok(()),
@@ -61,10 +71,12 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
         port: port?,
         engine: engine?,
         forwarding: (!protocol.is_http()).then_some(forwarding?.unwrap_or_default()),
+        syn_cookies: syn_cookies?,
         announce: announce?,
         tls: tls?,
     };
-    tls_fits.and(engine_fits).and(forwarding_fits).and(announce_fits).and(known).map(|()| listener)
+    let fits = [tls_fits, engine_fits, forwarding_fits, cookies_fit, announce_fits, known];
+    fits.into_iter().collect::<Read<Vec<()>>>().map(|_| listener)
 }
 
 fn forwarding_fits(
@@ -87,6 +99,26 @@ fn forwarding_fits(
         return Ok(());
     };
     Err(fields.error("forwarding", problem, remedy))
+}
+
+fn cookies_fit(
+    fields: &Fields<'_>,
+    protocol: Protocol,
+    engine: EngineChoice,
+    forwarding: Forwarding,
+) -> Read<()> {
+    let (problem, remedy) = if protocol != Protocol::Tcp {
+        ("is for TCP listeners only", "remove it")
+    } else if engine == EngineChoice::Envoy {
+        ("is what XDP does, and the listener asks for Envoy", "write engine: auto or xdp")
+    } else if forwarding != Forwarding::Nat {
+        let remedy =
+            "remove it (the endpoints' own kernels have SYN cookies), or write forwarding: NAT";
+        ("needs full NAT: with direct server return the endpoints answer SYNs", remedy)
+    } else {
+        return Ok(());
+    };
+    Err(fields.error("synCookies", problem, remedy))
 }
 
 fn announce_fits(fields: &Fields<'_>, address: ListenAddress) -> Read<()> {

@@ -85,8 +85,10 @@ fn listener() -> Raw {
     let protocol = select(vec!["HTTP", "HTTPS", "TCP", "UDP"]);
     let engine = option::of(select(vec!["auto", "envoy", "xdp"]));
     let forwarding = option::of(select(vec!["NAT", "L2", "IPIP", "GUE"]));
-    let spec = (protocol, prop_oneof![1..4u16, 1..=u16::MAX], address, engine, forwarding)
-        .prop_map(|(protocol, port, address, engine, forwarding)| {
+    let syn_cookies = option::of(select(vec!["Never", "Always"]));
+    let port = prop_oneof![1..4u16, 1..=u16::MAX];
+    let spec = (protocol, port, address, engine, forwarding, syn_cookies).prop_map(
+        |(protocol, port, address, engine, forwarding, syn_cookies)| {
             let own_address = address.as_deref().is_some_and(|address| address != "*");
             let forwarding = forwarding.filter(|forwarding| {
                 let direct = *forwarding != "NAT";
@@ -94,6 +96,9 @@ fn listener() -> Raw {
                     && !(direct && (!own_address || engine == Some("envoy")))
             });
             let engine = engine.filter(|engine| *engine != "xdp" || !protocol.starts_with("HTTP"));
+            let syn_cookies = syn_cookies.filter(|_| {
+                protocol == "TCP" && engine != Some("envoy") && forwarding.unwrap_or("NAT") == "NAT"
+            });
             let tls = json!({ "certificateFile": "/tls/a.pem", "privateKeyFile": "/tls/a.key" });
             with(
                 json!({ "protocol": protocol, "port": port }),
@@ -101,10 +106,12 @@ fn listener() -> Raw {
                     ("address", address.map(Value::from)),
                     ("engine", engine.map(Value::from)),
                     ("forwarding", forwarding.map(Value::from)),
+                    ("synCookies", syn_cookies.map(Value::from)),
                     ("tls", (protocol == "HTTPS").then_some(tls)),
                 ],
             )
-        });
+        },
+    );
     object("Listener", spec)
 }
 

@@ -69,6 +69,29 @@ fn forwarding_is_for_xdp_and_needs_an_address() {
 }
 
 #[test]
+fn syn_cookies_are_for_tcp_with_full_nat_by_xdp() {
+    listener("{ protocol: TCP, port: 80, synCookies: Always }", &[]);
+    listener("{ protocol: TCP, port: 80, synCookies: Never, forwarding: NAT, engine: xdp }", &[]);
+    listener(
+        "{ protocol: TCP, port: 80, synCookies: always }",
+        &["spec.synCookies = \"always\": is not known"],
+    );
+    listener(
+        "{ protocol: UDP, port: 80, synCookies: Always }",
+        &["spec.synCookies = \"Always\": is for TCP listeners only"],
+    );
+    listener(
+        "{ protocol: TCP, port: 80, synCookies: Always, engine: envoy }",
+        &["spec.synCookies = \"Always\": is what XDP does, and the listener asks for Envoy"],
+    );
+    listener(
+        "{ protocol: TCP, port: 80, synCookies: Always, forwarding: L2, address: 192.0.2.1 }",
+        &["spec.synCookies = \"Always\": needs full NAT: with direct server return the endpoints \
+           answer SYNs"],
+    );
+}
+
+#[test]
 fn tls_belongs_to_https() {
     let tls = "tls: { certificateFile: /etc/a.pem, privateKeyFile: /etc/a.key }";
     listener(&format!("{{ protocol: HTTPS, port: 443, {tls} }}"), &[]);

@@ -12,7 +12,10 @@ use ebpf_common::{
     filter::FILTER_SLOTS,
     hash,
     icmp::parse_error,
-    layout::{CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, EVENTS_MAP, FLOWS_MAP, Tuple, VLANS_MAP},
+    layout::{
+        CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, EVENTS_MAP, FLOWS_MAP, HANDSHAKES_MAP, Tuple,
+        VLANS_MAP,
+    },
     parse::{family, parse},
 };
 
@@ -131,6 +134,8 @@ impl Apart {
         }
         self.copy_words(live, CLAIMS_MAP)?;
         self.copy_words(live, CONNECTIONS_MAP)?;
+        let shakes = live.program().handshakes()?.get(&0, 0).map_err(failed(HANDSHAKES_MAP))?;
+        self.program.handshakes()?.set(0, shakes, 0).map_err(failed(HANDSHAKES_MAP))?;
         let spent = live.program().spent()?;
         self.program.spent()?.fill(0, spent.records());
         if let Some(tuple) = tuple_of(frame) {

@@ -134,6 +134,10 @@ fn class(frame: &[u8]) -> Option<u8> {
 fn connection(grounds: &Grounds<'_>, carried: &Carried) -> Option<Decision> {
     let raw = &grounds.run.event;
     raw.protocol.checked_sub(1)?;
+    if grounds.event.verdict == Verdict::Answered {
+        let said = "is answered by a SYN cookie: a connection begins when the client answers that";
+        return Some(of("connection", said.to_owned(), &carried.listener));
+    }
     let table =
         if grounds.live { "there is" } else { "none is known at a kept revision: there is" };
     let said = if raw.why & why::ENDED != 0 {

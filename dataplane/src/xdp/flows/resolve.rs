@@ -49,6 +49,7 @@ pub fn resolve(raw: &Raw, names: &FlowNames, place: &Place<'_>) -> FlowEvent {
         verdict: match raw.verdict {
             verdict::DROP => Verdict::Dropped,
             verdict::TRANSMIT | verdict::REDIRECT => Verdict::Forwarded,
+            verdict::ANSWERED => Verdict::Answered,
             _ => Verdict::Passed,
         },
         waits: raw.waits != 0,

@@ -50,6 +50,7 @@ fn carried(n: usize, first: usize, count: usize) -> Arc<Carried> {
         listener: ObjectKey::new(Kind::Listener, "default", format!("l{n}")),
         frontend: frontend(n),
         forwarding: Forwarding::Nat,
+        syn_cookies: if n.is_multiple_of(4) { SynCookies::Always } else { SynCookies::Never },
         v4: backends(first, count, false),
         v6: backends(first, count / 2, true),
         policy: policy(n, count),

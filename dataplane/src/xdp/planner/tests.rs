@@ -48,6 +48,7 @@ fn listener(address: ListenAddress, port: u16, engine: EngineChoice) -> Spec {
         port,
         engine,
         forwarding: Some(Forwarding::Nat),
+        syn_cookies: None,
         announce: None,
         tls: None,
     })

@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
+    maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues},
 };
 use ebpf_common::{
     filter::{
@@ -19,14 +19,16 @@ use ebpf_common::{
     layout::{
         CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP, CPU_ENDPOINTS_MAP,
         Claims, Connection, CpuEndpoint, ENDPOINTS_MAP, ENDPOINTS_MAX, EVENTS_BYTES, EVENTS_MAP,
-        Endpoint, FLOWS_MAP, FlowBucket, PROGRAM, Record, SERVICES_MAX, STATS_MAP, STATS_WORDS,
-        TASK_PROGRAMS, TASKS_MAP, VLANS_MAP, VLANS_MAX, Vlan,
+        Endpoint, FLOWS_MAP, FlowBucket, HANDSHAKES_MAP, Handshakes, PROGRAM, Record, SERVICES_MAX,
+        STATS_MAP, STATS_WORDS, TASK_PROGRAMS, TASKS_MAP, VLANS_MAP, VLANS_MAX, Vlan,
     },
     qos::{
         CREDIT_MAP, CREDIT_WORDS, LIMITER_WAYS, SPENT_MAP, Spent,
         wait::{PLACES, SOCKETS_MAP},
     },
 };
+
+use rand::RngCore as _;
 
 use super::{LoadError, Program, Sizes, remove_pin};
 use crate::afxdp::words::SharedWords;
@@ -119,6 +121,14 @@ impl Program {
         let zero = PerCpuValues::try_from(vec![[0u64; CREDIT_WORDS]; cpus])
             .map_err(|error| failed(MapError::IoError(error)))?;
         self.credit()?.set(entry, zero, 0).map_err(failed)
+    }
+
+    /// Returns what SYN cookies need, in words.
+    ///
+    /// # Errors
+    /// Returns an error when the object has no such map.
+    pub fn handshakes(&mut self) -> Result<Array<&mut MapData, [u64; HANDSHAKE_WORDS]>, LoadError> {
+        handshakes(&mut self.ebpf)
     }
 
     /// Returns the interfaces of VLANs.
@@ -248,6 +258,32 @@ impl Program {
     }
 }
 
+/// Words of the value of the map that SYN cookies need; the first two are their key.
+pub(super) const HANDSHAKE_WORDS: usize = size_of::<Handshakes>() / size_of::<u64>();
+
+fn handshakes(ebpf: &mut Ebpf) -> Result<Array<&mut MapData, [u64; HANDSHAKE_WORDS]>, LoadError> {
+    let map = ebpf.map_mut(HANDSHAKES_MAP).expect("the object has the map");
+    map.try_into().map_err(|source| LoadError::Map { name: HANDSHAKES_MAP, source })
+}
+
+/// Makes the key of SYN cookies where there is none: of a node's own, and the same for all processes
+/// that use the pinned map, so that clients which answer across a restart are known.
+///
+/// # Errors
+/// Returns what the kernel refused.
+pub(super) fn make_cookie_key(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let failed = |source| LoadError::Map { name: HANDSHAKES_MAP, source };
+    let mut map = handshakes(ebpf)?;
+    let mut words = map.get(&0, 0).map_err(failed)?;
+    if words[0] | words[1] == 0 {
+        // A generator that the kernel seeds, fit for keys.
+        let mut random = rand::rng();
+        [words[0], words[1]] = [random.next_u64() | 1, random.next_u64()];
+        map.set(0, words, 0).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Counts the map of sockets among those of the program on interfaces: tasks name it alone, and libbpf
 /// looks for it there.
 ///
@@ -308,6 +344,7 @@ pub(super) fn drop_unlike_maps(pins: &PinFolder, tables: Sizes) -> Result<(), Lo
         (ENDPOINTS_MAP, sizes(4, size_of::<Endpoint>(), ENDPOINTS_MAX)),
         (CPU_ENDPOINTS_MAP, sizes(4, size_of::<CpuEndpoint>(), ENDPOINTS_MAX)),
         (EVENTS_MAP, sizes(0, 0, EVENTS_BYTES)),
+        (HANDSHAKES_MAP, sizes(4, size_of::<Handshakes>(), 1)),
         (STATS_MAP, sizes(4, 8 * STATS_WORDS, 1)),
         (TASKS_MAP, sizes(4, 4, TASK_PROGRAMS.len())),
         (VLANS_MAP, sizes(4, size_of::<Vlan>(), VLANS_MAX)),

@@ -33,6 +33,7 @@ fn carried(listener: &str, port: u16, services: &[&str], backends: &[(&str, u64)
         listener: listener.parse().unwrap(),
         frontend: Frontend { address: None, port, protocol: ebpf_common::layout::TCP },
         forwarding: Forwarding::Nat,
+        syn_cookies: Default::default(),
         services: services.iter().map(|key| key.parse().unwrap()).collect(),
         v4: of_family(true),
         v6: of_family(false),

@@ -67,7 +67,11 @@ impl Case {
     /// Makes the next frame, of which some follow from the connections that there are.
     pub(super) fn frame(&self, random: &mut StdRng, model: &Model) -> (Vec<u8>, Ingress) {
         let (mut frame, ingress) = match random.random_range(0..100) {
-            0..60 => (self.request(random), Ingress::Near),
+            0..50 => (self.request(random), Ingress::Near),
+            50..60 => match acknowledgement(random, model) {
+                Some(frame) => (frame, Ingress::Near),
+                None => (self.request(random), Ingress::Near),
+            },
             60..82 => match connection(random, model) {
                 Some((_, connection)) => answer(random, &connection),
                 None => (self.request(random), Ingress::Near),
@@ -173,24 +177,66 @@ fn segment(random: &mut StdRng, (protocol, source, destination): Flow) -> Segmen
         0 => random.random_range(1_330..1_475),
         _ => random.random_range(0..70),
     };
+    let flags = if protocol != TCP {
+        0
+    } else if random.random_bool(0.9) {
+        *FLAGS.choose(random).unwrap()
+    } else {
+        random.random()
+    };
     Segment {
         protocol,
         source,
         destination,
         class,
         hops,
-        flags: if protocol != TCP {
-            0
-        } else if random.random_bool(0.9) {
-            *FLAGS.choose(random).unwrap()
-        } else {
-            random.random()
-        },
-        label: random.random(),
+        flags,
+        // Of few, so that some SYNs come again.
+        label: if random.random_bool(0.5) { random.random_range(0..4) } else { random.random() },
+        numbers: None,
+        options: if flags & 0x02 != 0 { options(random) } else { Vec::new() },
         payload: (0..length).map(|_| random.random()).collect(),
         from: [2, 0, 0, 0, 0, *[0x64, 0x64, 0xcc, 0xfe].choose(random).unwrap()],
         checked: random.random_bool(0.9),
     }
+}
+
+/// Options of a SYN, mostly those that there are.
+fn options(random: &mut StdRng) -> Vec<u8> {
+    let [high, low] = [0, 215, 536, 1_219, 1_300, 1_400, 1_440, 1_460, 8_960, 65_535]
+        .choose(random)
+        .map(|size: &u16| size.to_be_bytes())
+        .unwrap();
+    let size = [2, 4, high, low];
+    match random.random_range(0..8) {
+        0 | 1 => Vec::new(),
+        2 | 3 => size.into(),
+        4 => [&[1, 1, 4, 2][..], &size].concat(),
+        5 => [&size[..], &[3, 3, 7, 0]].concat(),
+        6 => [&[8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1][..], &size].concat(),
+        _ => (0..random.random_range(0..=10) * 4).map(|_| random.random_range(0..7)).collect(),
+    }
+}
+
+/// A client's answer to a SYN cookie, or nearly one.
+fn acknowledgement(random: &mut StdRng, model: &Model) -> Option<Vec<u8>> {
+    let mut all: Vec<_> =
+        model.given.iter().flat_map(|(flow, all)| all.iter().map(move |it| (*flow, *it))).collect();
+    // The order of a hash map is another each time.
+    all.sort_by_key(|(flow, given)| (*flow, given.first, given.cookie));
+    let (flow, given) = *all.choose(random)?;
+    let mut segment = segment(random, flow);
+    if random.random_bool(0.8) {
+        segment.flags = 0x10;
+        segment.options.clear();
+    }
+    let ahead = *[1, 1, 1, 1, 0, 2].choose(random).unwrap();
+    let (sequence, mut cookie) = (given.first.wrapping_add(ahead), given.cookie);
+    if random.random_bool(0.1) {
+        cookie ^= 1 << random.random_range(0..32);
+    }
+    segment.numbers = Some((sequence, cookie.wrapping_add(1)));
+    Some(segment.bytes())
 }
 
 /// Chooses a connection of which the port is known.
@@ -206,6 +252,9 @@ fn answer(random: &mut StdRng, connection: &Connection) -> (Vec<u8>, Ingress) {
     let node = SocketAddr::new(connection.node, port);
     let mut segment = segment(random, (connection.frontend.protocol, connection.backend, node));
     segment.from = [2, 0, 0, 0, 0, 21];
+    if connection.splice.is_some() && random.random_bool(0.3) {
+        segment.flags = 0x12;
+    }
     let is_far = ["10.8.0.21", "fd08::21"]
         .iter()
         .any(|far| connection.backend.ip() == far.parse::<IpAddr>().unwrap());

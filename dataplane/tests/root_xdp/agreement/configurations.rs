@@ -53,12 +53,17 @@ pub(super) fn configuration(random: &mut StdRng, modes: &[&str]) -> Configuratio
         }
         // Now and then a listener changes its way.
         let mode = if random.random_bool(0.1) { way(random, address) } else { mode };
+        let cookies = if protocol == "TCP" && mode == "NAT" && random.random_bool(0.4) {
+            ", synCookies: Always"
+        } else {
+            ""
+        };
         let route = if protocol == "TCP" { "TCPRoute" } else { "UDPRoute" };
         let endpoints = endpoints(random, address, (mode != "NAT").then_some(port));
         write!(
             text,
             "kind: Listener\nmetadata: {{ name: {name} }}\nspec: {{ protocol: {protocol}, \
-             address: '{address}', port: {port}, engine: xdp, forwarding: {mode} }}\n---\n\
+             address: '{address}', port: {port}, engine: xdp, forwarding: {mode}{cookies} }}\n---\n\
              kind: {route}\nmetadata: {{ name: {name} }}\nspec:\n  listeners: [{{ name: {name} }}]\n  \
              backends: [{{ service: {{ name: {name} }} }}]\n---\n\
              kind: Service\nmetadata: {{ name: {name} }}\nspec:\n  endpoints: [{endpoints}]\n---\n"

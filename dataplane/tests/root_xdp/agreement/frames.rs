@@ -21,6 +21,10 @@ pub(super) struct Segment {
     pub(super) flags: u8,
     /// IPv4's identification and don't-fragment bit, or IPv6's flow label.
     pub(super) label: u32,
+    /// TCP: sequence and acknowledgement number; by the label where there are none.
+    pub(super) numbers: Option<(u32, u32)>,
+    /// TCP: in whole words.
+    pub(super) options: Vec<u8>,
     pub(super) payload: Vec<u8>,
     pub(super) from: [u8; 6],
     /// UDP with a checksum.
@@ -32,9 +36,14 @@ impl Segment {
         let mut transport = self.source.port().to_be_bytes().to_vec();
         transport.extend(self.destination.port().to_be_bytes());
         if self.protocol == TCP {
-            transport.extend(self.label.wrapping_mul(0x9e37_79b9).to_be_bytes());
-            transport.extend(self.label.wrapping_mul(0x85eb_ca6b).to_be_bytes());
-            transport.extend([0x50, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
+            let by_label =
+                || (self.label.wrapping_mul(0x9e37_79b9), self.label.wrapping_mul(0x85eb_ca6b));
+            let (sequence, acknowledgement) = self.numbers.unwrap_or_else(by_label);
+            transport.extend(sequence.to_be_bytes());
+            transport.extend(acknowledgement.to_be_bytes());
+            let header = (20 + self.options.len() as u8) << 2;
+            transport.extend([header, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
+            transport.extend(&self.options);
         } else {
             transport.extend((8 + self.payload.len() as u16).to_be_bytes());
             transport.extend([0, 0]);

@@ -16,6 +16,7 @@ use ebpf_common::{
         STATS_WORDS, Tuple, link, stat,
     },
     path::Sent,
+    siphash::Key,
 };
 use nix::{
     sched::{CpuSet, sched_setaffinity},
@@ -49,8 +50,10 @@ const ENDPOINTS: u32 = 64;
 const LEAST: usize = 14;
 
 /// Verdicts that the sequences must have led to.
-pub(super) const COMMON: [&str; 16] = [
+pub(super) const COMMON: [&str; 18] = [
     "sent",
+    "dropped: backend_pending",
+    "dropped: cookie_refused",
     "dropped: filtered",
     "dropped: hop_limit",
     "dropped: no_checksum",
@@ -182,6 +185,8 @@ impl Kernels {
             Box::new(move |flow: &Tuple| routes.way(ip(&flow.destination)).map(|hop| of_hop(&hop))),
         );
         tables.set_vlans(true);
+        let words = bench.engine.program().handshakes().unwrap().get(&0, 0).unwrap();
+        tables.set_cookie_key(Key([words[0], words[1]]));
         let maps = Maps::new(&bench);
         let own = Some(Own::new(tables.sizes()));
         let offset = ([0; STATS_WORDS], Default::default());
@@ -282,7 +287,7 @@ impl Kernels {
         let stats = sum(&self.maps.stats, 0);
         let mut stats = less(stats, own.stats());
         // Set, not counted: the last generation seen, and what is noted; nobody is told by the host.
-        stats[stat::GENERATION..].fill(0);
+        stats[stat::GENERATION..stat::ERRORS_FORWARDED].fill(0);
         let counters = (0..SLOTS)
             .map(|slot| less(sum(&self.maps.counters, slot), own.counters(slot)))
             .collect();

@@ -8,6 +8,7 @@ use model::listener::Forwarding;
 
 use super::{
     Flow, Model, Outcome, TCP, UDP, Verdict,
+    cookies::renumbered,
     direct::{exceeded, wrap},
     network::NextHop,
     reading::{address_v4, address_v6, word},
@@ -39,25 +40,29 @@ impl Model {
             let wrapped = wrap(frame, length, class, service.forwarding, &about.flow, to, &hop)?;
             return Ok(self.out(&hop, wrapped));
         }
-        let (becomes, hop) = self.translation(&about, seen)?;
+        let (becomes, hop, ahead) = self.translation(&about, seen)?;
         if about.hops <= 1 {
             return Err(Reason::HopLimit);
         }
         if hop.mtu.is_some_and(|mtu| about.length > usize::from(mtu)) {
             return Err(Reason::TooBig);
         }
-        Ok(self.out(&hop, translated(frame, &about, becomes, &hop, seen)))
+        Ok(self.out(&hop, translated(frame, &about, becomes, ahead, &hop, seen)))
     }
 
-    /// Returns what the source and destination of a flow with full NAT become, and its way.
+    /// Returns what the source and destination of a flow with full NAT become, its way, and by how much the
+    /// numbers of what is quoted are ahead.
     fn translation(
         &self,
         about: &About,
         seen: &Outcome,
-    ) -> Result<((SocketAddr, SocketAddr), NextHop), Reason> {
+    ) -> Result<((SocketAddr, SocketAddr), NextHop, u32), Reason> {
+        let mut ahead = 0;
         let (connection, becomes, hop) = if let Some(connection) = self.connections.get(&about.flow)
         {
             let node = SocketAddr::new(connection.node, connection.port.unwrap_or(0));
+            // What the backend has sent is quoted.
+            ahead = connection.splice.and_then(|splice| splice.ahead).unwrap_or(0);
             (connection, (node, connection.backend), self.way(connection.backend.ip())?)
         } else {
             let client = self.client_of_answer(&about.flow).ok_or(Reason::NotTransport)?;
@@ -69,7 +74,7 @@ impl Model {
         if left && !connection.is_answered() {
             return Err(Reason::NotTransport);
         }
-        Ok((becomes, hop))
+        Ok((becomes, hop, ahead))
     }
 }
 
@@ -119,10 +124,12 @@ fn translated(
     frame: &[u8],
     about: &About,
     (source, destination): (SocketAddr, SocketAddr),
+    ahead: u32,
     hop: &NextHop,
     seen: &Outcome,
 ) -> Vec<u8> {
-    let mut after = frame.to_vec();
+    let quoted_number = if about.v6 { 14 + 40 + 8 + 40 + 4 } else { 14 + 20 + 8 + 20 + 4 };
+    let mut after = renumbered(frame, quoted_number, ahead);
     let (header, ends, quoted_ends) =
         if about.v6 { (40, (22, 38), (8, 24)) } else { (20, (26, 30), (12, 16)) };
     let icmp = 14 + header;

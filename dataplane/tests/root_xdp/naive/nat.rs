@@ -7,20 +7,35 @@ use ebpf_common::verdict::Reason;
 use model::listener::Forwarding;
 
 use super::{
-    Arrival, Connection, Flow, Model, NODE_PORTS, Outcome, Service, TCP, Verdict, led_to,
+    Arrival, Connection, Flow, Model, NODE_PORTS, Outcome, Service, TCP, Verdict,
+    cookies::way_back,
+    led_to,
     network::NextHop,
     reading::{Packet, word},
     too_big, writing,
 };
 
 const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
+pub(super) const SYN: u8 = 0x02;
+pub(super) const RST: u8 = 0x04;
+pub(super) const ACK: u8 = 0x10;
 
 /// A segment that begins a connection.
 pub(super) fn opens(packet: &Packet) -> bool {
     packet.protocol == TCP && packet.flags & (SYN | ACK | RST) == SYN
+}
+
+/// A marked frame before and after its numbers were changed.
+#[derive(Clone, Copy)]
+struct Changed<'a> {
+    before: &'a [u8],
+    after: &'a [u8],
+}
+
+impl<'a> Changed<'a> {
+    fn only(marked: &'a [u8]) -> Self {
+        Self { before: marked, after: marked }
+    }
 }
 
 impl Connection {
@@ -78,7 +93,18 @@ impl Model {
         let nat = service.filter(|service| service.forwarding == Forwarding::Nat);
         let marked = writing::marked(frame, packet, nat.and_then(|service| service.dscp), seen);
         let ends = (client.2, client.1);
-        self.send(frame, &marked, packet, ends, &connection.back, arrival, seen)
+        let unchanged = marked;
+        let marked = match connection.splice {
+            Some(splice) => {
+                match self.spliced_back(&unchanged, packet, &client, splice, arrival)? {
+                    Ok(renumbered) => renumbered,
+                    Err(outcome) => return Ok(outcome),
+                }
+            }
+            None => unchanged.clone(),
+        };
+        let whole = Changed { before: &unchanged, after: &marked };
+        self.send(frame, whole, packet, ends, &connection.back, arrival, seen)
     }
 
     /// A packet from a client.
@@ -103,17 +129,30 @@ impl Model {
                 // Within seconds a flow leaves a backend that left; when is left open.
                 service.has(connection.backend)
                     || !service.carried
-                    || led_to(&self.go_on(frame, marked, packet, &flow, arrival, seen), seen)
+                    || led_to(
+                        &self.go_on(frame, Changed::only(marked), packet, &flow, arrival, seen),
+                        seen,
+                    )
             };
             if goes_on {
                 self.connections.get_mut(&flow).expect("it is there").note(0, packet.flags);
-                return self.go_on(frame, marked, packet, &flow, arrival, seen);
+                if let Some(splice) = connection.splice {
+                    return match self.spliced_there(frame, marked, packet, splice, seen)? {
+                        Ok(renumbered) => {
+                            let whole = Changed { before: marked, after: &renumbered };
+                            self.go_on(frame, whole, packet, &flow, arrival, seen)
+                        }
+                        Err(outcome) => Ok(outcome),
+                    };
+                }
+                return self.go_on(frame, Changed::only(marked), packet, &flow, arrival, seen);
             }
             self.connections.remove(&flow);
             // The one exception to passing a packet as it came: its connection had to be found before
             // it was known that no other can begin.
             let nowhere = Verdict::Pass(Reason::NoBackend);
-            let begun = self.begin(frame, packet, frontend, service, arrival);
+            let endpoints = if packet.v6() { &service.v6 } else { &service.v4 };
+            let begun = endpoints.choose(&flow).map(drop).ok_or(Reason::NoBackend);
             if service.carried && begun == Err(Reason::NoBackend) {
                 let frame = writing::tagged(marked, arrival.tag);
                 return Ok(Outcome { verdict: nowhere, tag: None, frame });
@@ -123,12 +162,15 @@ impl Model {
             self.connections.remove(&flow);
             return Err(Reason::Draining);
         }
+        if service.cookies {
+            return self.meet(frame, marked, packet, frontend, service, arrival, seen);
+        }
         self.begin(frame, packet, frontend, service, arrival)?;
-        self.go_on(frame, marked, packet, &flow, arrival, seen)
+        self.go_on(frame, Changed::only(marked), packet, &flow, arrival, seen)
     }
 
     /// Begins a connection, of which the port is not known yet.
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         frame: &[u8],
         packet: &Packet,
@@ -144,17 +186,10 @@ impl Model {
         let flow = packet.flow();
         let backend = endpoints.choose(&flow).ok_or(Reason::NoBackend)?;
         self.way(backend.ip())?;
-        let back = NextHop {
-            interface: arrival.interface,
-            to: frame[6..12].try_into().unwrap(),
-            from: frame[..6].try_into().unwrap(),
-            mtu: None,
-            gateway: false,
-            // VLAN 0 is none: such a tag has a priority only.
-            vlan: arrival.tag.map(|tag| tag & 0x0fff).filter(|vlan| *vlan != 0),
-        };
+        let back = way_back(frame, arrival);
         let sent = [Some(packet.flags), None];
-        let connection = Connection { frontend, backend, node, port: None, back, sent };
+        let splice = None;
+        let connection = Connection { frontend, backend, node, port: None, back, splice, sent };
         self.connections.insert(flow, connection);
         Ok(())
     }
@@ -164,7 +199,7 @@ impl Model {
     fn go_on(
         &mut self,
         frame: &[u8],
-        marked: &[u8],
+        marked: Changed<'_>,
         packet: &Packet,
         flow: &Flow,
         arrival: Arrival,
@@ -173,8 +208,19 @@ impl Model {
         let connection = self.connections[flow].clone();
         let hop = self.way(connection.backend.ip())?;
         let fits = hop.mtu.is_none_or(|mtu| packet.length <= usize::from(mtu));
+        let port =
+            if fits { self.port_of(packet, flow, seen) } else { connection.port.unwrap_or(0) };
+        // Zero is no port that anything leaves from: what was seen is then refused.
+        let ends = (SocketAddr::new(connection.node, port), connection.backend);
+        self.send(frame, marked, packet, ends, &hop, arrival, seen)
+    }
+
+    /// Returns the port that a connection leaves from: any that is free when none was seen yet; zero, which
+    /// none is, where that is not what was seen.
+    pub(super) fn port_of(&mut self, packet: &Packet, flow: &Flow, seen: &Outcome) -> u16 {
+        let connection = self.connections[flow].clone();
         let there = match seen.verdict {
-            Verdict::Out(_) if fits => seen.frame.get(packet.transport..packet.transport + 2),
+            Verdict::Out(_) => seen.frame.get(packet.transport..packet.transport + 2),
             _ => None,
         };
         let port = connection.port.or_else(|| {
@@ -183,19 +229,15 @@ impl Model {
             let is_free = NODE_PORTS.contains(&port) && self.client_of_answer(&answer).is_none();
             is_free.then_some(port)
         });
-        if fits {
-            self.connections.get_mut(flow).expect("it is there").port = port;
-        }
-        // Zero is no port that anything leaves from: what was seen is then refused.
-        let ends = (SocketAddr::new(connection.node, port.unwrap_or(0)), connection.backend);
-        self.send(frame, marked, packet, ends, &hop, arrival, seen)
+        self.connections.get_mut(flow).expect("it is there").port = port;
+        port.unwrap_or(0)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what is known of the packet")]
     fn send(
         &self,
         frame: &[u8],
-        marked: &[u8],
+        marked: Changed<'_>,
         packet: &Packet,
         ends: (SocketAddr, SocketAddr),
         hop: &NextHop,
@@ -203,9 +245,9 @@ impl Model {
         seen: &Outcome,
     ) -> Result<Outcome, Reason> {
         if let Some(mtu) = hop.mtu.filter(|mtu| packet.length > usize::from(*mtu)) {
-            return Ok(too_big::told(marked, packet, mtu, arrival));
+            return Ok(too_big::told(marked.before, packet, mtu, arrival));
         }
-        let frame = writing::translated(frame, marked, packet, ends, hop, seen);
+        let frame = writing::translated(frame, marked.after, packet, ends, hop, seen);
         Ok(self.out(hop, frame))
     }
 }

@@ -67,6 +67,7 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
         port: balanced.port,
         engine: EngineChoice::Xdp,
         forwarding: Some(balanced.forwarding),
+        syn_cookies: None,
         announce: None,
         tls: None,
     };

@@ -28,6 +28,8 @@ use crate::{
         take_off,
     },
     qos::{Credit, LIMITER_WAYS, wait::Ticket},
+    segment::{Options, Segment},
+    siphash::Key,
     state::Clock,
     verdict::Reason,
 };
@@ -35,7 +37,7 @@ use crate::{
 /// Slots of services that a CPU has counters of.
 const SLOTS: usize = 1 << 10;
 /// Programs that a frame may pass through: no path needs more.
-const PROGRAMS_MAX: usize = 4;
+const PROGRAMS_MAX: usize = 6;
 
 /// A CPU of the tables.
 pub struct Cpu<'t> {
@@ -82,6 +84,8 @@ impl Own {
                 key: Tuple::default(),
                 there: scratch(),
                 back: scratch(),
+                segment: Segment::default(),
+                options: Options::default(),
             })),
         }
     }
@@ -334,6 +338,10 @@ impl<'t> Kernel for Cpu<'t> {
 
     fn connection_seed(&self) -> u64 {
         0x5eed_0fc0_17ec_710e
+    }
+
+    fn cookie_key(&self) -> Option<Key> {
+        Some(self.tables.cookie_key)
     }
 
     fn credit(&self, entry: u32) -> Option<*mut Credit> {

@@ -115,6 +115,14 @@ pub mod forwarding {
     pub const GUE: u8 = 3;
 }
 
+/// When SYNs are answered by cookies: [`Entry::cookies`].
+pub mod cookies {
+    /// Never.
+    pub const NEVER: u8 = 0;
+    /// Always.
+    pub const ALWAYS: u8 = 1;
+}
+
 /// Key of the lookup table.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,8 +176,10 @@ pub struct Entry {
     pub draining: u8,
     /// One of [`forwarding`].
     pub forwarding: u8,
+    /// One of [`cookies`]; for TCP with full NAT.
+    pub cookies: u8,
     /// Zero.
-    pub padding: u16,
+    pub padding: u8,
     /// IPv4 backends of a service.
     pub v4: Pool,
     /// IPv6 backends of a service. A service that is not NAT has one family only, and the other

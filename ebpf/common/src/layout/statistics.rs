@@ -30,14 +30,18 @@ pub mod stat {
     pub const PORTS_REUSED: usize = 28;
     /// UDP flows moved because their backend left the service.
     pub const FLOWS_MOVED: usize = 27;
-    /// ICMP errors forwarded to the endpoint or client of the flow that they are about.
-    pub const ERRORS_FORWARDED: usize = 26;
-    /// Packets too big of which the sender was told.
-    pub const TOO_BIG_TOLD: usize = 25;
     /// Events for which the ring had no room.
     pub const EVENTS_LOST: usize = 32;
     /// Events that were not made, since the CPU had made as many as it may.
     pub const EVENTS_HELD_BACK: usize = 33;
+    /// ICMP errors forwarded to the endpoint or client of the flow that they are about.
+    pub const ERRORS_FORWARDED: usize = 50;
+    /// Packets too big of which the sender was told.
+    pub const TOO_BIG_TOLD: usize = 51;
+    /// SYNs answered by a cookie.
+    pub const COOKIES_SENT: usize = 52;
+    /// Acknowledgements of cookies with which a connection began.
+    pub const COOKIES_ACCEPTED: usize = 53;
 }
 
 /// Indices into the statistics behind the counters: what is noted of the packet on its way. A word
@@ -50,7 +54,7 @@ pub mod note {
     /// Service slot plus one, 0 for none; bit 32 is set for packets to clients.
     pub const SERVICE: usize = 36;
     /// Number of the endpoint of direct server return, 0 for none; [`CHOSEN`] when the
-    /// [`crate::path::Scratch`] has the one of full NAT.
+    /// [`crate::path::Scratch`] has the one of full NAT, [`ANSWERED`] when the packet was turned round.
     pub const ENDPOINT: usize = 37;
     /// Bit of the packet filter's rule that fits, 0 for none.
     pub const RULE: usize = 38;
@@ -68,6 +72,8 @@ pub mod note {
 
     /// Value of [`ENDPOINT`], above all numbers.
     pub const CHOSEN: u64 = 1 << 32;
+    /// Value of [`ENDPOINT`], above all numbers.
+    pub const ANSWERED: u64 = 1 << 33;
     /// Bit of [`VERDICT`]: a worker has the packet, behind a [`crate::qos::wait::Ticket`].
     pub const WAITS: u64 = 1 << 16;
     /// Bit of [`SERVICE`].

@@ -82,16 +82,18 @@ pub struct Connection {
     pub refreshed: u32,
     /// Service slot for the counters.
     pub slot: u32,
-    /// Low half of the generation under which the backend was last seen to be in its service.
-    pub generation: u32,
+    /// Of UDP, low half of the generation under which the backend was last seen to be in its service. Of
+    /// a TCP connection that is [`splice::JOINED`], what is added to the sequence numbers of the
+    /// backend's packets, or to the acknowledgement numbers of the client's.
+    pub generation_or_delta: u32,
     /// [`crate::state`] flags that this direction set.
     pub own: u8,
     /// [`crate::state`] flags that the other direction set.
     pub peer: u8,
     /// 1 for packets from the backend, 0 for packets from the client.
     pub reply: u8,
-    /// Zero.
-    pub padding: u8,
+    /// One of [`splice`].
+    pub splice: u8,
     /// [`crate::layout::Selector::ways`] under which the next hop was looked up.
     pub ways: u32,
     /// Number of the backend's [`Endpoint`]; 0 for one without.
@@ -100,8 +102,26 @@ pub struct Connection {
     pub to: Translation,
     /// Where packets go.
     pub hop: Hop,
-    /// Zero.
-    pub padding_end: u32,
+    /// The SYN cookie that a spliced connection began with.
+    pub cookie: u32,
+}
+
+/// Whether client and backend number the backend's octets alike: [`Connection::splice`].
+pub mod splice {
+    /// They do: the SYN that began the connection went to the backend.
+    pub const NONE: u8 = 0;
+    /// The client has a number of a SYN cookie, and the backend has not answered.
+    pub const WAITING: u8 = 1;
+    /// The client's number is a SYN cookie's, and the backend's is known.
+    pub const JOINED: u8 = 2;
+}
+
+/// What SYN cookies need.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handshakes {
+    /// The [`crate::siphash::Key`] of cookies, which user space makes once; zero before.
+    pub key: [u64; 2],
 }
 
 /// The words of a bucket of the table of connections: one cache line, see [`crate::claims`].

@@ -15,7 +15,7 @@ use crate::{
     claims::{Claim, Kind, PLACES, Spot, YIELDS_TCP, beside},
     event::why,
     hash,
-    layout::{Connection, Hop, Tuple},
+    layout::{Connection, Hop, Tuple, splice},
     parse::{Packet, read},
     rewrite::{reversed, translated},
     state::{Clock, REFRESH_S, closed, expired, flags_of, idle_limit_s},
@@ -59,6 +59,13 @@ impl Found<'_> {
         clock.since(self.refreshed) >= refresh_after(kind, clock)
             || flags_of(packet.tcp_flags) & !connection.own != 0
             || connection.ways != ways
+    }
+
+    /// Tells whether the packet is for a task: the entry must be refreshed first, or client and backend
+    /// count differently.
+    #[inline(always)]
+    pub(super) fn needs_task(&self, packet: &Packet, clock: Clock, ways: u32) -> bool {
+        self.connection.splice != splice::NONE || self.is_due(packet, clock, ways)
     }
 
     #[inline(always)]

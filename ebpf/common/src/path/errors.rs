@@ -11,8 +11,8 @@ use super::{
     send::{self, Sent},
 };
 use crate::{
-    icmp::{parse_error, rewrite_error},
-    layout::{Connection, forwarding, stat},
+    icmp::{parse_error, renumber_quoted, rewrite_error},
+    layout::{self, Connection, forwarding, stat},
     parse::{Family, Packet},
     verdict::Reason,
 };
@@ -49,12 +49,18 @@ fn translate<const V6: bool>(kernel: &impl Kernel, packet: &Packet) -> Result<Se
     if packet.hop_limit <= 1 {
         return Err(Reason::HopLimit);
     }
-    let Connection { to, hop, slot, reply, .. } = found.connection;
+    let Connection { to, hop, slot, reply, splice, generation_or_delta: delta, .. } =
+        found.connection;
     note::service(kernel, *slot, *reply == 1);
     if hop.mtu != 0 && packet.length > hop.mtu {
         return Err(Reason::TooBig);
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe { rewrite_error::<V6>(kernel.start(), kernel.end(), packet, to, hop) }?;
+    if *splice == layout::splice::JOINED && *reply == 0 {
+        // What the backend has sent is quoted as the client got it.
+        // SAFETY: as above.
+        unsafe { renumber_quoted::<V6>(kernel.start(), kernel.end(), *delta) }?;
+    }
     send::leave(kernel, hop)
 }

@@ -108,7 +108,9 @@ fn arrived(kernel: &impl Kernel, event: &mut FlowEvent) {
 #[inline(always)]
 fn destined(kernel: &impl Kernel, event: &mut FlowEvent) {
     let endpoint = kernel.get(note::ENDPOINT);
-    if endpoint == note::CHOSEN {
+    if endpoint == note::ANSWERED {
+        event.verdict = verdict::ANSWERED;
+    } else if endpoint == note::CHOSEN {
         if let Some(scratch) = kernel.scratch() {
             // SAFETY: this CPU's, and asked for once a frame.
             let answers = unsafe { &(*scratch).key };

@@ -6,15 +6,17 @@
 use super::{
     config::Config,
     connection::{self, Found, Held, Refused},
+    cookie,
     kernel::{Kernel, Scratch, Way},
     note, send,
+    task::{Stop, Task},
 };
 use crate::{
     event::why,
     hash,
     layout::{
         self, Address, Connection, Entry, SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, Tuple, UDP,
-        counter, stat,
+        counter, splice, stat,
     },
     parse::Packet,
     rewrite::{reversed, translation},
@@ -33,32 +35,48 @@ const PORT_STRIDE: u32 = 1_009;
 /// Finds the connection of a packet for a service, or begins one.
 ///
 /// # Errors
-/// Returns why the packet cannot go on.
+/// Returns why the packet cannot go on, or the task that is left.
 #[inline(always)]
 pub(super) fn connection<'k, K: Kernel>(
     kernel: &'k K,
     packet: &Packet,
     config: &Config<'k, K>,
     service: &Entry,
-) -> Result<&'k Connection, Reason> {
+) -> Result<&'k Connection, Stop> {
     connection::check(packet)?;
     let clock = connection::clock(kernel);
     if let Some(mut found) = connection::find(kernel, &packet.tuple) {
-        if !found.is_due(packet, clock, config.ways()) && !opens(packet.tcp_flags) {
+        let spliced = found.connection.splice != splice::NONE;
+        if !spliced && !found.is_due(packet, clock, config.ways()) && !opens(packet.tcp_flags) {
             return Ok(found.connection);
         }
-        if goes_on(kernel, packet, config, service, &mut found, clock)
-            && connection::refresh(kernel, packet, &mut found, clock)
-        {
+        let goes_on = goes_on(kernel, packet, config, service, &mut found, clock);
+        if goes_on && spliced {
+            return Err(Stop::Later(Task::Spliced));
+        }
+        if goes_on && connection::refresh(kernel, packet, &mut found, clock) {
             connection::look_up(kernel, found.connection, config.ways())?;
             return Ok(found.connection);
         }
         connection::end(kernel, &packet.tuple, &found, clock);
     }
     if service.draining != 0 {
-        return Err(Reason::Draining);
+        return Err(Reason::Draining.into());
     }
-    begin(kernel, packet, config, service, clock)
+    if cookie::concerns(service) {
+        return Err(Stop::Later(Task::Cookie));
+    }
+    let begins = Begins { splice: splice::NONE, cookie: 0 };
+    Ok(begin(kernel, packet, config, service, clock, begins)?)
+}
+
+/// How a connection begins.
+#[derive(Clone, Copy)]
+pub(super) struct Begins {
+    /// [`Connection::splice`] of both entries.
+    pub splice: u8,
+    /// The cookie that the client has answered; 0 without.
+    pub cookie: u32,
 }
 
 /// Tells whether the connection found is still the one that the packet belongs to.
@@ -81,25 +99,29 @@ fn goes_on<K: Kernel>(
         return false;
     }
     let generation = config.header.generation as u32;
-    if connection.generation != generation && service.draining == 0 {
+    if connection.generation_or_delta != generation && service.draining == 0 {
         let (address, port) = (connection.to.destination, connection.to.destination_port_be);
         if !config.has_backend(service.slot, address, port, UDP) {
             kernel.count(stat::FLOWS_MOVED);
             return false;
         }
-        connection.generation = generation;
+        connection.generation_or_delta = generation;
     }
     true
 }
 
 /// Begins a connection: chooses a backend, claims a source port, and makes both entries.
+///
+/// # Errors
+/// Returns why none begins.
 #[inline(always)]
-fn begin<'k, K: Kernel>(
+pub(super) fn begin<'k, K: Kernel>(
     kernel: &'k K,
     packet: &Packet,
     config: &Config<'k, K>,
     service: &Entry,
     clock: Clock,
+    begins: Begins,
 ) -> Result<&'k Connection, Reason> {
     let header = config.header;
     let flow = hash::flow(&packet.tuple);
@@ -146,6 +168,7 @@ fn begin<'k, K: Kernel>(
         generation: header.generation as u32,
         ways: config.ways(),
         clock,
+        begins,
     };
     open.write(there.connection, &scratch.there, (flags, 0), false);
     open.write(back.connection, &scratch.back, (0, flags), true);
@@ -186,6 +209,7 @@ struct Opening {
     generation: u32,
     ways: u32,
     clock: Clock,
+    begins: Begins,
 }
 
 impl Opening {
@@ -194,11 +218,13 @@ impl Opening {
         entry.to = way.to;
         entry.hop = way.hop;
         entry.slot = self.slot;
-        entry.generation = self.generation;
+        entry.generation_or_delta = self.generation;
         entry.ways = self.ways;
         entry.own = own;
         entry.peer = peer;
         entry.reply = u8::from(reply);
+        entry.splice = self.begins.splice;
+        entry.cookie = self.begins.cookie;
         entry.refreshed = self.clock.now;
     }
 }

@@ -16,6 +16,8 @@ use crate::{
         COUNTER_WORDS, CpuEndpoint, Endpoint, FlowBucket, Hop, Record, Told, Translation, Tuple,
     },
     qos::{Credit, wait::Ticket},
+    segment::{Options, Segment},
+    siphash::Key,
     state::Clock,
     verdict::Reason,
 };
@@ -40,6 +42,10 @@ pub struct Scratch {
     pub there: Way,
     /// The backend's packets.
     pub back: Way,
+    /// A segment that is to be sent.
+    pub segment: Segment,
+    /// The options of a SYN.
+    pub options: Options,
 }
 
 /// What becomes of the packets of a direction.
@@ -135,6 +141,9 @@ pub trait Kernel: Places {
 
     /// Returns the seed of the table of connections.
     fn connection_seed(&self) -> u64;
+
+    /// Returns the key of SYN cookies, where one was made.
+    fn cookie_key(&self) -> Option<Key>;
 
     /// Returns what this CPU has of a limiter and way.
     fn credit(&self, entry: u32) -> Option<*mut Credit>;

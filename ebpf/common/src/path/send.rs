@@ -35,6 +35,13 @@ pub(super) fn send(
     }
     // SAFETY: the kernel gives these as the bounds of the frame.
     unsafe { rewrite(kernel.start(), kernel.end(), packet, &connection.to, hop) }?;
+    count(kernel, packet, connection);
+    Ok(leave(kernel, hop)?)
+}
+
+/// Counts a packet of a connection.
+#[inline(always)]
+pub(super) fn count(kernel: &impl Kernel, packet: &Packet, connection: &Connection) {
     if let Some(counters) = kernel.counters(connection.slot) {
         // SAFETY: this CPU's, and no other reference to it is held.
         let counters = unsafe { &mut *counters };
@@ -47,7 +54,6 @@ pub(super) fn send(
         counters[bytes] += u64::from(packet.length);
         count_for_endpoint(kernel, connection.endpoint, packets, packet.length.into());
     }
-    Ok(leave(kernel, hop)?)
 }
 
 /// Counts for an endpoint with full NAT: one in a word, and bytes in the next when there are any.

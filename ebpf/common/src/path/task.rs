@@ -5,11 +5,11 @@
 
 use super::{
     config::{Config, Generation},
-    direct, errors, forward,
+    cookie, direct, errors, forward,
     kernel::Kernel,
     known_reply, note, reply,
     send::{self, Sent},
-    too_big, vlan,
+    splice, too_big, vlan,
 };
 use crate::{
     parse::{Family, Packet, family, parse},
@@ -30,10 +30,14 @@ pub enum Task {
     Tagged = 3,
     /// Forward a packet that has to wait to an endpoint that answers directly.
     Direct = 4,
+    /// Answer a SYN by a cookie, or begin the connection of a client that answers one.
+    Cookie = 5,
+    /// Forward a packet of a connection that began by a cookie.
+    Spliced = 6,
 }
 
 /// Number of tasks.
-pub const TASKS: usize = 5;
+pub const TASKS: usize = 7;
 
 impl Task {
     /// Returns what becomes of a frame whose task has no program.
@@ -43,7 +47,12 @@ impl Task {
         match self {
             // The host has no VLANs.
             Self::Tagged => Reason::NotIp,
-            Self::Connection | Self::Error | Self::TooBig | Self::Direct => Reason::NoTask,
+            Self::Connection
+            | Self::Error
+            | Self::TooBig
+            | Self::Direct
+            | Self::Cookie
+            | Self::Spliced => Reason::NoTask,
         }
     }
 }
@@ -105,6 +114,8 @@ fn perform(kernel: &impl Kernel, task: Task) -> Result<Sent, Stop> {
             super::decide(kernel)
         }
         (Task::Direct, family) => direct_later(kernel, family),
+        (Task::Cookie, family) => meet(kernel, family),
+        (Task::Spliced, family) => spliced(kernel, family),
     }
 }
 
@@ -185,5 +196,30 @@ fn connect(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
         }
     };
     let sent = send::send(kernel, &packet, connection)?;
+    wait_if_told(kernel, sent)
+}
+
+/// Meets a packet of no connection to a service with SYN cookies. What is answered does not wait, and
+/// the SYN to the backend goes at once: a connection has one.
+#[inline(always)]
+fn meet(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
+    note::remember(kernel, kernel.start(), kernel.end(), 0);
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    let mut packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    take_through_memory(kernel, &mut packet);
+    let config = Config::of(Generation::current(kernel)?)?;
+    let service = config.service(&packet.tuple).ok_or(Reason::NotService)?;
+    cookie::meet(kernel, &packet, &config, service)
+}
+
+/// Forwards a packet of a connection that began by a SYN cookie.
+#[inline(always)]
+fn spliced(kernel: &impl Kernel, family: Family) -> Result<Sent, Stop> {
+    note::remember(kernel, kernel.start(), kernel.end(), 0);
+    // SAFETY: the kernel gives these as the bounds of the frame.
+    let mut packet: Packet = unsafe { parse(kernel.start(), kernel.end(), family) }?;
+    take_through_memory(kernel, &mut packet);
+    let ways = Generation::current(kernel)?.ways;
+    let sent = splice::forward(kernel, &packet, ways)?;
     wait_if_told(kernel, sent)
 }

@@ -10,7 +10,7 @@
 use aya_ebpf::{
     bindings::xdp_action,
     btf_maps::{Array, ProgramArray},
-    helpers::generated::bpf_xdp_adjust_head,
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail},
     macros::{btf_map, xdp},
     programs::XdpContext,
 };
@@ -50,7 +50,14 @@ fn prepare(context: &XdpContext) -> Option<()> {
     // Also where there is nothing to restore, so that the floor has the helper's cost too and what
     // encapsulates pays for its own call only.
     // SAFETY: the context is the kernel's.
-    if unsafe { bpf_xdp_adjust_head(context.ctx, grown) } != 0 {
+    let refused = unsafe {
+        if state.tail == 1 {
+            bpf_xdp_adjust_tail(context.ctx, -grown)
+        } else {
+            bpf_xdp_adjust_head(context.ctx, grown)
+        }
+    };
+    if refused != 0 {
         return None;
     }
     state.counter = state.counter.wrapping_add(1);

@@ -277,6 +277,8 @@ pub struct EventsArgs {
 pub enum VerdictArg {
     /// It was sent on
     Forwarded,
+    /// It was answered, by a SYN cookie
+    Answered,
     /// The kernel has it
     Passed,
     /// It was dropped
@@ -287,6 +289,7 @@ impl From<VerdictArg> for Verdict {
     fn from(verdict: VerdictArg) -> Self {
         match verdict {
             VerdictArg::Forwarded => Self::Forwarded,
+            VerdictArg::Answered => Self::Answered,
             VerdictArg::Passed => Self::Passed,
             VerdictArg::Dropped => Self::Dropped,
         }

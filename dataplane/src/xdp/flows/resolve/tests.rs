@@ -43,6 +43,7 @@ pub(in crate::xdp::flows) fn names() -> FlowNames {
         listener: "Listener/default/web".parse().unwrap(),
         frontend,
         forwarding: Forwarding::Nat,
+        syn_cookies: Default::default(),
         services: vec!["Service/default/a".parse().unwrap(), "Service/default/b".parse().unwrap()],
         v4: Vec::new(),
         v6: Vec::new(),
