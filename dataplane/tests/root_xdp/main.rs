@@ -38,5 +38,6 @@ mod support;
 mod traffic;
 mod verifier;
 mod vlan_single;
+mod waiting_modes;
 mod waiting_network;
 mod ways;
