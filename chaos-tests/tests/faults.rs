@@ -24,6 +24,8 @@ mod poison;
 mod ports;
 #[path = "faults/repair.rs"]
 mod repair;
+#[path = "faults/shares.rs"]
+mod shares;
 #[path = "faults/static_stability.rs"]
 mod static_stability;
 #[path = "faults/xdp.rs"]

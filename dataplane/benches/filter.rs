@@ -2,8 +2,8 @@
 //! without a million denied prefixes; loading them; changing a thousand of them. Needs root.
 //!
 //! `cargo xtask bench filter` runs it. Frames are for no service and end as `XDP_PASS`, so
-//! that there is little else to hide the filter's loads behind; those of "all flows" come from
-//! sources in no order over 16 of the 256 /8s of IPv4, each of them seldom twice.
+//! that there is little else to hide the filter's loads behind; those of many sources come from
+//! them in no order, seldom twice from one.
 
 #![expect(clippy::unwrap_used, reason = "a measurement that cannot be made ends by panicking")]
 
@@ -39,6 +39,11 @@ use support::{
 
 const RUNS: usize = 7;
 const FRAMES: u32 = 1 << 20;
+/// Flows, sixteen for each source (see `ebpf_common::drive::source`): of one, of 16 of the 256 /8s of
+/// IPv4, and of all.
+const SOURCES: [(&str, u64); 3] = [("1", 1), ("2^28", 1 << 32), ("2^32", 1 << 36)];
+/// The first source of each family.
+const FIRST: [&str; 2] = ["11.0.0.0:1024", "[2001:db8:1::b00:0]:1024"];
 const LISTS: u32 = 24;
 const LIST: u32 = 43_690;
 
@@ -49,19 +54,20 @@ fn main() -> ExitCode {
     }
     let mut drive = Drive::new();
     let program = drive.driver.floor();
-    let floor = drive.median(&program, false, 1);
+    let floor = drive.median(&program, FIRST[0], 1);
     drive.rows("no filter", floor);
     drive.apply(&[filter(json!({ "action": "Deny", "protocol": "UDP", "ports": [9] }))]);
     drive.rows("one rule for a port", floor);
     let names: Vec<String> = (0..LISTS).map(|n| format!("v4-{n}")).collect();
     let deny = |names: &[String]| {
-        let lists: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
+        let names = names.iter().map(String::as_str).chain(["first"]);
+        let lists: Vec<Value> = names.map(|name| json!({ "name": name })).collect();
         filter(json!({ "action": "Deny", "sourceLists": lists }))
     };
     for (what, length) in [("/24", 24), ("/32", 32), ("/24 and /32", 0)] {
         drive.apply(&[]);
         let mut all: Vec<Value> = (0..LISTS).map(|n| list_v4(n, length, 0)).collect();
-        all.push(deny(&names));
+        all.extend([first(&[]), deny(&names)]);
         let load = drive.apply(&all);
         println!("\n{} IPv4 {what} prefixes: loaded in {load:.0} ms", LISTS * LIST);
         drive.found.push(json!({ "filter": what, "loaded_ms": load }));
@@ -71,14 +77,18 @@ fn main() -> ExitCode {
             drive.found.push(json!({ "filter": what, "changed_1000_ms": changed }));
         }
         drive.rows(what, floor);
+        drive.apply(&[first(&[&format!("11.0.0.0/{}", length.max(24))])]);
+        drive.rows("that, and the first", floor);
     }
     drive.apply(&[]);
     let lists: Vec<Value> = (0..4).map(list_v6).collect();
     let names: Vec<String> = (0..4).map(|n| format!("v6-{n}")).collect();
-    let load = drive.apply(&[lists, vec![deny(&names)]].concat());
+    let load = drive.apply(&[lists, vec![first(&[]), deny(&names)]].concat());
     println!("\n100,000 IPv6 prefixes: loaded in {load:.0} ms");
     drive.found.push(json!({ "filter": "100k IPv6 prefixes", "loaded_ms": load }));
     drive.rows("100k IPv6 prefixes", floor);
+    drive.apply(&[first(&["2001:db8:1::b00:0"])]);
+    drive.rows("that, and the first", floor);
     if let Some(path) = std::env::var_os("MARCHPROXY_BENCH_JSON") {
         let found = json!({ "runs": RUNS, "frames": FRAMES, "found": drive.found });
         let text = serde_json::to_vec_pretty(&found).expect("numbers and names");
@@ -89,6 +99,11 @@ fn main() -> ExitCode {
 
 fn filter(rule: Value) -> Value {
     json!({ "kind": "PacketFilter", "metadata": { "name": "f" }, "spec": { "rules": [rule] } })
+}
+
+/// The list with the first source, or without.
+fn first(prefixes: &[&str]) -> Value {
+    json!({ "kind": "PrefixList", "metadata": { "name": "first" }, "spec": { "prefixes": prefixes } })
 }
 
 /// A list with prefixes in no order over the whole space, of a length or (0) of two in turn; the
@@ -111,7 +126,8 @@ fn list_v6(number: u32) -> Value {
         let n = number * 25_000 + n;
         let random = u128::from(n.wrapping_mul(0x9e37_79b1));
         if n & 1 == 0 {
-            let low = 0x0b00_0000 + (random & 0x0fff_ffff);
+            // Not the first of those that frames come from.
+            let low = 0x0b00_0000 + (random & 0x0fff_ffff | 1);
             format!("{}/128", Ipv6Addr::from_bits(0x2001_0db8_0001 << 80 | low))
         } else {
             format!("{}/64", Ipv6Addr::from_bits(0x2a00 << 112 | random << 64))
@@ -162,34 +178,28 @@ impl Drive {
 
     /// Prints what packets cost.
     fn rows(&mut self, what: &str, floor: f64) {
-        for v6 in [false, true] {
-            for flows in [1, 1 << 32] {
+        for (family, first) in ["IPv4", "IPv6"].into_iter().zip(FIRST) {
+            for (sources, flows) in SOURCES {
                 let before = self.bench.engine.statistics().unwrap().count(Reason::Filtered);
                 let program = handle(self.bench.engine.program().xdp());
-                let cost = self.median(&program, v6, flows);
+                let cost = self.median(&program, first, flows);
                 let after = self.bench.engine.statistics().unwrap().count(Reason::Filtered);
                 let frames = f64::from(FRAMES) * (RUNS + 1) as f64;
                 let dropped = (after - before) as f64 / frames * 100.0;
-                let family = if v6 { "IPv6" } else { "IPv4" };
-                let count = if flows == 1 { "one flow" } else { "all flows" };
                 let net = cost - floor;
                 println!(
-                    "{what:<22} {family} {count:<10} {net:>7.1} ns net, {dropped:.1} % denied"
+                    "{what:<22} {family} {sources:>4} sources {net:>6.1} ns net, {dropped:.1} % denied"
                 );
-                self.found.push(json!({ "filter": what, "family": family, "sources": count,
+                self.found.push(json!({ "filter": what, "family": family, "sources": sources,
                     "net_ns": net, "denied_percent": dropped }));
             }
         }
     }
 
     /// Returns the median cost of a frame in nanoseconds.
-    fn median(&mut self, program: &ProgramFd, v6: bool, flows: u64) -> f64 {
-        let frame = if v6 {
-            Frame::new(UDP, "[2001:db8:1::1]:1024", "[fd00::1]:9999")
-        } else {
-            Frame::new(UDP, "11.0.0.0:1024", "10.0.0.1:9999")
-        };
-        let frame = Frame { payload: Vec::new(), ..frame };
+    fn median(&mut self, program: &ProgramFd, first: &str, flows: u64) -> f64 {
+        let node = if first.starts_with('[') { "[fd00::1]:9999" } else { "10.0.0.1:9999" };
+        let frame = Frame { payload: Vec::new(), ..Frame::new(UDP, first, node) };
         self.driver.call(program);
         let mut run = || self.driver.run(&frame, flows, FRAMES, self.bench.ifindex).1;
         run();

@@ -67,7 +67,7 @@ spec:
 ";
 /// What cases are to cost at most, on the machine that docs/benchmarks.md names: absolute figures
 /// do not carry over to another.
-const BARS: [(&str, f64); 12] = [
+const BARS: [(&str, f64); 14] = [
     ("for no service: passed", 15.0),
     ("IPIP IPv4 TCP, 1 flow", 45.0),
     ("IPIP IPv4 TCP, 64k flows", 80.0),
@@ -80,6 +80,8 @@ const BARS: [(&str, f64); 12] = [
     ("IPIP IPv4 TCP, 1 flow, filtered, limited, marked", 45.0),
     ("IPIP IPv4 TCP, 64k flows, filtered, limited, marked", 80.0),
     ("IPIP IPv4 SYN, 4M flows, filtered, limited, marked", 100.0),
+    ("GUE IPv4 TCP, 1 flow, filtered", 60.0),
+    ("GUE IPv4 TCP, 1 flow, filtered, limited, marked", 60.0),
 ];
 const VIP: [&str; 2] = ["10.200.1.1", "fc00:1::1"];
 
@@ -185,7 +187,7 @@ impl Drive {
         self.serve(Forwarding::Ipip);
         rows.push(self.measure("IPIP IPv4 UDP, 64k flows", &frame(UDP, false), 1 << 16, TX));
         rows.push(self.measure("for no service: passed, again", &stranger, 1, PASS));
-        self.put(FILTER);
+        self.put(Forwarding::Ipip, FILTER);
         let segment = Frame { tcp_flags: ACK, ..frame(TCP, false) };
         let syn = Frame { tcp_flags: SYN, ..frame(TCP, false) };
         for (name, frame, flows, verdict) in [
@@ -200,7 +202,7 @@ impl Drive {
             (POLICY.to_owned(), "limited, marked"),
             (format!("{FILTER}---{POLICY}"), "filtered, limited, marked"),
         ] {
-            self.put(&documents);
+            self.put(Forwarding::Ipip, &documents);
             for (name, frame, flows) in [
                 ("TCP, 1 flow", &segment, 1),
                 ("TCP, 64k flows", &segment, 1 << 16),
@@ -209,6 +211,16 @@ impl Drive {
                 let name = format!("IPIP IPv4 {name}, {suffix}");
                 rows.push(self.measure(&name, frame, flows, TX));
             }
+        }
+        self.bench = node();
+        self.serve(Forwarding::Gue);
+        for (documents, suffix) in [
+            (FILTER.to_owned(), "filtered"),
+            (format!("{FILTER}---{POLICY}"), "filtered, limited, marked"),
+        ] {
+            self.put(Forwarding::Gue, &documents);
+            let name = format!("GUE IPv4 TCP, 1 flow, {suffix}");
+            rows.push(self.measure(&name, &segment, 1, TX));
         }
         rows
     }
@@ -221,9 +233,9 @@ impl Drive {
     }
 
     /// Puts filters and policies of some documents in force beside what is served.
-    fn put(&mut self, documents: &str) {
+    fn put(&mut self, forwarding: Forwarding, documents: &str) {
         let revision = self.bench.engine.generation() + 1;
-        let services = services(endpoint, Forwarding::Ipip);
+        let services = services(endpoint, forwarding);
         let desired = desired_with(revision, &services, documents);
         self.bench.engine.reconcile(&desired).unwrap();
         assert_eq!(self.bench.engine.unfiltered(), None);

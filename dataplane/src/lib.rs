@@ -20,6 +20,7 @@ pub mod lkg;
 pub mod metrics;
 mod netlink;
 pub mod root;
+pub mod shares;
 pub mod subscriber;
 pub mod tasks;
 pub mod xdp;

@@ -172,6 +172,8 @@ impl DataPlane {
         };
         let (placement, placement_receiver) = watch::channel(Arc::new(placement));
         let (names, _) = watch::channel(FlowNames::default());
+        let (loan, _) = watch::channel(None);
+        let (uses, _) = watch::channel(Arc::default());
         let (series, series_receiver) = watch::channel(Series::default());
         let flows = FlowHub::new(identity.node());
         let engine = SharedEngine::default();
@@ -216,6 +218,8 @@ impl DataPlane {
             placement,
             placement_receiver,
             names,
+            loan: Arc::new(loan),
+            uses,
             series,
             flows,
             engine,

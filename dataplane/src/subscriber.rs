@@ -18,13 +18,13 @@ pub mod reports;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use model::{Revision, announce::AddressReport};
+use model::{Revision, announce::AddressReport, shares::Uses};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use runtime::{identity::NodeId, push::PlaneInfo, tls::SavedIdentity};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{announce::Granted, desired::Desired, tasks::Task};
+use crate::{announce::Granted, desired::Desired, shares::Loan, tasks::Task};
 
 pub use reports::{ReportBook, Reports};
 
@@ -58,6 +58,10 @@ pub struct SubscriberArguments {
     pub granted: Arc<watch::Sender<Option<Granted>>>,
     /// How this node stands to the addresses that are announced.
     pub addresses: watch::Receiver<Arc<Vec<AddressReport>>>,
+    /// Where it stands what this node was lent of the limits that nodes share.
+    pub loan: Arc<watch::Sender<Option<Loan>>>,
+    /// What this node says of these limits.
+    pub uses: watch::Receiver<Arc<Uses>>,
     /// Where the status goes.
     pub status: Arc<watch::Sender<PushStatus>>,
 }

@@ -46,7 +46,7 @@ impl std::fmt::Display for Verdict {
 }
 
 /// Which way a packet of a service goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From a client to an endpoint.

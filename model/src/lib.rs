@@ -31,6 +31,7 @@ pub mod qos_report;
 pub mod revision;
 pub mod route;
 pub mod service;
+pub mod shares;
 pub mod snapshot;
 pub mod traffic;
 pub mod validate;

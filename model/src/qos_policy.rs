@@ -157,6 +157,8 @@ pub enum LimitScope {
     /// Each node has the limit for itself.
     #[default]
     Node,
+    /// All nodes of the cluster share it.
+    Cluster,
 }
 
 /// A policy for the traffic of listeners.

@@ -70,6 +70,9 @@ pub struct ListenerQos {
     /// The limit in Mbit/s (1,000,000 bit); absent where packets are only marked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_mbps: Option<u32>,
+    /// The node's share in kbit/s (1,000 bit), of a limit that nodes share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_kbps: Option<u64>,
     /// What went on in the last 5 to 10 s, in kbit/s (1,000 bit); absent before so long has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_kbps: Option<u64>,
@@ -154,6 +157,7 @@ mod tests {
                 class: TrafficClass::P0,
                 excess: Excess::Drop,
                 allowed_mbps: Some(200),
+                share_kbps: None,
                 measured_kbps: None,
                 passed: Amount { packets: 1, bytes: 60 },
                 waited: Amount::default(),

@@ -17,4 +17,5 @@ pub(crate) mod probes;
 pub(crate) mod publisher;
 pub mod secret_file;
 pub mod settings;
+pub(crate) mod shares;
 pub mod tokens;

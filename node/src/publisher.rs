@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     announce::Lease, control::configuration::Configuration, ledger::Ledger,
-    membership::removal::Removed,
+    membership::removal::Removed, shares::Shares,
 };
 
 /// Sessions at a time: far above fifty nodes and their reconnects, far below what memory bears.
@@ -45,6 +45,7 @@ pub(crate) struct Publisher {
     pub(crate) ledger: Ledger,
     pub(crate) health: watch::Receiver<Option<HealthUpdate>>,
     pub(crate) lease: watch::Receiver<Option<Lease>>,
+    pub(crate) shares: Shares,
     pub(crate) removed: Removed,
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
@@ -149,7 +150,9 @@ impl Publisher {
                 tracing::info!(%node, version = plane.version, pid = plane.pid, "a data plane connected");
                 session::plane(self, link, node, resume, stop).await
             }
-            (FromPlane::PeerHello { .. }, Role::Control) => session::peer(self, link, stop).await,
+            (FromPlane::PeerHello { .. }, Role::Control) => {
+                session::peer(self, link, node, stop).await
+            }
             _ => Err(session::SessionEnd::Protocol {
                 what: "a first message that does not fit the role",
             }),

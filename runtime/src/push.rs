@@ -17,5 +17,7 @@ pub use endpoint::{
     server_endpoint,
 };
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME};
-pub use messages::{FromPlane, Grant, HealthUpdate, PlaneInfo, Resume, ToPlane, snapshot_messages};
+pub use messages::{
+    FromPlane, Grant, HealthUpdate, PlaneInfo, Resume, ShareGrant, ToPlane, snapshot_messages,
+};
 pub use sm::{Command, Follower, ProtocolError};

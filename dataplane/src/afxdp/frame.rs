@@ -52,3 +52,28 @@ impl Frame for XdpFrame {
         self.start += bytes as u16;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use afxdp::mmap_area::{MmapArea, MmapAreaOptions};
+
+    use super::*;
+
+    #[test]
+    fn what_is_cut_off_the_front_is_not_sent() {
+        let (_area, mut free) =
+            MmapArea::<()>::new(2, 4_096, MmapAreaOptions::default()).expect("two pages");
+        let mut memory = free.pop().expect("two of them");
+        memory.get_data_mut()[..6].copy_from_slice(b"abcdef");
+        memory.set_len(6);
+        let mut frame = XdpFrame::new(memory);
+        assert_eq!(frame.bytes(), b"abcdef");
+        frame.trim_front(2);
+        frame.trim_front(1);
+        frame.bytes_mut()[0] = b'D';
+        assert_eq!(frame.bytes(), b"Def");
+        let sent = frame.into_outgoing();
+        assert_eq!((&sent.get_data()[..3], sent.get_len()), (&b"Def"[..], 3));
+        assert_eq!(XdpFrame::new(sent).bytes(), b"Def");
+    }
+}

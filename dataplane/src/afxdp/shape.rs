@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use ebpf_common::qos::Limit;
-use model::{QosPolicy, qos_policy::Ecn, qos_policy::RateLimit, qos_policy::TrafficClass};
+use model::{QosPolicy, qos_policy::Ecn, qos_policy::TrafficClass};
+
+use crate::xdp::qos::rate::Rate;
 
 /// The weight of a policy that says none.
 const WEIGHT: u32 = 10;
@@ -28,8 +30,8 @@ pub struct Shape {
 impl Shape {
     /// The shape of a policy's direction, with its limit in the units of the limiters.
     #[must_use]
-    pub fn new(policy: &QosPolicy, rate: RateLimit, limit: Limit) -> Self {
-        let room = policy.latency_limit.as_nanos() * u128::from(rate.bytes_per_s())
+    pub fn new(policy: &QosPolicy, rate: Rate, limit: Limit) -> Self {
+        let room = policy.latency_limit.as_nanos() * u128::from(rate.bytes_per_s)
             / Duration::from_secs(1).as_nanos();
         Self {
             class: policy.class,

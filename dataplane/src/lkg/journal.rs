@@ -187,7 +187,11 @@ impl Replay {
                 self.config = config;
             }
             Command::Wait | Command::Greeted { .. } => {}
-            Command::Health(_) | Command::Announce(_) | Command::Pong | Command::Leave { .. } => {
+            Command::Health(_)
+            | Command::Announce(_)
+            | Command::Shares(_)
+            | Command::Pong
+            | Command::Leave { .. } => {
                 return Err("not a message that is kept".to_owned());
             }
         }

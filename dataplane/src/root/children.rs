@@ -8,7 +8,7 @@ use std::{
 };
 
 use ebpf_common::layout::CONFIG_RECORDS;
-use model::{EngineReport, announce::AddressReport};
+use model::{EngineReport, announce::AddressReport, shares::Uses};
 use runtime::{
     push::PlaneInfo,
     supervision::{ChildSpec, RestartBudget},
@@ -26,6 +26,7 @@ use crate::{
     envoy::{self, EnvoyActor, EnvoyArguments},
     l7,
     lkg::{RecorderActor, RecorderArguments, RecorderStatus, RefusalStore, Store},
+    shares::Loan,
     subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
     xdp::{
         self, L4Placement, XdpActor, XdpArguments,
@@ -60,6 +61,8 @@ pub(super) struct Parts {
     pub(super) placement: watch::Sender<Arc<L4Placement>>,
     pub(super) placement_receiver: watch::Receiver<Arc<L4Placement>>,
     pub(super) names: watch::Sender<FlowNames>,
+    pub(super) loan: Arc<watch::Sender<Option<Loan>>>,
+    pub(super) uses: watch::Sender<Arc<Uses>>,
     pub(super) series: watch::Sender<Series>,
     pub(super) flows: FlowHub,
     pub(super) engine: SharedEngine,
@@ -107,6 +110,8 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
         reports: parts.reports.clone(),
         placement: parts.placement.clone(),
         names: parts.names.clone(),
+        loan: parts.loan.subscribe(),
+        uses: parts.uses.clone(),
         series: parts.series.clone(),
         engine: Arc::clone(&parts.engine),
     };
@@ -174,6 +179,8 @@ fn subscriber(parts: &Parts) -> ChildSpec {
         reports: parts.newest.clone(),
         granted: Arc::clone(&parts.granted),
         addresses: parts.addresses.subscribe(),
+        loan: Arc::clone(&parts.loan),
+        uses: parts.uses.subscribe(),
         status: Arc::clone(&parts.push),
     };
     ChildSpec::actor("subscriber", move || (SubscriberActor, arguments.clone()))

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use model::shares::Uses;
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use runtime::{
     chain::chain,
@@ -23,7 +24,7 @@ use super::{
     renewal,
     retry::Retry,
 };
-use crate::{announce::Granted, desired::Desired, metrics};
+use crate::{announce::Granted, desired::Desired, metrics, shares::Loan};
 
 /// How long a handshake may take: several round trips around the world.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -197,6 +198,8 @@ impl Session<'_> {
         reports.mark_unchanged();
         let mut addresses = self.arguments.addresses.clone();
         addresses.mark_unchanged();
+        let mut uses = self.arguments.uses.clone();
+        uses.mark_unchanged();
         loop {
             let step = tokio::select! {
                 message = reader.read() => match message {
@@ -211,6 +214,10 @@ impl Session<'_> {
                 Ok(()) = addresses.changed(), if *self.greeted => {
                     let addresses = addresses.borrow_and_update().to_vec();
                     self.write(&FromPlane::Addresses { addresses }).await
+                }
+                Ok(()) = uses.changed(), if *self.greeted => {
+                    let uses = Uses::clone(&uses.borrow_and_update());
+                    self.write(&FromPlane::Uses(uses)).await
                 }
             };
             if let Err(error) = step {
@@ -258,6 +265,9 @@ impl Session<'_> {
                 let until = Instant::now() + Duration::from_millis(grant.lease_ms).min(LEASE_MAX);
                 let addresses = grant.addresses.into_iter().collect();
                 self.arguments.granted.send_replace(Some(Granted { addresses, until }));
+            }
+            Command::Shares(grant) => {
+                self.arguments.loan.send_replace(Some(Loan::new(grant, Instant::now())));
             }
             Command::Pong => self.write(&FromPlane::Pong).await?,
             Command::Leave { reason } => return Err(SessionError::Left { reason }),

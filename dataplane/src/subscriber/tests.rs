@@ -150,6 +150,8 @@ impl Plane {
             desired: Arc::new(desired),
             reports: book.newest.clone(),
             granted: Arc::default(),
+            loan: Arc::default(),
+            uses: watch::Sender::default().subscribe(),
             addresses: watch::Sender::default().subscribe(),
             status: Arc::new(push_status),
         };

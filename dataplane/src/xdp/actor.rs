@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{EngineReport, Revision};
+use model::{EngineReport, Revision, shares::Uses};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use runtime::chain::chain;
 use tokio::sync::{mpsc, watch};
@@ -29,12 +29,16 @@ use super::{
 use crate::{
     afxdp,
     desired::{Desired, DesiredReceiver},
+    shares::Loan,
     tasks::Task,
 };
 
 /// Time between looks at counters, addresses and interfaces. Prometheus scrapes every 15 s by
 /// default, so each scrape sees new figures.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Time between looks at the limits that nodes share; the leader lends as often.
+const SHARE_EVERY: Duration = Duration::from_secs(1);
 
 /// What the actor is told.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ pub enum XdpMessage {
     Step,
     /// Routes, links or neighbours of the host have changed.
     WaysChanged,
+    /// It is time to look at the limits that nodes share.
+    Share,
 }
 
 /// The engine, which the actor owns and who explains packets borrows; `None` before it is loaded.
@@ -65,6 +71,10 @@ pub struct XdpArguments {
     pub engine: SharedEngine,
     /// Where the placement is published.
     pub placement: watch::Sender<Arc<L4Placement>>,
+    /// What this node was lent of the limits that nodes share.
+    pub loan: watch::Receiver<Option<Loan>>,
+    /// Where it is published what this node says of these limits.
+    pub uses: watch::Sender<Arc<Uses>>,
     /// Where the series of endpoints are published.
     pub series: watch::Sender<Series>,
     /// Where it is published what the numbers in events of flows stand for.
@@ -104,7 +114,8 @@ impl Actor for XdpActor {
         ];
         let decided = arguments.settings.interfaces.is_empty();
         if !decided {
-            wakers.push(Task::spawn(wake_on_other_ways(myself)));
+            wakers.push(Task::spawn(wake_on_other_ways(myself.clone())));
+            wakers.push(Task::spawn(wake_to_share(arguments.loan.clone(), myself)));
         }
         let engine = Arc::clone(&arguments.engine);
         let left = Arc::clone(&engine);
@@ -130,6 +141,7 @@ impl Actor for XdpActor {
             XdpMessage::Reconcile | XdpMessage::Step => state.reconcile(&myself).await,
             XdpMessage::Tick => state.tick(&myself).await,
             XdpMessage::WaysChanged => state.ways_changed().await,
+            XdpMessage::Share => state.share(&myself).await,
         }
     }
 }
@@ -202,6 +214,35 @@ impl XdpState {
         .await?;
         if let Err(error) = followed {
             tracing::warn!(error = %chain(&error), "VLANs of the host are not followed");
+        }
+        Ok(())
+    }
+
+    /// Keeps to what this node was lent of the limits that nodes share, and says what it uses.
+    async fn share(&mut self, myself: &ActorRef<XdpMessage>) -> Result<(), ActorProcessingErr> {
+        let engine = self.engine.clone();
+        let loan = self.arguments.loan.borrow().clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
+            let engine = slot.as_mut()?;
+            let now = Instant::now();
+            Some((engine.uses(loan.as_ref(), now), engine.follow_loan(loan.as_ref(), now)))
+        })
+        .await?;
+        let Some((uses, changed)) = looked else { return Ok(()) };
+        if changed {
+            self.reconcile(myself).await?;
+        }
+        match uses {
+            // Said again and again: what is not repeated is not believed for long.
+            Ok(uses) => {
+                self.arguments.uses.send_if_modified(|said| {
+                    let news = !uses.uses.is_empty() || !said.uses.is_empty();
+                    *said = Arc::new(uses);
+                    news
+                });
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), "shares of limits were not read"),
         }
         Ok(())
     }
@@ -317,6 +358,20 @@ async fn wake_on_other_ways(actor: ActorRef<XdpMessage>) {
         // What has changed meanwhile is not known.
         if actor.cast(XdpMessage::WaysChanged).is_err() {
             return;
+        }
+    }
+}
+
+/// Wakes the actor once a second, and when shares were lent to this node.
+async fn wake_to_share(mut loan: watch::Receiver<Option<Loan>>, actor: ActorRef<XdpMessage>) {
+    let mut ticks = tokio::time::interval(SHARE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while actor.cast(XdpMessage::Share).is_ok() {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Ok(()) = loan.changed() => {
+                loan.mark_unchanged();
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod apart;
 mod attaching;
 mod counters;
 mod policies;
+mod sharing;
 mod waiting;
 
 use std::{
@@ -36,7 +37,7 @@ use super::{
     plan::{Frontend, L4Plan, NodeView},
     planner::Planner,
     program::{LoadError, Mode, Program, Sizes},
-    qos::{kernel::LimiterMaps, meter::Meter},
+    qos::{kernel::LimiterMaps, meter::Meter, shares::ShareMeter},
     record,
     slots::Slots,
     ticks,
@@ -128,6 +129,7 @@ pub struct Engine {
     /// The endpoints by their numbers.
     endpoints: Mapping,
     limiters: LimiterMaps,
+    share_meter: ShareMeter,
     crew: Crew,
     meter: Meter<policies::MeterKey>,
     generations: Generations,
@@ -206,6 +208,7 @@ impl Engine {
             image,
             endpoints,
             limiters,
+            share_meter: ShareMeter::default(),
             crew,
             meter: Meter::default(),
             generations,

@@ -1,7 +1,7 @@
 //! What limits are made with beside what they limit to (pure).
 
+use super::qos::rate::Rate;
 use ebpf_common::qos::Limit;
-use model::qos_policy::RateLimit;
 
 /// How fast the kernel's tick counter goes, and how many CPUs may borrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Default for Pace {
 impl Pace {
     /// Makes the limit of a rate.
     #[must_use]
-    pub fn limit(self, rate: RateLimit) -> Limit {
-        Limit::new(rate.bytes_per_s(), rate.burst_bytes(), self.ticks_per_s, self.cpus)
+    pub fn limit(self, rate: Rate) -> Limit {
+        Limit::new(rate.bytes_per_s, rate.burst, self.ticks_per_s, self.cpus)
     }
 }

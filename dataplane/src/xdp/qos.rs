@@ -11,7 +11,9 @@
 pub mod kernel;
 pub mod limiters;
 pub mod meter;
+pub mod rate;
 pub mod report;
+pub mod shares;
 pub mod treatments;
 
 use std::sync::Arc;

@@ -39,6 +39,8 @@ impl Running {
             reports: report_sender,
             placement: placement_sender,
             names: watch::Sender::default(),
+            loan: watch::Sender::default().subscribe(),
+            uses: watch::Sender::default(),
             series: watch::Sender::default(),
             engine: Arc::default(),
         };

@@ -74,7 +74,7 @@ fn root_kernel_host_and_model_agree_on_every_frame() {
 /// Runs sequences on a node until so many frames have been seen.
 fn run_node(seed: u64, until: u64, tally: &mut Tally) {
     let mut kernels = Kernels::new();
-    let mut model = Model::new(kernels.network());
+    let mut model = Model::new(kernels.network(), kernels.ticks_per_second());
     for sequence in 0u64.. {
         if tally.frames >= until {
             return;
@@ -104,12 +104,16 @@ fn run_sequence(
         model.apply(&configuration.desired.config, &plan);
         for step in 0..case.frames {
             let (frame, ingress) = case.frame(random, model);
-            let Some((kernel, host)) = kernels.run(&frame, ingress) else {
+            let Some((kernel, host, at)) = kernels.run(&frame, ingress) else {
                 tally.given_up += 1;
                 return;
             };
             let seen = Outcome::of(host.verdict, &host.frame);
-            let expected = model.predict(&frame, kernels.interface(ingress), &seen);
+            let interface = kernels.interface(ingress);
+            let Some(expected) = model.predict(&frame, interface, at, &seen) else {
+                tally.given_up += 1;
+                return;
+            };
             history.push(format!("{:?} {}", host.verdict, hex::encode(&frame)));
             let place = || {
                 let last = history.len().saturating_sub(6);

@@ -99,7 +99,7 @@ impl Drop for Network {
     }
 }
 
-fn services(forwarding: Forwarding) -> Vec<Balanced> {
+pub(crate) fn services(forwarding: Forwarding) -> Vec<Balanced> {
     let mut all = Vec::new();
     for (family, vip) in VIP.into_iter().enumerate() {
         for (protocol, port) in [(Protocol::Tcp, echo::TCP_PORT), (Protocol::Udp, echo::UDP_PORT)] {

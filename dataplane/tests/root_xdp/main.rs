@@ -21,6 +21,7 @@ mod drain;
 #[expect(dead_code, reason = "the benches use what this does not")]
 mod driver;
 mod explain;
+mod filter_change;
 mod filter_rates;
 mod filter_single;
 mod flood;
@@ -37,5 +38,6 @@ mod support;
 mod traffic;
 mod verifier;
 mod vlan_single;
+mod waiting_modes;
 mod waiting_network;
 mod ways;

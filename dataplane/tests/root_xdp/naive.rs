@@ -16,6 +16,7 @@ mod direct;
 mod errors;
 mod nat;
 pub(crate) mod network;
+mod rates;
 mod reading;
 mod too_big;
 mod writing;
@@ -36,7 +37,12 @@ use model::{
     packet_filter::{FilteredPacket, Transport, decide, ordered_rules},
 };
 
-use self::{network::Network, reading::Packet};
+pub(crate) use self::rates::Moment;
+use self::{
+    network::Network,
+    rates::{Answer, Rates},
+    reading::Packet,
+};
 
 /// IP protocol numbers.
 pub(crate) const TCP: u8 = 6;
@@ -175,10 +181,15 @@ pub(crate) struct Model {
     flows: HashMap<Flow, SocketAddr>,
     /// SYN cookies.
     pub(crate) given: HashMap<Flow, Vec<cookies::Given>>,
+    rates: Rates,
+    /// When the present frame came.
+    at: Moment,
+    /// Whether what becomes of it depends on when exactly that was.
+    unknown: bool,
 }
 
 impl Model {
-    pub(crate) fn new(network: Network) -> Self {
+    pub(crate) fn new(network: Network, ticks_per_second: u32) -> Self {
         Self {
             network,
             config: Snapshot::default(),
@@ -186,12 +197,17 @@ impl Model {
             connections: HashMap::new(),
             flows: HashMap::new(),
             given: HashMap::new(),
+            rates: Rates::new(ticks_per_second),
+            at: Moment { first: 0, last: 0 },
+            unknown: false,
         }
     }
 
     /// Follows a change of the configuration, of which the planner says what is carried.
     pub(crate) fn apply(&mut self, config: &Snapshot, plan: &L4Plan) {
         self.config = config.clone();
+        let rules = ordered_rules(config);
+        self.rates.keep(|filter, rule| rules.iter().any(|(id, _)| *id == (filter, rule)));
         for service in self.services.values_mut() {
             service.carried = false;
         }
@@ -234,10 +250,24 @@ impl Model {
         self.connections.clear();
         self.flows.clear();
         self.given.clear();
+        self.rates.forget();
     }
 
-    /// Says what becomes of a frame that came in by an interface; `seen` is what became of it.
-    pub(crate) fn predict(&mut self, frame: &[u8], interface: u32, seen: &Outcome) -> Outcome {
+    /// Says what becomes of a frame that came in by an interface at a moment; `seen` is what became
+    /// of it. Nothing where it depends on when exactly that was.
+    pub(crate) fn predict(
+        &mut self,
+        frame: &[u8],
+        interface: u32,
+        at: Moment,
+        seen: &Outcome,
+    ) -> Option<Outcome> {
+        (self.at, self.unknown) = (at, false);
+        let outcome = self.outcome(frame, interface, seen);
+        (!self.unknown).then_some(outcome)
+    }
+
+    fn outcome(&mut self, frame: &[u8], interface: u32, seen: &Outcome) -> Outcome {
         let decided = match reading::untagged(frame) {
             Some((tag, untagged)) => {
                 self.decide(&untagged, Arrival { interface, tag: Some(tag) }, seen)
@@ -289,13 +319,20 @@ impl Model {
     }
 
     fn filter(
-        &self,
+        &mut self,
         (source, destination): (IpAddr, IpAddr),
         transport: Option<(Transport, u16)>,
     ) -> Result<(), Reason> {
         let packet = FilteredPacket { source, destination, transport };
-        let decision = decide(&ordered_rules(&self.config), &self.config, &packet);
-        assert!(decision.rates.is_empty(), "rates are not in this model");
+        let rules = ordered_rules(&self.config);
+        let decision = decide(&rules, &self.config, &packet);
+        for (rule, rate) in decision.rates {
+            let answer = self.rates.take(rule, rate, source, self.at);
+            self.unknown |= answer == Answer::Unknown;
+            if answer != Answer::Within {
+                return Err(Reason::RateLimited);
+            }
+        }
         if decision.is_denied { Err(Reason::Filtered) } else { Ok(()) }
     }
 

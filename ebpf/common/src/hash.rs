@@ -20,7 +20,8 @@ const MULTIPLIERS: [u64; 5] = [
 
 /// Spreads the bits of a sum over all bits.
 #[inline(always)]
-const fn spread(sum: u64) -> u64 {
+#[must_use]
+pub const fn spread(sum: u64) -> u64 {
     let first = (sum ^ (sum >> 32)).wrapping_mul(MULTIPLIERS[1]);
     let second = (first ^ (first >> 29)).wrapping_mul(MULTIPLIERS[2]);
     second ^ (second >> 32)
@@ -76,6 +77,17 @@ pub const fn address(address: &Address, seed: u64) -> u64 {
         (pair(words[0], words[1]) ^ seed.rotate_left(32)).wrapping_mul(MULTIPLIERS[0]),
     );
     spread(sum)
+}
+
+/// Hashes two words; the upper half of the hash is spread well.
+#[inline(always)]
+#[must_use]
+pub const fn words(words: [u64; 2], seed: u64) -> u64 {
+    let sum = words[0]
+        .wrapping_mul(MULTIPLIERS[0])
+        .wrapping_add(words[1].wrapping_mul(MULTIPLIERS[1]))
+        .wrapping_add(seed);
+    (sum ^ (sum >> 32)).wrapping_mul(MULTIPLIERS[2])
 }
 
 /// Hashes a key of the lookup table; the two halves are its two places.

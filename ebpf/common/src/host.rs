@@ -118,6 +118,16 @@ impl Tables {
         self.filter = slots;
     }
 
+    /// Takes over what rules of the packet filter have spent, by their numbers.
+    pub fn set_rules_spent(&mut self, spent: &[Record]) {
+        assert_eq!(spent.len(), self.rules_spent.len());
+        for (number, record) in spent.iter().enumerate() {
+            // SAFETY: both are 64 bytes of integers.
+            let spent: Spent = unsafe { core::mem::transmute_copy(record) };
+            self.rules_spent.set(number, spent);
+        }
+    }
+
     /// Tells whether the host has VLANs: without, nothing takes tags off.
     pub fn set_vlans(&mut self, vlans: bool) {
         self.vlans = vlans;
@@ -128,12 +138,14 @@ impl Tables {
         self.cookie_key = key;
     }
 
-    /// Forgets all flows and connections.
+    /// Forgets all flows and connections, and what rules and sources have spent.
     pub fn forget(&mut self) {
         self.flows.clear();
         self.claims.clear();
         self.connections.clear();
         self.half_open.clear();
+        self.rules_spent.clear();
+        self.sources.clear();
     }
 
     /// Sets the time.

@@ -27,6 +27,7 @@ use ebpf_common::{
 };
 
 use crate::{
+    find_v6,
     machine::{self, Maps},
     maps::{self, FilterRecords},
     next_hop, rates, taking,
@@ -287,30 +288,63 @@ impl Kernel for Xdp<'_> {
 
 /// The packet filter's tables in force, held for the time of a packet.
 pub struct InForce {
-    front: &'static FilterRecords,
+    front: *const Record,
 }
 
 impl InForce {
     /// Returns the tables in force; `None` when there are none.
     #[inline(always)]
     pub fn now() -> Option<Self> {
-        maps::FILTER.get(0).map(|front| Self { front })
+        records(0).map(|front| Self { front })
     }
 }
 
 impl Tables for InForce {
     #[inline(always)]
     fn front<T: Layout>(&self, index: u32) -> Option<&T> {
-        // SAFETY: layouts are integers of a record's size, valid for any bytes.
-        self.front.get_ptr(index).map(|record| unsafe { &*record.cast::<T>() })
+        Some(record(self.front, index))
+    }
+
+    #[inline(always)]
+    fn arena<T: Layout>(&self, index: u32) -> Option<&T> {
+        Arena.arena(index)
+    }
+
+    #[inline(always)]
+    fn find_v6(&self, at: u32, address: [u64; 2], from: u32) -> Option<u32> {
+        find_v6::call(at, address, from)
+    }
+}
+
+/// The arena alone, for what has no front at hand.
+pub struct Arena;
+
+impl Tables for Arena {
+    #[inline(always)]
+    fn front<T: Layout>(&self, _index: u32) -> Option<&T> {
+        None
     }
 
     #[inline(always)]
     fn arena<T: Layout>(&self, index: u32) -> Option<&T> {
         let (slot, within) = filter::place(index);
-        // SAFETY: as above.
-        maps::FILTER.get(slot)?.get_ptr(within).map(|record| unsafe { &*record.cast::<T>() })
+        Some(record(records(slot)?, within))
     }
+}
+
+/// Returns the records in a slot.
+#[inline(always)]
+fn records(slot: u32) -> Option<*const Record> {
+    let records: &FilterRecords = maps::FILTER.get(slot)?;
+    records.get_ptr(0).map(<*const [Record; CHUNK_RECORDS]>::cast)
+}
+
+/// Returns one of [`CHUNK_RECORDS`] records.
+#[inline(always)]
+fn record<'a, T: Layout>(records: *const Record, index: u32) -> &'a T {
+    // SAFETY: the mask keeps the place within the records; layouts are integers of a record's size,
+    // valid for any bytes.
+    unsafe { &*records.add(index as usize & (CHUNK_RECORDS - 1)).cast::<T>() }
 }
 
 const _: () = assert!(CHUNK_RECORDS.is_power_of_two());

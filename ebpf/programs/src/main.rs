@@ -1,13 +1,15 @@
 //! The XDP programs: run the path of [`ebpf_common::path`] in the kernel.
 //!
 //! What is decided stands there; here are the maps ([`maps`]), the helpers ([`kernel`],
-//! [`machine`], [`next_hop`]), functions for limits and places ([`rates`], [`taking`]), the way to workers ([`wait`]), a
-//! program a task, and the one `match` from what was decided to an action.
+//! [`machine`], [`next_hop`]), functions for limits, places and IPv6 prefixes ([`rates`], [`taking`],
+//! [`find_v6`]), the way to workers ([`wait`]), a program a task, and the one `match` from what was
+//! decided to an action.
 
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod find_v6;
 mod kernel;
 mod machine;
 mod maps;

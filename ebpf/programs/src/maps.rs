@@ -86,9 +86,9 @@ static HANDSHAKES: Array<Handshakes, 1> = Array::new();
 pub static TOLD: PerCpuArray<Told, 1> = PerCpuArray::new();
 
 /// The front of the packet filter, or a chunk of its arena.
-pub type FilterRecords = Array<Record, CHUNK_RECORDS, FILTER_FLAGS>;
+pub type FilterRecords = Array<[Record; CHUNK_RECORDS], 1, FILTER_FLAGS>;
 
-#[btf_map(name = "mp_filter_v2")]
+#[btf_map(name = "mp_filter_v3")]
 pub static FILTER: ArrayOfMaps<FilterRecords, FILTER_SLOTS> = ArrayOfMaps::new();
 
 #[btf_map(name = "mp_frules_v1")]

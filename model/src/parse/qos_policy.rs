@@ -29,7 +29,8 @@ const CLASSES: [(&str, TrafficClass); 4] = [
 ];
 const EXCESSES: [(&str, Excess); 2] = [("Queue", Excess::Queue), ("Drop", Excess::Drop)];
 const ECNS: [(&str, Ecn); 2] = [("Preserve", Ecn::Preserve), ("Mark", Ecn::Mark)];
-const SCOPES: [(&str, LimitScope); 1] = [("Node", LimitScope::Node)];
+const SCOPES: [(&str, LimitScope); 2] =
+    [("Node", LimitScope::Node), ("Cluster", LimitScope::Cluster)];
 
 pub(super) fn qos_policy(node: &Node<'_>, namespace: &str) -> Read<QosPolicy> {
     let fields = node.fields()?;
@@ -44,8 +45,8 @@ pub(super) fn qos_policy(node: &Node<'_>, namespace: &str) -> Read<QosPolicy> {
     let excess = fields.or("excess", Excess::default(), |node| word(node, &EXCESSES));
     let dscp = fields.optional("dscp", dscp);
     let ecn = fields.or("ecn", Ecn::default(), |node| word(node, &ECNS));
-    let scope = fields.or("scope", LimitScope::default(), scope);
-    let fits = weight_fits(&fields, class).and(does_something(&fields, ecn));
+    let scope = fields.or("scope", LimitScope::default(), |node| word(node, &SCOPES));
+    let fits = weight_fits(&fields, class).and(does_something(&fields, ecn, scope));
     let known = fields.finish();
     let class = class?;
     let weight = weight?;
@@ -73,7 +74,7 @@ fn weight_fits(fields: &Fields<'_>, class: Read<TrafficClass>) -> Read<()> {
 }
 
 /// Refuses a policy that has no effect.
-fn does_something(fields: &Fields<'_>, ecn: Read<Ecn>) -> Read<()> {
+fn does_something(fields: &Fields<'_>, ecn: Read<Ecn>, scope: Read<LimitScope>) -> Read<()> {
     let limited = fields.has("ingress") || fields.has("egress");
     if !limited && ecn == Ok(Ecn::Mark) {
         let remedy = "add ingress or egress, or remove it";
@@ -82,6 +83,10 @@ fn does_something(fields: &Fields<'_>, ecn: Read<Ecn>) -> Read<()> {
             "marks what comes near a limit, and there is none",
             remedy,
         ));
+    }
+    if !limited && scope == Ok(LimitScope::Cluster) {
+        let remedy = "add ingress or egress, or remove it";
+        return Err(fields.error("scope", "says who shares a limit, and there is none", remedy));
     }
     if !limited && !fields.has("dscp") {
         let remedy = "add ingress, egress or dscp";
@@ -119,12 +124,4 @@ fn dscp(node: &Node<'_>) -> Read<Dscp> {
     }
     let number = whole(node, 0..=63)?;
     Ok(u8::try_from(number).ok().and_then(Dscp::new).expect("the range is that of a code point"))
-}
-
-fn scope(node: &Node<'_>) -> Read<LimitScope> {
-    if node.value() == "Cluster" {
-        let remedy = "write Node, and each node's share of the bandwidth";
-        return Err(node.error("is not supported: nodes do not share a limit", remedy));
-    }
-    word(node, &SCOPES)
 }

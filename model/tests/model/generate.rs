@@ -274,7 +274,8 @@ fn qos_policy() -> Raw {
     let excess = option::of(select(vec!["Queue", "Drop"]));
     let ecn = option::of(select(vec!["Preserve", "Mark"]));
     let limits = (option::of(limit()), option::of(limit()), option::of(dscp));
-    let rest = (option::of(duration(1..1_000)), excess, ecn, option::of(Just("Node")));
+    let rest =
+        (option::of(duration(1..1_000)), excess, ecn, option::of(select(vec!["Node", "Cluster"])));
     let spec = (references(3), class, limits, rest).prop_map(
         |(listeners, class, (ingress, egress, dscp), (latency, excess, ecn, scope))| {
             let limited = ingress.is_some() || egress.is_some();
@@ -291,7 +292,7 @@ fn qos_policy() -> Raw {
                     ("dscp", dscp),
                     ("excess", excess.map(Value::from)),
                     ("ecn", ecn.filter(|_| limited).map(Value::from)),
-                    ("scope", scope.map(Value::from)),
+                    ("scope", scope.filter(|it| limited || *it == "Node").map(Value::from)),
                 ],
             )
         },

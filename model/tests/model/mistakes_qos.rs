@@ -62,7 +62,7 @@ fn what_contradicts_itself() {
     );
     policy(
         "dscp: EF, scope: Cluster",
-        &["spec.scope = \"Cluster\": is not supported: nodes do not share a limit"],
+        &["spec.scope = \"Cluster\": says who shares a limit, and there is none"],
     );
 }
 

@@ -37,6 +37,7 @@ use crate::membership::{
 };
 use crate::probes::Results;
 use crate::settings::Settings;
+use crate::shares::Shares;
 use crate::tokens::{AuthError, Caller, Role, TokenError, TokenInfo, Tokens};
 
 /// Events that a slow listener may lag behind before it is told that it lost some: some seconds of
@@ -62,6 +63,7 @@ struct Inner {
     ledger: Ledger,
     probes: Results,
     lease: watch::Sender<Option<Lease>>,
+    shares: Shares,
     removed: Removed,
     events: broadcast::Sender<Event>,
     /// The children of the root supervisor, once it runs.
@@ -105,6 +107,7 @@ impl Control {
             ledger: Ledger::default(),
             probes: Results::new(),
             lease: watch::Sender::new(None),
+            shares: Shares::default(),
             removed,
             events: broadcast::Sender::new(EVENTS_KEPT),
             children: watch::Sender::new(None),
@@ -380,6 +383,11 @@ impl Control {
 
     pub(super) fn probes(&self) -> &Results {
         &self.inner.probes
+    }
+
+    /// What is known of the limits that nodes share.
+    pub(super) fn shares(&self) -> &Shares {
+        &self.inner.shares
     }
 
     /// The addresses that are this node's to announce.

@@ -258,5 +258,6 @@ fn describe_metrics() {
     crate::publisher::describe();
     crate::probes::describe();
     crate::announce::describe();
+    crate::shares::describe();
     crate::membership::describe();
 }

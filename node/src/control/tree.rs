@@ -11,6 +11,7 @@
 //! | peers | streams of other nodes' ledgers | default | their acks arrive later |
 //! | owners | decides, on the leader, who announces which address | default | moves come later |
 //! | lease | renews this node's hold on its addresses | default | they are lost if it lasts |
+//! | shares | lends, on the leader, shares of the limits that nodes share | default | loans end if it lasts |
 //! | probes | health of endpoints | default | every endpoint counts as healthy again |
 //! | publisher | push sessions | default | data planes reconnect and resume |
 //! | certificates | renewal | default | renewal is looked at later |
@@ -38,6 +39,7 @@ use crate::{
     ledger::warning,
     probes::{Probes, ProbesArguments},
     publisher::{Publisher, Sessions, peers},
+    shares,
 };
 
 /// Nothing is restarted in place.
@@ -75,6 +77,7 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
         peers(&control),
         owners(&control),
         lease(&control),
+        shares(&control),
         probes(&control),
         publisher(&control, push),
         certificates(&control),
@@ -139,7 +142,8 @@ fn peers(control: &Control) -> ChildSpec {
     task("peers", move || {
         let identity = control.certificates().live().clone();
         let (ledger, removed) = (control.ledger().clone(), control.removed().clone());
-        peers::run(control.consensus().clone(), identity, ledger, removed).boxed()
+        let shares = control.shares().clone();
+        peers::run(control.consensus().clone(), identity, ledger, shares, removed).boxed()
     })
 }
 
@@ -156,6 +160,14 @@ fn lease(control: &Control) -> ChildSpec {
     task("lease", move || {
         let (consensus, lease) = (control.consensus().clone(), control.lease().clone());
         announce::hold(consensus, control.configuration().clone(), control.node().0, lease).boxed()
+    })
+}
+
+fn shares(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("shares", move || {
+        let (consensus, shares) = (control.consensus().clone(), control.shares().clone());
+        shares::run(consensus, control.configuration().clone(), control.node().0, shares).boxed()
     })
 }
 
@@ -176,6 +188,7 @@ fn publisher(control: &Control, endpoint: Endpoint) -> ChildSpec {
         ledger: control.ledger().clone(),
         health: control.probes().subscribe(),
         lease: control.lease().subscribe(),
+        shares: control.shares().clone(),
         removed: control.removed().clone(),
         cluster: control.identity().cluster().clone(),
         node,

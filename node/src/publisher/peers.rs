@@ -18,7 +18,7 @@ use runtime::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{ledger::Ledger, membership::removal::Removed};
+use crate::{ledger::Ledger, membership::removal::Removed, shares::Shares};
 
 /// Between two attempts to reach a peer: short beside the time that an operator waits for an ack.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -28,6 +28,7 @@ pub(crate) async fn run(
     consensus: Consensus,
     identity: LiveIdentity,
     ledger: Ledger,
+    shares: Shares,
     removed: Removed,
 ) -> anyhow::Result<()> {
     let mut status = consensus.status();
@@ -41,7 +42,14 @@ pub(crate) async fn run(
         links.retain(|node, (address, _)| wanted.get(node) == Some(address));
         for (node, address) in wanted {
             links.entry(node).or_insert_with(|| {
-                let link = keep(node, address, identity.clone(), ledger.clone(), removed.clone());
+                let link = keep(
+                    node,
+                    address,
+                    identity.clone(),
+                    ledger.clone(),
+                    shares.clone(),
+                    removed.clone(),
+                );
                 (address, AbortOnDropHandle::new(tokio::spawn(link)))
             });
         }
@@ -54,10 +62,11 @@ async fn keep(
     address: SocketAddr,
     identity: LiveIdentity,
     ledger: Ledger,
+    shares: Shares,
     removed: Removed,
 ) {
     loop {
-        if let Err(error) = follow(node, address, &identity, &ledger, &removed).await {
+        if let Err(error) = follow(node, address, &identity, &ledger, &shares, &removed).await {
             tracing::debug!(%node, %address, %error, "the peer's ledger is out of reach");
         }
         ledger.peer_lost(node);
@@ -70,6 +79,7 @@ async fn follow(
     address: SocketAddr,
     identity: &LiveIdentity,
     ledger: &Ledger,
+    shares: &Shares,
     removed: &Removed,
 ) -> anyhow::Result<()> {
     let any: IpAddr = match address {
@@ -87,6 +97,9 @@ async fn follow(
     while let Some(message) = reader.read().await? {
         match message {
             ToPlane::Ledger { reports } => ledger.peer(node, reports),
+            // A node speaks for itself alone, and lends to the one that it speaks to.
+            ToPlane::Uses { node: said, uses } if said == node => shares.used(node, uses),
+            ToPlane::Shares(grant) => shares.lend(grant),
             ToPlane::Ping => writer.write(&FromPlane::Pong).await?,
             ToPlane::Welcome { .. } => {}
             // A member says so of this node only, and has applied it.

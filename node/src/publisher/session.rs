@@ -20,6 +20,7 @@ use crate::{
         SnapshotError,
         store::{OBJECTS, configuration_revision, object_of},
     },
+    shares::Loan,
 };
 
 /// Time for a frame to leave. The flow-control window holds the largest frame, so a client that
@@ -130,6 +131,7 @@ async fn listen(
         match message {
             FromPlane::Reports { reports } => publisher.ledger.engines(node, reports),
             FromPlane::Addresses { addresses } => publisher.ledger.addresses(node, addresses),
+            FromPlane::Uses(uses) => publisher.shares.used(node, uses),
             FromPlane::Pong => {}
             FromPlane::Hello { .. } | FromPlane::PeerHello { .. } => {
                 return Err(SessionEnd::Protocol { what: "a second hello" });
@@ -152,6 +154,8 @@ async fn follow(
     health.mark_changed();
     let mut lease = publisher.lease.clone();
     lease.mark_changed();
+    let mut loan = publisher.shares.loan();
+    loan.mark_changed();
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -181,6 +185,12 @@ async fn follow(
                 let grant = lease.borrow_and_update().as_ref().map(Lease::grant);
                 if let Some(grant) = grant {
                     writer.send(&ToPlane::Announce(grant)).await?;
+                }
+            }
+            Ok(()) = loan.changed(), if node == publisher.node => {
+                let grant = loan.borrow_and_update().as_ref().map(Loan::grant);
+                if let Some(grant) = grant {
+                    writer.send(&ToPlane::Shares(grant)).await?;
                 }
             }
             _ = ping.tick() => writer.send(&ToPlane::Ping).await?,
@@ -262,15 +272,19 @@ fn delta(from: Revision, batch: &Batch) -> Option<ToPlane> {
     })
 }
 
-/// Streams this node's part of the ledger to another control node.
+/// Streams to another control node this node's part of the ledger, what this node says of the limits
+/// that nodes share, and what it lends of them, as the leader.
 pub(super) async fn peer(
     publisher: &Publisher,
     link: &mut Link,
+    node: NodeId,
     stop: &CancellationToken,
 ) -> Result<(), SessionEnd> {
     let welcome = ToPlane::Welcome { cluster: publisher.cluster.clone(), node: publisher.node };
     link.writer.send(&welcome).await?;
     let mut table = publisher.ledger.subscribe();
+    let (mut uses, mut lent) = (publisher.shares.uses(), publisher.shares.lent());
+    let mut said = None;
     let mut told = None;
     loop {
         let present = table.borrow_and_update().clone();
@@ -281,6 +295,23 @@ pub(super) async fn peer(
         }
         tokio::select! {
             changed = table.changed() => changed.map_err(|_| SessionEnd::Stopped)?,
+            Ok(()) = uses.changed() => {
+                // What other nodes say comes from themselves.
+                let heard = uses.borrow_and_update().get(&publisher.node).cloned();
+                if let Some(heard) = heard
+                    && said != Some(heard.at)
+                {
+                    said = Some(heard.at);
+                    let uses = ToPlane::Uses { node: publisher.node, uses: heard.uses };
+                    link.writer.send(&uses).await?;
+                }
+            }
+            Ok(()) = lent.changed() => {
+                let grant = lent.borrow_and_update().get(&node).cloned();
+                if let Some(grant) = grant {
+                    link.writer.send(&ToPlane::Shares(grant)).await?;
+                }
+            }
             message = link.reader.read() => match message? {
                 Some(FromPlane::Pong) => {}
                 Some(_) => return Err(SessionEnd::Protocol { what: "more than a hello" }),

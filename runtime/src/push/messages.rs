@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use model::{
-    EndpointId, EngineReport, ObjectKey, Revision, ack::NodeReport, announce::AddressReport,
+    EndpointId, EngineReport, ObjectKey, Revision,
+    ack::NodeReport,
+    announce::AddressReport,
+    shares::{LoanId, Share, Uses},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -60,6 +63,9 @@ pub enum FromPlane {
         /// One for each address that listeners want announced.
         addresses: Vec<AddressReport>,
     },
+    /// What the node says of the limits that nodes share; replaces what was said before. Once a
+    /// second while there are such limits.
+    Uses(Uses),
     /// Answers a ping.
     Pong,
 }
@@ -107,6 +113,15 @@ pub enum ToPlane {
     Health(HealthUpdate),
     /// Which addresses the node announces; replaces what was said before. Sent again and again.
     Announce(Grant),
+    /// The node's shares of limits; replaces what was said before. Sent again and again.
+    Shares(ShareGrant),
+    /// What a node says of the limits that nodes share, to another control node.
+    Uses {
+        /// Who says it.
+        node: NodeId,
+        /// What it says.
+        uses: Uses,
+    },
     /// The node's ledger, to another control node; replaces the one before.
     Ledger {
         /// Reports of the data planes connected to this node.
@@ -134,6 +149,17 @@ pub struct HealthUpdate {
     /// Services so many of whose endpoints fail that the failures are not acted upon.
     #[serde(default)]
     pub panicking: Vec<ObjectKey>,
+}
+
+/// The shares of limits that a node may use.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareGrant {
+    /// Which loan it is.
+    pub loan: LoanId,
+    /// One a limit.
+    pub shares: Vec<Share>,
+    /// For how long, in milliseconds from now on.
+    pub lease_ms: u64,
 }
 
 /// The addresses that are a node's, and for how long without another word.
@@ -169,6 +195,10 @@ pub fn snapshot_messages(revision: Revision, objects: Vec<(Value, usize)>) -> Ve
 
 #[cfg(test)]
 mod tests {
+    use model::{
+        flow::Direction,
+        shares::{ShareKey, ShareUse},
+    };
     use serde_json::json;
 
     use super::*;
@@ -211,6 +241,26 @@ mod tests {
                 lease_ms: 14_500,
             }),
             json!({"type": "announce", "addresses": ["192.0.2.1"], "lease_ms": 14500}),
+        );
+        let key = ShareKey {
+            policy: "QoSPolicy/default/gold".parse().unwrap(),
+            listener: "Listener/default/web".parse().unwrap(),
+            direction: Direction::In,
+        };
+        let loan = LoanId { office: 7, number: 2 };
+        let share = Share { key: key.clone(), bytes_per_s: 900, alone: 300 };
+        check(
+            ToPlane::Shares(ShareGrant { loan, shares: vec![share], lease_ms: 5_000 }),
+            json!({"type": "shares", "loan": {"office": 7, "number": 2}, "lease_ms": 5000, "shares": [
+                   {"policy": "QoSPolicy/default/gold", "listener": "Listener/default/web",
+                    "direction": "in", "bytes_per_s": 900, "alone": 300}]}),
+        );
+        let said = ShareUse { key, used: 5, wants_more: true, share: 300 };
+        check(
+            ToPlane::Uses { node: NodeId(2), uses: Uses { loan: Some(loan), uses: vec![said] } },
+            json!({"type": "uses", "node": 2, "uses": {"loan": {"office": 7, "number": 2}, "uses": [
+                   {"policy": "QoSPolicy/default/gold", "listener": "Listener/default/web",
+                    "direction": "in", "used": 5, "wants_more": true, "share": 300}]}}),
         );
         let hello = FromPlane::Hello {
             plane: PlaneInfo { version: "0.1.0".into(), host: "a".into(), pid: 7 },

@@ -17,7 +17,7 @@
 use model::{ObjectKey, Revision};
 use serde_json::Value;
 
-use super::{FromPlane, Grant, HealthUpdate, PlaneInfo, Resume, ToPlane};
+use super::{FromPlane, Grant, HealthUpdate, PlaneInfo, Resume, ShareGrant, ToPlane};
 use crate::identity::{ClusterId, NodeId};
 
 /// Most objects a snapshot may announce: ten times the greatest configuration that is measured.
@@ -53,6 +53,8 @@ pub enum Command {
     Health(HealthUpdate),
     /// Announce these addresses, and no others.
     Announce(Grant),
+    /// Keep limits to these shares.
+    Shares(ShareGrant),
     /// Send a pong.
     Pong,
     /// Leave: the server ends the session in good order.
@@ -216,6 +218,9 @@ impl Follower {
             (State::Following | State::Loading { .. }, M::Announce(grant)) => {
                 Ok(Command::Announce(grant))
             }
+            (State::Following | State::Loading { .. }, M::Shares(grant)) => {
+                Ok(Command::Shares(grant))
+            }
             (State::Loading { announced, objects, .. }, M::SnapshotChunk { objects: more }) => {
                 objects.extend(more);
                 if objects.len() > *announced {
@@ -299,6 +304,8 @@ impl Follower {
             ToPlane::Delta { .. } => "delta",
             ToPlane::Health(_) => "health",
             ToPlane::Announce(_) => "announce",
+            ToPlane::Shares(_) => "shares",
+            ToPlane::Uses { .. } => "uses",
             ToPlane::Ledger { .. } => "ledger",
             ToPlane::Ping => "ping",
             ToPlane::Removed { .. } => "removed",

@@ -11,6 +11,7 @@ use model::{
     cluster::NodeId,
     flow::Direction,
     qos_report::{Amount, ClassQos, DroppedPackets, ListenerQos, QosReport, WorkerQos},
+    shares::ShareKey,
 };
 
 use super::{Engine, EngineError};
@@ -43,9 +44,14 @@ impl Engine {
             let tally = tally(&view, &owner, counters.way);
             let bytes = gone_on(&counters, &tally);
             let rate = self.meter.bits_per_s(&(owner.clone(), counters.way as u8), now, bytes);
-            let told =
-                listener(owner, spec, &counters, &tally, rate.map(|bits| (bits / 1e3) as u64));
-            listeners.extend(told);
+            let key = ShareKey {
+                policy: owner.0.clone(),
+                listener: owner.1.clone(),
+                direction: direction(counters.way),
+            };
+            let share = self.image.treatments().shares().get(&key).map(|share| share / 125);
+            let rate = rate.map(|bits| (bits / 1e3) as u64);
+            listeners.extend(listener(owner, spec, &counters, &tally, (share, rate)));
         }
         listeners.sort_by(|one, other| {
             let key = |it: &ListenerQos| (it.listener.clone(), it.direction as u8);
@@ -109,18 +115,25 @@ fn gone_on(counters: &LimiterCounters, tally: &LaneTally) -> u64 {
     counters.words[counter::PASSED_BYTES] + tally.sent_bytes
 }
 
+fn direction(way: Way) -> Direction {
+    match way {
+        Way::Ingress => Direction::In,
+        Way::Egress => Direction::Out,
+    }
+}
+
 /// Tells of a direction, where the policy says anything about it.
 fn listener(
     (policy, listener): (ObjectKey, ObjectKey),
     spec: &QosPolicy,
     counters: &LimiterCounters,
     tally: &LaneTally,
-    measured_kbps: Option<u64>,
+    (share_kbps, measured_kbps): (Option<u64>, Option<u64>),
 ) -> Option<ListenerQos> {
     let words = &counters.words;
-    let (direction, limit) = match counters.way {
-        Way::Ingress => (Direction::In, spec.ingress),
-        Way::Egress => (Direction::Out, spec.egress),
+    let limit = match counters.way {
+        Way::Ingress => spec.ingress,
+        Way::Egress => spec.egress,
     };
     let amount = |packets, bytes| Amount { packets, bytes };
     let passed = amount(words[counter::PASSED_PACKETS], words[counter::PASSED_BYTES]);
@@ -132,10 +145,11 @@ fn listener(
     Some(ListenerQos {
         policy,
         listener,
-        direction,
+        direction: direction(counters.way),
         class: spec.class,
         excess: spec.excess,
         allowed_mbps: limit.map(|limit| limit.bandwidth_mbps),
+        share_kbps,
         measured_kbps,
         passed,
         waited: amount(tally.sent, tally.sent_bytes),

@@ -33,7 +33,7 @@ pub enum ArenaError {
 }
 
 /// Numbers of records that belong together.
-const SIZES: [u32; 3] = [1, 8, 16];
+const SIZES: [u32; 5] = [1, 2, 4, 8, 16];
 
 /// Which records of a bank's IPv4 part are free.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct Arena {
     bank: u32,
     /// The next that was never given out; a multiple of 16.
     next: u32,
-    free: [Vec<u32>; 3],
+    free: [Vec<u32>; SIZES.len()],
     /// What the front in force still refers to.
     leaving: Vec<(usize, u32)>,
 }
@@ -61,13 +61,13 @@ impl Arena {
         self.bank
     }
 
-    /// Returns the first record of an IPv6 tree.
+    /// Returns the first record of an IPv6 table.
     #[must_use]
-    pub fn tree_start(&self, copy: u32) -> u32 {
+    pub fn start_v6(&self, copy: u32) -> u32 {
         (self.bank * BANK_CHUNKS + CHUNKS_V4 + copy * CHUNKS_V6) * CHUNK_RECORDS as u32
     }
 
-    /// Takes `count` records, 1, 8 or 16; they begin at a multiple of their count.
+    /// Takes `count` records, a power of two up to 16; they begin at a multiple of their count.
     ///
     /// # Errors
     /// There are no more.

@@ -34,8 +34,8 @@ struct Chunk {
 
 impl Chunk {
     fn new() -> io::Result<Self> {
-        let record = size_of::<Record>();
-        let fd = bpf::array("mp_filter_part", record, CHUNK_RECORDS, FILTER_FLAGS)?;
+        let length = CHUNK_RECORDS * size_of::<Record>();
+        let fd = bpf::array("mp_filter_part", length, 1, FILTER_FLAGS)?;
         let mapping = Mapping::new(fd.as_fd(), CHUNK_RECORDS)?;
         let map = MapData::from_fd(fd).map_err(io::Error::other)?;
         Ok(Self { map, mapping })

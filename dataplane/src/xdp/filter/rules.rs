@@ -66,6 +66,20 @@ pub struct Ports {
     pub masks: Vec<u64>,
 }
 
+impl Ports {
+    /// Returns which ports of a protocol have classes with other rules than those for ports that no
+    /// rule names, a bit each.
+    #[must_use]
+    pub fn named(&self, classes: &[u16], unnamed: u64) -> Vec<u64> {
+        let is_named = |class: &u16| u64::from(self.masks[usize::from(*class)] != unnamed);
+        let word = |classes: &[u16]| {
+            let bits = classes.iter().map(is_named).enumerate();
+            bits.fold(0, |word, (place, bit)| word | bit << place)
+        };
+        classes.chunks(64).map(word).collect()
+    }
+}
+
 /// All rules.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
@@ -97,7 +111,7 @@ impl Rules {
         if rules.iter().any(|(_, rule)| !rule.ports.is_empty()) {
             out.header.flags |= flag::PORTS;
             let all: Vec<&FilterRule> = rules.iter().map(|(_, rule)| *rule).collect();
-            out.ports = ports(&all, out.header.tcp, out.header.udp);
+            out.ports = ports(&all);
         }
         out
     }
@@ -122,14 +136,16 @@ impl Rules {
             }
         }
         let header = &mut self.header;
-        if rule.protocol != Some(Transport::Udp) {
-            header.tcp |= bit;
-        }
-        if rule.protocol != Some(Transport::Tcp) {
-            header.udp |= bit;
-        }
-        if rule.protocol.is_none() && rule.ports.is_empty() {
-            header.other |= bit;
+        if rule.ports.is_empty() {
+            if rule.protocol != Some(Transport::Udp) {
+                header.tcp |= bit;
+            }
+            if rule.protocol != Some(Transport::Tcp) {
+                header.udp |= bit;
+            }
+            if rule.protocol.is_none() {
+                header.other |= bit;
+            }
         }
         if rule.sources.is_empty() && rule.source_lists.is_empty() {
             header.unlisted_sources |= bit;
@@ -170,7 +186,7 @@ impl Rules {
 }
 
 /// Finds the ports that the same rules look at.
-fn ports(rules: &[&FilterRule], tcp: u64, udp: u64) -> Ports {
+fn ports(rules: &[&FilterRule]) -> Ports {
     let ranges: Vec<(usize, usize, u64)> = rules
         .iter()
         .enumerate()
@@ -179,6 +195,12 @@ fn ports(rules: &[&FilterRule], tcp: u64, udp: u64) -> Ports {
             rule.ports.iter().map(move |ports| range(ports.first, ports.last))
         })
         .collect();
+    let of_protocol = |protocol| {
+        let rules = rules.iter().enumerate();
+        let fit = rules.filter(|(_, rule)| rule.protocol.is_none_or(|only| only == protocol));
+        fit.fold(0, |mask, (place, _)| mask | 1 << place)
+    };
+    let (tcp, udp) = (of_protocol(Transport::Tcp), of_protocol(Transport::Udp));
     let any = rules.iter().enumerate().filter(|(_, rule)| rule.ports.is_empty());
     let any = any.fold(0, |mask, (place, _)| mask | 1 << place);
     // The bits that change at each port.

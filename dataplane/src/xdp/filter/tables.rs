@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_common::{
-    filter::{ClassMasks, Classes, Entries, Halves, Header, Masks, Tree, front},
+    filter::{ClassMasks, Classes, Halves, Header, Words, front, v4::Wide},
     layout::Record,
 };
 use model::{Prefix, Snapshot};
@@ -17,8 +17,8 @@ use super::{
     classes::{ClassNumbers, TooManyClasses, ends, stretches},
     counters::CounterNumbers,
     rules::{Rules, Set, SetKey},
-    v4::{FIRST, TableV4},
-    v6,
+    v4::{TableV4, WIDES},
+    v6::{self, TableV6},
 };
 use crate::xdp::pace::Pace;
 
@@ -43,9 +43,9 @@ pub struct Tables {
     next_set: u32,
     classes: ClassNumbers,
     v4: TableV4,
-    /// Which of the two places the IPv6 tree in force is in.
-    tree_copy: u32,
-    tree: Tree,
+    v6: TableV6,
+    /// Which of the two places for it that is in.
+    copy_v6: u32,
     arena: Arena,
 }
 
@@ -60,8 +60,8 @@ impl Tables {
             next_set: 0,
             classes: ClassNumbers::default(),
             v4: TableV4::default(),
-            tree_copy: 0,
-            tree: Tree::default(),
+            v6: TableV6::default(),
+            copy_v6: 0,
             arena: Arena::new(bank),
         }
     }
@@ -109,7 +109,7 @@ impl Tables {
         self.rules = rules;
         self.paint_v4(&v4, memory)?;
         if v6 {
-            self.plant_v6(memory)?;
+            self.write_v6(memory)?;
         }
         Ok(())
     }
@@ -136,13 +136,12 @@ impl Tables {
         Ok(())
     }
 
-    fn plant_v6(&mut self, memory: &mut impl Memory) -> Result<(), TablesError> {
+    fn write_v6(&mut self, memory: &mut impl Memory) -> Result<(), TablesError> {
         let sets: BTreeMap<u32, &[Prefix]> = numbered(&self.rules, &self.sets)
             .map(|(number, set)| (number, set.by_family().1))
             .collect();
-        let found = stretches(&sets, (0, u128::MAX), &mut self.classes)?;
-        self.tree_copy ^= 1;
-        self.tree = v6::write(&found, self.tree_copy, &self.arena, memory)?;
+        self.copy_v6 ^= 1;
+        self.v6 = v6::write(&sets, self.copy_v6, &mut self.classes, &self.arena, memory)?;
         Ok(())
     }
 
@@ -153,10 +152,13 @@ impl Tables {
         let mut put = |at: u32, record: Record| records[at as usize] = record;
         let header = Header { bank: self.bank() as u8, serial, ..self.rules.header };
         put(front::HEADER, record(&header));
-        put(front::TREE, record(&self.tree));
         put(front::NUMBERS, record(&counters.record(&self.rules.order)));
-        for (at, part) in (front::FIRST..).zip(self.v4.first().chunks(16)) {
-            put(at, record(&Entries { entries: part.try_into().expect("chunks of 16") }));
+        put(front::V6, record(&self.v6.table));
+        for (at, cuts) in (front::CUTS..).zip(&self.v6.cuts) {
+            put(at, record(cuts));
+        }
+        for (place, rate) in &self.rules.rates {
+            put(front::RATES + place, record(rate));
         }
         for (at, part) in (front::CLASSES..).zip(self.class_masks().chunks(4)) {
             let mut classes = Classes::default();
@@ -169,13 +171,21 @@ impl Tables {
                 put(at, record(&Halves { halves: part.try_into().expect("chunks of 32") }));
             }
         }
-        for (at, part) in (front::PORT_MASKS..).zip(ports.masks.chunks(8)) {
-            let mut masks = Masks::default();
-            masks.masks[..part.len()].copy_from_slice(part);
-            put(at, record(&masks));
-        }
-        for (place, rate) in &self.rules.rates {
-            put(front::RATES + place, record(rate));
+        let (tcp, udp) = (ports.named(&ports.tcp, header.tcp), ports.named(&ports.udp, header.udp));
+        let wide: Vec<u64> = self.v4.wide().iter().map(|Wide(word)| *word).collect();
+        for (start, words) in [
+            (front::TCP_BITS, &*tcp),
+            (front::UDP_BITS, &udp),
+            (front::PORT_MASKS, &ports.masks),
+            (front::V4_BITS, self.v4.bits()),
+            (front::WIDE, &wide),
+            (front::V6_BITS, &self.v6.bits),
+        ] {
+            for (at, part) in (start..).zip(words.chunks(8)) {
+                let mut words = Words::default();
+                words.words[..part.len()].copy_from_slice(part);
+                put(at, record(&words));
+            }
         }
         records
     }
@@ -245,5 +255,5 @@ fn note_changes(
     }
 }
 
-/// The first level has an entry for each value that a set's change may concern.
-const _: () = assert!(FIRST == 1 << 16);
+/// There is a word for each value that a set's change may concern.
+const _: () = assert!(WIDES == 1 << 16);

@@ -4,12 +4,14 @@ use std::{collections::BTreeMap, ops::Range};
 
 use ebpf_common::qos::{Limits, TREATMENTS_PER_RECORD, Treatment, Way, flag};
 use model::{
-    QosPolicy,
+    ObjectKey, QosPolicy,
+    flow::Direction,
     listener::Forwarding,
-    qos_policy::{Ecn, Excess, RateLimit},
+    qos_policy::{Ecn, Excess, LimitScope, RateLimit},
+    shares::{ShareKey, unheard},
 };
 
-use super::limiters::Limiters;
+use super::{Policy, limiters::Limiters, rate::Rate, shares::InForce};
 use crate::afxdp::shape::Shape;
 use crate::xdp::{
     arena::Arena,
@@ -29,6 +31,8 @@ pub struct Treatments {
     extent: Range<u32>,
     /// The same, by slot.
     egress: BTreeMap<u32, Treatment>,
+    /// What this node has of the limits that nodes share.
+    shares: InForce,
     /// How what is over a limit waits, with the lanes that it waits in.
     shapes: BTreeMap<Frontend, Vec<(u32, Shape)>>,
 }
@@ -37,6 +41,17 @@ impl Treatments {
     /// Sets what limits are made with from here on.
     pub fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
+    }
+
+    /// Sets what this node has of the limits that nodes share, for what is put from here on.
+    pub fn set_shares(&mut self, shares: InForce) {
+        self.shares = shares;
+    }
+
+    /// Returns what this node has of the limits that nodes share.
+    #[must_use]
+    pub fn shares(&self) -> &InForce {
+        &self.shares
     }
 
     /// Returns the limiters.
@@ -70,8 +85,12 @@ impl Treatments {
         // The node does not see the answers of endpoints that answer directly.
         let egress = spec.egress.filter(|_| carried.forwarding == Forwarding::Nat);
         let waits = spec.excess == Excess::Queue;
-        let record = self.write_limits(arena, frontend, [spec.ingress, egress]);
-        self.shape(frontend, limiter, spec, [spec.ingress, egress]);
+        let rates =
+            [(Direction::In, spec.ingress), (Direction::Out, egress)].map(|(direction, limit)| {
+                Some(self.rate(policy, &carried.listener, direction, limit?))
+            });
+        let record = self.write_limits(arena, frontend, rates);
+        self.shape(frontend, limiter, spec, rates);
         let treatment = |limit: Option<RateLimit>| {
             let mut treatment = Treatment { limiter, ..Treatment::default() };
             if limit.is_some() {
@@ -120,12 +139,28 @@ impl Treatments {
         self.shapes.values().flatten().copied().collect()
     }
 
+    /// Returns what goes in a direction on this node.
+    fn rate(
+        &self,
+        policy: &Policy,
+        listener: &ObjectKey,
+        direction: Direction,
+        limit: RateLimit,
+    ) -> Rate {
+        if policy.spec.scope == LimitScope::Node {
+            return limit.into();
+        }
+        let (policy, listener) = (policy.key.clone(), listener.clone());
+        let share = self.shares.get(&ShareKey { policy, listener, direction });
+        Rate::share(limit, share.copied().unwrap_or(unheard(limit.bytes_per_s())))
+    }
+
     fn shape(
         &mut self,
         frontend: Frontend,
         limiter: u16,
         policy: &QosPolicy,
-        limits: [Option<RateLimit>; 2],
+        limits: [Option<Rate>; 2],
     ) {
         let lane = |way: Way| {
             let rate = limits[way as usize]?;
@@ -143,7 +178,7 @@ impl Treatments {
         &mut self,
         arena: &mut Arena,
         frontend: Frontend,
-        limits: [Option<RateLimit>; 2],
+        limits: [Option<Rate>; 2],
     ) -> u32 {
         if limits == [None, None] {
             if let Some(record) = self.limits.remove(&frontend) {
@@ -152,7 +187,7 @@ impl Treatments {
             return 0;
         }
         let record = *self.limits.entry(frontend).or_insert_with(|| arena.allocate(1).start);
-        let limit = |rate: RateLimit| self.pace.limit(rate);
+        let limit = |rate: Rate| self.pace.limit(rate);
         let ways = Way::ALL.map(|way| limits[way as usize].map(limit).unwrap_or_default());
         arena.sheet.set(record, of_limits(Limits { ways, padding: [0; 2] }));
         record

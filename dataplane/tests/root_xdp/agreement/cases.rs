@@ -44,6 +44,8 @@ pub(super) struct Case {
     /// Frames under each.
     pub(super) frames: u32,
     modes: Vec<&'static str>,
+    /// Filters that limit rates.
+    rates: Vec<String>,
     flows: Vec<Flow>,
 }
 
@@ -56,12 +58,13 @@ impl Case {
             parts: random.random_range(1..4),
             frames: random.random_range(100..300),
             modes,
+            rates: configurations::rates(random),
             flows,
         }
     }
 
     pub(super) fn configuration(&self, random: &mut StdRng) -> Configuration {
-        configurations::configuration(random, &self.modes)
+        configurations::configuration(random, &self.modes, &self.rates)
     }
 
     /// Makes the next frame, of which some follow from the connections that there are.

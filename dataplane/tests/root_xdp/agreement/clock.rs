@@ -7,6 +7,11 @@ use nix::time::{ClockId, clock_getres, clock_gettime};
 /// Ticks in the least unit of time that the packet path knows.
 const UNIT: u64 = 16;
 
+/// Returns the unit that a tick is in.
+pub(super) fn unit(ticks: u64) -> u64 {
+    ticks / UNIT
+}
+
 pub(super) struct Clock {
     tick_ns: i64,
     /// A tick, and when it was by the coarse clock, which goes on with it.
@@ -59,10 +64,5 @@ impl Clock {
             }
             std::thread::yield_now();
         }
-    }
-
-    /// Tells whether the unit that a tick is in has ended.
-    pub(super) fn has_left(&self, ticks: u64) -> bool {
-        self.ticks() / UNIT != ticks / UNIT
     }
 }

@@ -1,5 +1,5 @@
 //! Generated configurations: listeners of every way of forwarding, with endpoints near and far, out
-//! of reach, behind a gateway and behind a narrow link; packet filters; marks.
+//! of reach, behind a gateway and behind a narrow link; packet filters, also with rates; marks.
 
 use std::fmt::Write as _;
 
@@ -43,8 +43,12 @@ const OTHER: [&str; 6] =
     ["10.0.0.29", "203.0.113.9", "10.9.0.5", "fd00::29", "2001:db8:99::9", "fd09::5"];
 const MODES: [&str; 5] = ["NAT", "NAT", "L2", "IPIP", "GUE"];
 
-/// Makes a configuration. The listeners' ways of forwarding are the sequence's.
-pub(super) fn configuration(random: &mut StdRng, modes: &[&str]) -> Configuration {
+/// Makes a configuration. The listeners' ways of forwarding and the rates are the sequence's.
+pub(super) fn configuration(
+    random: &mut StdRng,
+    modes: &[&str],
+    rates: &[String],
+) -> Configuration {
     let mut text = String::new();
     let mut carried = Vec::new();
     for ((name, protocol, address, port), mode) in LISTENERS.into_iter().zip(modes) {
@@ -76,6 +80,9 @@ pub(super) fn configuration(random: &mut StdRng, modes: &[&str]) -> Configuratio
     }
     if random.random_bool(0.3) {
         filter(random, &mut text);
+    }
+    for filter in rates.iter().filter(|_| random.random_bool(0.8)) {
+        text.push_str(filter);
     }
     let desired = objects::desired_with(1, &[], &text);
     Configuration { text, desired }
@@ -132,15 +139,47 @@ fn marks(random: &mut StdRng, carried: &[&str], text: &mut String) {
     .unwrap();
 }
 
+/// Makes filters with a rate each, so few packets that a tick brings whole parts of one and no CPU
+/// borrows more than it needs.
+pub(super) fn rates(random: &mut StdRng) -> Vec<String> {
+    if random.random_bool(0.6) {
+        return Vec::new();
+    }
+    (0..random.random_range(1..4)).map(|number| rate(random, number)).collect()
+}
+
+fn rate(random: &mut StdRng, number: u32) -> String {
+    let per = *[
+        "per: Rule",
+        "per: Source",
+        "per: Source, prefixLengthV4: 24, prefixLengthV6: 48",
+        "per: Source, prefixLengthV4: 8, prefixLengthV6: 128",
+    ]
+    .choose(random)
+    .unwrap();
+    let (packets, burst) = (*[1, 2, 5, 10].choose(random).unwrap(), random.random_range(1..8));
+    let rate = format!("packetsPerSecond: {packets}, burst: {burst}, {per}");
+    let some: Vec<&str> = SOURCES.into_iter().filter(|_| random.random_bool(0.3)).collect();
+    let sources = format!(", sources: [{}]", some.join(", "));
+    let sources = if some.is_empty() { ", protocol: UDP" } else { &sources };
+    let priority = random.random_range(0..3);
+    format!(
+        "kind: PacketFilter\nmetadata: {{ name: limit-{number} }}\nspec:\n  priority: {priority}\n  \
+         rules:\n    - {{ action: Rate, rate: {{ {rate} }}{sources} }}\n---\n"
+    )
+}
+
+/// Sources that filters tell from others.
+const SOURCES: [&str; 6] = [
+    "198.51.100.0/24",
+    "198.51.100.64/26",
+    "10.0.0.100/32",
+    "'2001:db8:c::/48'",
+    "'fd00::100/128'",
+    "'2001:db8:c::8/125'",
+];
+
 fn filter(random: &mut StdRng, text: &mut String) {
-    const SOURCES: [&str; 6] = [
-        "198.51.100.0/24",
-        "198.51.100.64/26",
-        "10.0.0.100/32",
-        "'2001:db8:c::/48'",
-        "'fd00::100/128'",
-        "'2001:db8:c::8/125'",
-    ];
     const DESTINATIONS: [&str; 4] =
         ["192.0.2.10/32", "'2001:db8::/64'", "10.0.0.0/24", "'fd00::1/128'"];
     text.push_str("kind: PacketFilter\nmetadata: { name: edge }\nspec:\n  rules:\n");

@@ -8,7 +8,10 @@ use dataplane::xdp::{
     vlans::{Vlan, Vlans},
 };
 use ebpf_common::{
-    filter::{CHUNK_RECORDS, FILTER_SLOTS},
+    filter::{
+        CHUNK_RECORDS, FILTER_SLOTS,
+        rates::{FILTER_SPENT_MAP, SOURCES_MAP},
+    },
     host::{Cpu, Own, Sizes, Tables, frame::Guard},
     layout::{
         Address, CLAIMS_MAP, CONFIG_MAP, CONNECTIONS_MAP, COUNTER_WORDS, COUNTERS_MAP,
@@ -24,10 +27,14 @@ use nix::{
 };
 use std::{net::IpAddr, os::fd::AsFd as _};
 
-use super::{Disagree, clock::Clock, configurations::Configuration};
+use super::{
+    Disagree,
+    clock::{self, Clock},
+    configurations::Configuration,
+};
 use crate::{
     naive::{
-        Outcome, Verdict,
+        Moment, Outcome, Verdict,
         network::{Network, NextHop, VLAN},
     },
     support::{
@@ -50,7 +57,7 @@ const ENDPOINTS: u32 = 64;
 const LEAST: usize = 14;
 
 /// Verdicts that the sequences must have led to.
-pub(super) const COMMON: [&str; 18] = [
+pub(super) const COMMON: [&str; 19] = [
     "sent",
     "dropped: backend_pending",
     "dropped: cookie_refused",
@@ -60,6 +67,7 @@ pub(super) const COMMON: [&str; 18] = [
     "dropped: no_neighbour",
     "dropped: no_route",
     "dropped: not_on_link",
+    "dropped: rate_limited",
     "passed: draining",
     "passed: fragment",
     "passed: ip_options",
@@ -139,6 +147,9 @@ struct Maps {
     endpoints: Mapping,
     connections: Mapping,
     claims: Mapping,
+    /// What rules of filters have spent, and the sources that they tell apart.
+    rules: Mapping,
+    sources: Mapping,
     flows: Array<MapData, [u64; 8]>,
     stats: PerCpuArray<MapData, [u64; STATS_WORDS]>,
     counters: PerCpuArray<MapData, [u64; COUNTER_WORDS]>,
@@ -194,6 +205,10 @@ impl Kernels {
         Self { bench, maps, network, tables, own, clock, revision, frames, offset }
     }
 
+    pub(super) fn ticks_per_second(&self) -> u32 {
+        self.clock.ticks_per_second()
+    }
+
     pub(super) fn network(&self) -> Network {
         self.network.clone()
     }
@@ -231,6 +246,8 @@ impl Kernels {
         self.tables.set_endpoints(self.maps.endpoints.records());
         let filter = self.filter();
         self.tables.set_filter(filter);
+        // Those of rules that come anew have been set to nothing.
+        self.tables.set_rules_spent(self.maps.rules.records());
         plan
     }
 
@@ -248,16 +265,21 @@ impl Kernels {
         slots
     }
 
-    /// Runs both on a frame; nothing where a unit of time has ended meanwhile. The kernel runs on no
-    /// frame that is shorter than an Ethernet header.
-    pub(super) fn run(&mut self, frame: &[u8], ingress: Ingress) -> Option<(Option<Ran>, Outcome)> {
+    /// Runs both on a frame, and tells when; nothing where a unit of time has ended meanwhile. The
+    /// kernel runs on no frame that is shorter than an Ethernet header.
+    pub(super) fn run(
+        &mut self,
+        frame: &[u8],
+        ingress: Ingress,
+    ) -> Option<(Option<Ran>, Outcome, Moment)> {
         let interface = self.interface(ingress);
         let ticks = self.clock.steady();
         let kernel = (frame.len() >= LEAST).then(|| {
             let ((action, frame), _) = self.bench.run_on(frame, interface, 1);
             Ran { action, frame, ingress: interface }
         });
-        if self.clock.has_left(ticks) {
+        let at = Moment { first: ticks, last: self.clock.ticks() };
+        if clock::unit(at.first) != clock::unit(at.last) {
             return None;
         }
         self.tables.set_ticks(ticks);
@@ -278,7 +300,7 @@ impl Kernels {
             }
         }
         self.own = Some(cpu.into_own());
-        Some((kernel, host))
+        Some((kernel, host, at))
     }
 
     /// Compares all that both have counted since the last time.
@@ -334,6 +356,8 @@ impl Maps {
             endpoints: mapped(ENDPOINTS_MAP),
             connections: mapped(CONNECTIONS_MAP),
             claims: mapped(CLAIMS_MAP),
+            rules: mapped(FILTER_SPENT_MAP),
+            sources: mapped(SOURCES_MAP),
             flows: Map::Array(pinned(FLOWS_MAP)).try_into().unwrap(),
             stats: Map::PerCpuArray(pinned(STATS_MAP)).try_into().unwrap(),
             counters: Map::PerCpuArray(pinned(COUNTERS_MAP)).try_into().unwrap(),
@@ -342,7 +366,8 @@ impl Maps {
     }
 
     fn forget(&mut self) {
-        for table in [&mut self.connections, &mut self.claims] {
+        let filters = [&mut self.rules, &mut self.sources];
+        for table in [&mut self.connections, &mut self.claims].into_iter().chain(filters) {
             let empty = vec![Record::EMPTY; table.len()];
             table.fill(0, &empty);
         }

@@ -22,6 +22,7 @@ async fn a_report_of_the_data_plane_is_passed_on_and_nothing_else_is() {
         class: TrafficClass::P1,
         excess: Excess::Queue,
         allowed_mbps,
+        share_kbps: allowed_mbps.map(|mbps| u64::from(mbps) * 500),
         measured_kbps,
         passed: Amount { packets: 2, bytes: 120 },
         waited: Amount::default(),

@@ -73,7 +73,11 @@ fn listener(node: u64, it: &ListenerQos) -> Vec<String> {
         },
         format!("{:?}", it.class),
         name(&it.policy),
-        it.allowed_mbps.map(|mbps| mbps.to_string()).unwrap_or_default(),
+        match (it.allowed_mbps, it.share_kbps) {
+            (Some(mbps), Some(share)) => format!("{:.2} of {mbps}", share as f64 / 1e3),
+            (Some(mbps), None) => mbps.to_string(),
+            (None, _) => String::new(),
+        },
         it.measured_kbps.map(|kbps| format!("{:.2}", kbps as f64 / 1e3)).unwrap_or_default(),
         waiting,
         if dropped.is_empty() { "0".to_owned() } else { dropped.join(", ") },
