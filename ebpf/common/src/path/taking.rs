@@ -16,7 +16,7 @@ pub trait Places: Machine {
     fn connection(&self, index: u32) -> Option<*mut Connection>;
 }
 
-/// No index. There are fewer places than that, and than [`EXISTS`].
+/// No index. There are fewer places than that, and than `EXISTS`.
 pub const NOWHERE: u32 = u32::MAX;
 /// Stands for a key that has an entry.
 pub(super) const EXISTS: u32 = u32::MAX - 1;
@@ -24,7 +24,7 @@ pub(super) const EXISTS: u32 = u32::MAX - 1;
 /// that most entries are where they are looked for first.
 const ROOM: u32 = 4;
 
-/// Claims a place for a key and returns its index, [`EXISTS`] or [`NOWHERE`].
+/// Claims a place for a key and returns its index, `EXISTS` or [`NOWHERE`].
 ///
 /// Meant for a function that the verifier knows by its arguments alone: it would follow all of this
 /// for each port that is tried.
