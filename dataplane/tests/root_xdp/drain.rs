@@ -22,9 +22,11 @@ fn documents(forwarding: Forwarding, endpoints: &[(u8, u32)], more: &str) -> Str
     let mode = format!("{forwarding:?}").to_uppercase();
     let listeners = ["TCP", "UDP"].map(|protocol| {
         let name = protocol.to_lowercase();
+        // Endpoints here answer nobody, and many connections that stay half open call for cookies.
+        let cookies = if (protocol, mode.as_str()) == ("TCP", "NAT") { ", synCookies: Never" } else { "" };
         format!(
             "kind: Listener\nmetadata: {{ name: {name} }}\nspec: {{ protocol: {protocol}, address: \
-             192.0.2.10, port: 80, engine: xdp, forwarding: {mode} }}\n---\nkind: {protocol}Route\n\
+             192.0.2.10, port: 80, engine: xdp, forwarding: {mode}{cookies} }}\n---\nkind: {protocol}Route\n\
              metadata: {{ name: {name} }}\nspec: {{ listeners: [{{ name: {name} }}], backends: \
              [{{ service: {{ name: s }} }}] }}\n---\n"
         )

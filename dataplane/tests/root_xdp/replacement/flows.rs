@@ -80,6 +80,8 @@ fn document(random: &mut StdRng, service: &Service, hosts: usize) -> String {
         if service.protocol == TCP { ("TCP", "TCPRoute") } else { ("UDP", "UDPRoute") };
     // Full NAT has as many connections to an endpoint as it has ports.
     let ports = if mode == "NAT" { 8_000..8_010 } else { 80..81 };
+    // All SYNs come before the first answer, and so many half-open connections call for cookies.
+    let cookies = if (protocol, mode) == ("TCP", "NAT") { ", synCookies: Never" } else { "" };
     let mut left: Vec<u8> = vec![21, 22, 23, 24];
     while left.len() > hosts {
         left.remove(random.random_range(0..left.len()));
@@ -95,7 +97,7 @@ fn document(random: &mut StdRng, service: &Service, hosts: usize) -> String {
     }
     format!(
         "kind: Listener\nmetadata: {{ name: {name} }}\nspec: {{ protocol: {protocol}, \
-         address: '{address}', port: 80, engine: xdp, forwarding: {mode} }}\n---\n\
+         address: '{address}', port: 80, engine: xdp, forwarding: {mode}{cookies} }}\n---\n\
          kind: {route}\nmetadata: {{ name: {name} }}\nspec:\n  listeners: [{{ name: {name} }}]\n  \
          backends: [{{ service: {{ name: {name} }} }}]\n---\n\
          kind: Service\nmetadata: {{ name: {name} }}\nspec:\n  endpoints: [{endpoints}]\n---\n"
