@@ -19,7 +19,7 @@ use std::{
 
 use consensus::{Consensus, Consistency, RaftState};
 use model::{
-    Snapshot, Spec,
+    Snapshot,
     cluster::NodeId,
     flow::Direction,
     qos_policy::LimitScope,
@@ -123,7 +123,13 @@ pub(crate) async fn run(
         ticks.tick().await;
         let Ok(config) = configuration.read(Consistency::Stale).await else { continue };
         let limits = limits(&config);
-        if limits.is_empty() || !leads(&consensus).await {
+        let lends = !limits.is_empty() && leads(&consensus).await;
+        metrics::gauge!("marchproxy_qos_shared_limits").set(if lends {
+            limits.len() as f64
+        } else {
+            0.0
+        });
+        if !lends {
             // Who leads next begins with what nodes say that they have.
             lending = None;
             shares.lent.send_if_modified(|lent| !std::mem::take(lent).is_empty());
@@ -141,7 +147,6 @@ pub(crate) async fn run(
         let heard = heard.map(|(node, heard)| (*node, &heard.uses)).collect();
         let lending = lending.get_or_insert_with(|| Lending::new(rand::random(), now));
         let lent = lending.lend(&limits, &members, &heard, now);
-        metrics::gauge!("marchproxy_qos_shared_limits").set(limits.len() as f64);
         if let Some(own) = lent.get(&node) {
             shares.lend(own.clone());
         }
@@ -162,11 +167,8 @@ async fn leads(consensus: &Consensus) -> bool {
 /// Returns the limits that nodes share, in bytes a second.
 fn limits(config: &Snapshot) -> BTreeMap<ShareKey, u64> {
     let mut limits = BTreeMap::new();
-    for (key, object) in config.objects() {
-        let Spec::QosPolicy(policy) = &object.spec else { continue };
-        if policy.scope != LimitScope::Cluster {
-            continue;
-        }
+    let policies = config.qos_policies();
+    for (key, policy) in policies.filter(|(_, it)| it.scope == LimitScope::Cluster) {
         for listener in &policy.listeners {
             let listener =
                 model::ObjectKey::new(model::Kind::Listener, &listener.namespace, &listener.name);

@@ -13,7 +13,10 @@ use std::{
 use model::{EngineReport, Revision, shares::Uses};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use runtime::chain::chain;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 
 use super::{
     engine::{Engine, Settings},
@@ -205,14 +208,19 @@ impl XdpState {
         }
     }
 
-    async fn ways_changed(&mut self) -> Result<(), ActorProcessingErr> {
+    /// Lends the engine, if there is one, to work that blocks.
+    fn lend<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    ) -> JoinHandle<Option<T>> {
         let engine = self.engine.clone();
-        let followed = tokio::task::spawn_blocking(move || {
-            let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
-            slot.as_mut().map_or(Ok(()), Engine::ways_changed)
+        tokio::task::spawn_blocking(move || {
+            engine.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(work)
         })
-        .await?;
-        if let Err(error) = followed {
+    }
+
+    async fn ways_changed(&mut self) -> Result<(), ActorProcessingErr> {
+        if let Some(Err(error)) = self.lend(Engine::ways_changed).await? {
             tracing::warn!(error = %chain(&error), "VLANs of the host are not followed");
         }
         Ok(())
@@ -220,19 +228,15 @@ impl XdpState {
 
     /// Keeps to what this node was lent of the limits that nodes share, and says what it uses.
     async fn share(&mut self, myself: &ActorRef<XdpMessage>) -> Result<(), ActorProcessingErr> {
-        let engine = self.engine.clone();
         let loan = self.arguments.loan.borrow().clone();
-        let looked = tokio::task::spawn_blocking(move || {
-            let mut slot = engine.lock().unwrap_or_else(PoisonError::into_inner);
-            let engine = slot.as_mut()?;
-            let now = Instant::now();
-            Some((engine.uses(loan.as_ref(), now), engine.follow_loan(loan.as_ref(), now)))
-        })
-        .await?;
-        let Some((uses, changed)) = looked else { return Ok(()) };
-        if changed {
+        let followed = self.lend(move |engine| engine.follow_loan(loan.as_ref(), Instant::now()));
+        if followed.await? == Some(true) {
             self.reconcile(myself).await?;
         }
+        // What is said of a loan is said when its shares are in force.
+        let Some(uses) = self.lend(|engine| engine.uses(Instant::now())).await? else {
+            return Ok(());
+        };
         match uses {
             // Said again and again: what is not repeated is not believed for long.
             Ok(uses) => {

@@ -19,7 +19,7 @@ use std::{
 };
 
 use ebpf_common::layout::{CONFIG_RECORDS, CONNECTIONS, FLOW_SAMPLING_DEFAULT, FLOWS, VLANS_MAP};
-use model::Revision;
+use model::{Revision, shares::LoanId};
 use runtime::chain::chain;
 use tokio::sync::watch;
 
@@ -131,6 +131,9 @@ pub struct Engine {
     endpoints: Mapping,
     limiters: LimiterMaps,
     share_meter: ShareMeter,
+    /// The loan that was heard of last, and the one whose shares are in force.
+    loan_heard: Option<LoanId>,
+    loan_kept: Option<LoanId>,
     crew: Crew,
     meter: Meter<policies::MeterKey>,
     generations: Generations,
@@ -210,6 +213,8 @@ impl Engine {
             endpoints,
             limiters,
             share_meter: ShareMeter::default(),
+            loan_heard: None,
+            loan_kept: None,
             crew,
             meter: Meter::default(),
             generations,
@@ -273,6 +278,7 @@ impl Engine {
             self.enlarge()?;
         }
         self.running = Some(self.planner.plan().revision);
+        self.loan_kept = self.loan_heard;
         self.attach();
         self.staff();
         Ok(self.planner.plan().clone())

@@ -24,8 +24,10 @@ const GONE_AFTER: Duration = Duration::from_secs(60);
 /// How long after its beginning a leader lends nobody more: a node that it has not heard of may have
 /// been lent anything by the leader before.
 const SETTLE: Duration = LEASE;
-/// What a loan may be under way.
-const UNDER_WAY: Duration = Duration::from_secs(1);
+/// What a loan may be under way, with the second at most in which a node sees that it has ended.
+const UNDER_WAY: Duration = Duration::from_secs(2);
+/// Changes of less than this part of a share wait: each is a new configuration of its node.
+const NOTICED: u64 = 16;
 
 /// What is lent.
 #[derive(Debug)]
@@ -66,13 +68,10 @@ impl Lending {
         self.heard.extend(heard.keys().map(|node| (*node, now)));
         self.lent.retain(|key, _| limits.contains_key(key));
         self.loan.number += 1;
-        let new = |_: &&Uses| ShareGrant {
-            loan: self.loan,
-            shares: Vec::new(),
-            lease_ms: LEASE.as_millis() as u64,
-        };
+        let lease_ms = LEASE.as_millis() as u64;
+        let none = ShareGrant { loan: self.loan, shares: Vec::new(), lease_ms };
         let mut all: BTreeMap<NodeId, ShareGrant> =
-            heard.iter().map(|(node, uses)| (*node, new(uses))).collect();
+            heard.keys().map(|node| (*node, none.clone())).collect();
         for (key, limit) in limits {
             let away = members.iter().filter(|node| !heard.contains_key(node));
             let reserved = away.map(|node| self.reserved(key, *node, *limit, members.len(), now));
@@ -134,6 +133,7 @@ impl Lending {
             }
         }
         let in_use: u64 = uses.keys().map(|node| lent[node].most).fold(0, u64::saturating_add);
+        let exceeded = in_use > limit;
         let mut free = limit.saturating_sub(in_use);
         if now.duration_since(self.began) < SETTLE {
             free = 0;
@@ -141,7 +141,10 @@ impl Lending {
         let mut shares = BTreeMap::new();
         for node in uses.keys() {
             let lent = lent.get_mut(node).expect("entered above");
-            let wanted = wanted[node];
+            let mut wanted = wanted[node];
+            if !exceeded && wanted.abs_diff(lent.share) < lent.share / NOTICED {
+                wanted = lent.share;
+            }
             let share = if wanted > lent.share {
                 // Up to what it had before nothing new is needed.
                 let more = wanted.saturating_sub(lent.most).min(free);

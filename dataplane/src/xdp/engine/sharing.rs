@@ -16,8 +16,13 @@ impl Engine {
     pub fn follow_loan(&mut self, loan: Option<&Loan>, now: Instant) -> bool {
         let plan = self.planner.plan();
         let shares = shares::in_force(plan, loan, now);
+        let is_kept = self.loan_kept == self.loan_heard;
+        self.loan_heard = loan.map(Loan::id);
         if shares == *self.image.treatments().shares() {
-            return false;
+            if is_kept {
+                self.loan_kept = self.loan_heard;
+            }
+            return !is_kept;
         }
         let is_shared = |carried: &crate::xdp::plan::Carried| {
             carried.policy.as_ref().is_some_and(|policy| policy.spec.scope == LimitScope::Cluster)
@@ -37,13 +42,13 @@ impl Engine {
     ///
     /// # Errors
     /// Returns what the kernel refused.
-    pub fn uses(&mut self, loan: Option<&Loan>, now: Instant) -> Result<Uses, EngineError> {
+    pub fn uses(&mut self, now: Instant) -> Result<Uses, EngineError> {
         let treatments = self.image.treatments();
         if treatments.shares().is_empty() {
             return Ok(Uses::default());
         }
         let shares = treatments.shares().clone();
         let counters = self.limiters.counters(&mut self.program, treatments.limiters())?;
-        Ok(self.share_meter.uses(&shares, &counters, loan, now))
+        Ok(self.share_meter.uses(&shares, &counters, self.loan_kept, now))
     }
 }

@@ -9,7 +9,7 @@ use ebpf_common::qos::{Way, counter};
 use model::{
     flow::Direction,
     qos_policy::LimitScope,
-    shares::{ShareKey, ShareUse, Uses, unheard},
+    shares::{LoanId, ShareKey, ShareUse, Uses, unheard},
 };
 
 use crate::{
@@ -56,12 +56,12 @@ pub struct ShareMeter {
 }
 
 impl ShareMeter {
-    /// Returns what is to be said of the shares in force, by counters read at a time.
+    /// Returns what is to be said of the shares in force, those of a loan, by counters read at a time.
     pub fn uses(
         &mut self,
         shares: &InForce,
         counters: &[LimiterCounters],
-        loan: Option<&Loan>,
+        loan: Option<LoanId>,
         now: Instant,
     ) -> Uses {
         let mut last = HashMap::new();
@@ -94,7 +94,7 @@ impl ShareMeter {
             uses.push(ShareUse { key: key.clone(), used, wants_more, share: *share });
         }
         self.last = last;
-        Uses { loan: loan.map(Loan::id), uses }
+        Uses { loan, uses }
     }
 }
 
