@@ -2,7 +2,6 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use http_body_util::{BodyExt, Limited};
 use model::traffic::{EndpointList, EndpointQuery};
 
 use super::{
@@ -10,7 +9,6 @@ use super::{
     reply::{ApiError, json as answer},
     request::Params,
 };
-use crate::client::request::encode;
 
 /// The most that is taken of an answer: some hundreds of bytes an endpoint.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -19,16 +17,7 @@ pub(super) async fn endpoints(
     State(shared): State<Shared>,
     Params(query): Params<EndpointQuery>,
 ) -> Result<Response, ApiError> {
-    let text = serde_json::to_string(&query).expect("a query has string keys");
-    let mut target = "/endpoints?".to_owned();
-    encode(&text, &mut target);
-    let response = plane::get(&shared, &target).await?;
-    let failed = |error: &dyn std::fmt::Display| {
-        ApiError::bad_gateway(format!("this node's data plane: {error}"))
-    };
-    let body = Limited::new(response.body, ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| failed(&error))?.to_bytes();
-    // Read, so that what is no list does not pass for one.
-    let list: EndpointList = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
+    let response = plane::get(&shared, &plane::with_query("/endpoints", &query)).await?;
+    let list: EndpointList = response.json(ANSWER_BYTES_MAX).await?;
     Ok(answer(StatusCode::OK, &list))
 }

@@ -5,7 +5,6 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use http_body_util::{BodyExt, Limited};
 use model::explain::{ExplainRequest, Explanation};
 use serde_json::json;
 
@@ -37,12 +36,7 @@ pub(super) async fn explain(
     let body = json!({"request": request, "kept": kept});
     let body = serde_json::to_vec(&body).expect("it has string keys");
     let response = plane::post(&shared, "/explain", body).await?;
-    let body = Limited::new(response.body, ANSWER_BYTES_MAX)
-        .collect()
-        .await
-        .map_err(|error| ApiError::bad_gateway(format!("this node's data plane: {error}")))?;
-    let mut explanation: Explanation = serde_json::from_slice(&body.to_bytes())
-        .map_err(|error| ApiError::bad_gateway(format!("this node's data plane: {error}")))?;
+    let mut explanation: Explanation = response.json(ANSWER_BYTES_MAX).await?;
     for decision in &mut explanation.decisions {
         let Some(object) = &decision.object else { continue };
         // An object of a revision that is kept no longer is told without.

@@ -24,7 +24,6 @@ use super::{
     reply::ApiError,
     request::Params,
 };
-use crate::client::request::encode;
 
 /// Comments that keep proxies from closing a silent stream.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
@@ -35,10 +34,7 @@ pub(super) async fn flows(
     State(shared): State<Shared>,
     Params(query): Params<FlowQuery>,
 ) -> Result<Response, ApiError> {
-    let text = serde_json::to_string(&query).expect("a query has string keys");
-    let mut target = "/flows?".to_owned();
-    encode(&text, &mut target);
-    let answer = plane::get(&shared, &target).await?;
+    let answer = plane::get(&shared, &plane::with_query("/flows", &query)).await?;
     let relay = Relay { answer, lines: Lines::default(), stop: shared.stop, _open: Open::new() };
     let begin = SseEvent::default().comment("flows of marchproxy");
     let events = stream::unfold((relay, Some(begin)), |(mut relay, begin)| async move {

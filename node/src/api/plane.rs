@@ -7,10 +7,12 @@ use http::{Request, Response, StatusCode, header, request::Builder};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Shared, reply::ApiError};
+use crate::client::request::encode;
 
 /// The data plane's socket in the run directory.
 const SOCKET: &str = "dataplane.sock";
@@ -25,6 +27,28 @@ const REFUSAL_BYTES_MAX: usize = 4096;
 pub(super) struct Answer {
     pub(super) body: Incoming,
     _connection: AbortOnDropHandle<hyper::Result<()>>,
+}
+
+impl Answer {
+    /// Reads the whole of it, of so many bytes at most, as what it should be: what is something else
+    /// is not passed on.
+    pub(super) async fn json<T: DeserializeOwned>(self, bytes_max: usize) -> Result<T, ApiError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            ApiError::bad_gateway(format!("this node's data plane: {error}"))
+        };
+        let body = Limited::new(self.body, bytes_max).collect();
+        let body = tokio::time::timeout(WITHIN, body).await.map_err(|error| failed(&error))?;
+        let bytes = body.map_err(|error| failed(&error))?.to_bytes();
+        serde_json::from_slice(&bytes).map_err(|error| failed(&error))
+    }
+}
+
+/// Makes the target of a page with a query, as JSON.
+pub(super) fn with_query(page: &str, query: &impl Serialize) -> String {
+    let text = serde_json::to_string(query).expect("a query has string keys");
+    let mut target = format!("{page}?");
+    encode(&text, &mut target);
+    target
 }
 
 /// Asks for a page, and returns its body as it comes.

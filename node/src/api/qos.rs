@@ -2,7 +2,6 @@
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use http_body_util::{BodyExt, Limited};
 use model::qos_report::QosReport;
 
 use super::{
@@ -14,13 +13,6 @@ use super::{
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 pub(super) async fn qos(State(shared): State<Shared>) -> Result<Response, ApiError> {
-    let response = plane::get(&shared, "/qos").await?;
-    let failed = |error: &dyn std::fmt::Display| {
-        ApiError::bad_gateway(format!("this node's data plane: {error}"))
-    };
-    let body = Limited::new(response.body, ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| failed(&error))?.to_bytes();
-    // Read, so that what is no report does not pass for one.
-    let report: QosReport = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
+    let report: QosReport = plane::get(&shared, "/qos").await?.json(ANSWER_BYTES_MAX).await?;
     Ok(answer(StatusCode::OK, &report))
 }
