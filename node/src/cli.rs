@@ -11,6 +11,7 @@ mod cluster;
 mod contexts;
 mod doctor;
 mod endpoints;
+mod every;
 pub mod exit;
 mod explain;
 mod flows;

@@ -2,7 +2,7 @@
 
 use model::explain::{ExplainRequest, Explanation};
 
-use super::{arguments::ExplainArgs, exit::Failure, flows::nodes, print, view::explain};
+use super::{arguments::ExplainArgs, every::nodes, exit::Failure, print, view::explain};
 use crate::client::{Client, Request};
 
 /// How much longer than usual the answer may take: the kernel verifies the program once more.

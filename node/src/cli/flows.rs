@@ -8,21 +8,17 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     arguments::{FlowsArgs, Format},
+    every,
     exit::Failure,
     print,
     view::flows,
 };
-use crate::{
-    api::types::NodeList,
-    client::{Client, Request, ServerAddress, sse::Message},
-};
+use crate::client::{Client, sse::Message};
 
 /// The pause before the next connection to a node.
 const RECONNECT_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Events between a node's stream and the output; a stream that is ahead of it waits.
 const BETWEEN: usize = 256;
-/// Nodes that are followed at once.
-const NODES_MAX: usize = 64;
 
 /// What one node's stream has.
 enum Heard {
@@ -35,7 +31,7 @@ pub(super) async fn flows(client: &Client, arguments: FlowsArgs) -> Result<(), F
     let FlowsArgs { follow, service, listener, verdict, address, node, count, output } = arguments;
     let verdict = verdict.map(Into::into);
     let query = FlowQuery { follow, service, listener, verdict, address };
-    let nodes = nodes(client, &node).await?;
+    let nodes = every::nodes(client, &node).await?;
     let (sender, mut heard) = mpsc::channel(BETWEEN);
     let mut streams = JoinSet::new();
     for (id, server) in nodes {
@@ -77,29 +73,8 @@ pub(super) async fn flows(client: &Client, arguments: FlowsArgs) -> Result<(), F
     {
         return Err(failure);
     }
-    for (node, failure) in failures {
-        print::note(&format!("node {node}: {failure}"));
-    }
+    every::tell(&failures);
     Ok(())
-}
-
-/// The API servers of the nodes that are meant: all, or those that were named.
-pub(super) async fn nodes(
-    client: &Client,
-    named: &[u64],
-) -> Result<Vec<(NodeId, ServerAddress)>, Failure> {
-    let list: NodeList = client.call(Request::get("/v1/nodes")).await?;
-    if let Some(unknown) = named.iter().find(|id| !list.nodes.iter().any(|it| it.id.0 == **id)) {
-        let reason = format!("there is no node {unknown}; `marchproxy nodes` lists all");
-        return Err(Failure::Usage { reason });
-    }
-    let meant = list.nodes.into_iter().filter(|it| named.is_empty() || named.contains(&it.id.0));
-    let meant: Vec<_> = meant.map(|node| (node.id, node.addresses.api.into())).collect();
-    if meant.len() > NODES_MAX {
-        let reason = format!("at most {NODES_MAX} nodes at once: name them with --node");
-        return Err(Failure::Usage { reason });
-    }
-    Ok(meant)
 }
 
 /// Reads a node's stream, and connects again when it is followed and ends.
