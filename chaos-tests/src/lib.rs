@@ -105,6 +105,18 @@ pub fn scenario(fixture: Result<Fixture>, test: impl FnOnce(&mut Fixture) -> Res
     }
 }
 
+/// Runs a test that needs root and builds its own network; a failure shows the last lines of all logs.
+///
+/// # Panics
+/// When the test fails, or the process is not root's.
+pub fn in_namespaces(test: impl FnOnce(&Instance) -> Result<()>) {
+    assert!(nix::unistd::geteuid().is_root(), "XDP and network namespaces need root");
+    let instance = Instance::new().expect("an instance");
+    if let Err(error) = test(&instance) {
+        panic!("{error:#}\n{}", instance.log_tails(LOG_LINES));
+    }
+}
+
 /// A join line with some of its fields changed.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use chaos_tests::LIMIT;
+use chaos_tests::{LIMIT, in_namespaces};
 use lab::load::{Load, Plan as LoadPlan};
 use lab::serve::{Protocol, Server};
 use lab::waiting::wait_for;
@@ -31,11 +31,7 @@ struct Stage {
 
 #[test]
 fn root_an_announced_address_is_another_nodes_soon_after_its_owner_is_lost() {
-    assert!(nix::unistd::geteuid().is_root(), "XDP and network namespaces need root");
-    let instance = Instance::new().expect("an instance");
-    if let Err(error) = play(&instance) {
-        panic!("{error:#}\n{}", instance.log_tails(60));
-    }
+    in_namespaces(play);
 }
 
 fn play(instance: &Instance) -> Result<()> {

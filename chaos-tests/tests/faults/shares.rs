@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use chaos_tests::LIMIT;
+use chaos_tests::{LIMIT, in_namespaces};
 use lab::{Cluster, Instance, Network, Place, Plan, Programs, documents};
 
 const BACKEND: &str = "backend-a1";
@@ -39,11 +39,7 @@ struct Stage {
 
 #[test]
 fn root_a_limit_of_the_cluster_follows_the_traffic_and_survives_the_leader() {
-    assert!(nix::unistd::geteuid().is_root(), "XDP and network namespaces need root");
-    let instance = Instance::new().expect("an instance");
-    if let Err(error) = play(&instance) {
-        panic!("{error:#}\n{}", instance.log_tails(60));
-    }
+    in_namespaces(play);
 }
 
 fn play(instance: &Instance) -> Result<()> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use chaos_tests::LIMIT;
+use chaos_tests::{LIMIT, in_namespaces};
 use lab::load::{Load, Plan as LoadPlan};
 use lab::serve::{Protocol, Server};
 use lab::waiting::wait_until;
@@ -23,11 +23,7 @@ struct Stage {
 
 #[test]
 fn root_xdp_keeps_established_flows_when_the_leader_is_killed_in_both_families() {
-    assert!(nix::unistd::geteuid().is_root(), "XDP and network namespaces need root");
-    let instance = Instance::new().expect("an instance");
-    if let Err(error) = play(&instance) {
-        panic!("{error:#}\n{}", instance.log_tails(60));
-    }
+    in_namespaces(play);
 }
 
 fn play(instance: &Instance) -> Result<()> {
