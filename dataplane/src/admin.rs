@@ -234,8 +234,8 @@ fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> 
     response
 }
 
-/// Answers with events of flows, a JSON object a line; the query is a [`model::flow::FlowQuery`] in JSON,
-/// percent-encoded.
+/// Answers with events of flows, a JSON object a line; the query is a [`model::flow::FlowQuery`] in
+/// JSON, percent-encoded.
 fn flows(query: Option<&str>, hub: &FlowHub) -> Result<Response<Body>, (StatusCode, String)> {
     let events = hub
         .read(asked(query)?)
