@@ -1,5 +1,6 @@
 //! The handle through which the rest of the program uses the replicated store.
 
+mod confirm;
 mod membership;
 mod propose;
 mod read;
@@ -63,6 +64,8 @@ struct Inner {
     failure: Failure,
     stop: watch::Sender<bool>,
     tasks: tokio::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    /// Shared by the reads that ask the leader at the same time.
+    confirmations: confirm::Confirmations<Result<Revision, ReadError>>,
     request_timeout: Duration,
     attempt_timeout: Duration,
     /// Released when the node has stopped, so that another process may use the directory.

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements that anyone can repeat.
 
+mod api;
 mod filter;
 mod l4;
 mod propagation;
@@ -19,6 +20,8 @@ pub(crate) use watch_http::HttpWatch;
 pub(crate) enum Command {
     /// From the API's answer to the first request that sees the new configuration, on three nodes
     Propagation(propagation::Arguments),
+    /// What the API answers in a second over TLS, and how soon its event streams tell of a change
+    Api(api::Arguments),
     /// What a packet costs in the XDP program, by way of forwarding and number of flows
     Xdp(xdp::Arguments),
     /// What the packet filter costs with a million prefixes: packets, loading, changes
@@ -36,6 +39,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Propagation(arguments) => propagation::run(arguments),
+        Command::Api(arguments) => api::run(arguments),
         Command::Xdp(arguments) => xdp::run(arguments),
         Command::Filter => filter::run(),
         Command::Qos => qos::run(),

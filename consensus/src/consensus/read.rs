@@ -16,10 +16,18 @@ pub(super) async fn read(inner: &Inner, consistency: Consistency) -> Result<View
     let wanted = match consistency {
         Consistency::Stale => return Ok(inner.published.borrow().view.clone()),
         Consistency::AtLeast(revision) => revision,
-        Consistency::Linearizable => read_index(inner).await?,
+        Consistency::Linearizable => confirmed(inner).await?,
     };
     let left = inner.request_timeout.saturating_sub(begin.elapsed());
     wait_applied(inner, wanted, left).await
+}
+
+/// The same as [`read_index`], shared with the reads that ask at the same time.
+async fn confirmed(inner: &Inner) -> Result<Revision, ReadError> {
+    let answer = inner.confirmations.ask(|| read_index(inner));
+    // A question may have waited for a turn; no read waits longer than it would alone.
+    let late = |_| ReadError::NoLeader { waited: inner.request_timeout };
+    tokio::time::timeout(inner.request_timeout, answer).await.map_err(late)?
 }
 
 /// The entry up to which a read that begins now must see, from the leader.

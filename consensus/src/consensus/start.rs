@@ -7,6 +7,7 @@ use openraft::{Config, SnapshotPolicy};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::confirm::Confirmations;
 use super::{Consensus, Inner, status};
 use crate::directory::Directory;
 use crate::errors::{Fatal, StartError};
@@ -140,6 +141,7 @@ pub(super) async fn start(options: Options) -> Result<Consensus, StartError> {
         failure,
         stop,
         tasks: tokio::sync::Mutex::new(tasks),
+        confirmations: Confirmations::default(),
         request_timeout: options.tuning.request_timeout,
         // A leader that hangs is given up in time to find its successor.
         attempt_timeout: Duration::from_millis(4 * timers.election_max),

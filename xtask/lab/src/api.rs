@@ -98,6 +98,36 @@ impl Api {
         Ok(response)
     }
 
+    /// Reads a stream that ends with the node, or with an error of `take`, piece by piece.
+    ///
+    /// # Errors
+    /// When there is no answer or another status than 200, and as the stream ends.
+    pub fn stream(
+        mut self,
+        path: &str,
+        take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        let headers = [("authorization", self.authorization.as_str())];
+        let host = self.server.to_string();
+        let head = connection.start(&Request {
+            method: "GET",
+            host: &host,
+            path,
+            headers: &headers,
+            body: &[],
+        })?;
+        if head.status != 200 {
+            bail!("GET https://{}{path}: {}", self.server, head.status);
+        }
+        // Nothing is said for long where nothing happens.
+        connection.stream().get_ref().sock.set_read_timeout(None)?;
+        Ok(connection.read_body(&head, take)?)
+    }
+
     /// A `GET` that must succeed, as JSON.
     ///
     /// # Errors
