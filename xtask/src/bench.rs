@@ -3,6 +3,7 @@
 mod api;
 mod filter;
 mod l4;
+mod l7;
 mod propagation;
 mod qos;
 mod watch_http;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Filter,
     /// Each service's bandwidth under a limit, and round trips of P0 beside a P3 over its limit
     Qos,
+    /// Requests a second and CPU time of our Envoy, beside a static one, nginx and haproxy
+    L7(l7::Arguments),
     /// Packets a second end to end on veth, beside floors, the generator's ceiling and netfilter
     L4(l4::Arguments),
 }
@@ -43,6 +46,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Xdp(arguments) => xdp::run(arguments),
         Command::Filter => filter::run(),
         Command::Qos => qos::run(),
+        Command::L7(arguments) => l7::run(arguments),
         Command::L4(arguments) => l4::run(arguments),
     }
 }

@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Also installs cargo-deny (some minutes), which `check` then runs
     #[arg(long)]
     with_deny: bool,
+    /// Also installs nginx, haproxy and wrk, beside which `bench l7` measures
+    #[arg(long)]
+    with_peers: bool,
     /// Only says what is missing
     #[arg(long)]
     dry_run: bool,
@@ -31,6 +34,11 @@ impl Arguments {
     /// What a demo or a measurement needs.
     pub(crate) fn without_tests() -> Self {
         Self { without_nextest: true, ..Self::default() }
+    }
+
+    /// What a measurement beside other proxies needs.
+    pub(crate) fn for_peers() -> Self {
+        Self { with_peers: true, ..Self::without_tests() }
     }
 }
 
@@ -65,7 +73,10 @@ pub(crate) fn install(arguments: &Arguments) -> bool {
         }
         complete &= there;
     };
-    take("system packages", &|| packages::install(dry));
+    take("system packages", &|| packages::install(packages::NEEDED, dry));
+    if arguments.with_peers {
+        take("other proxies", &|| packages::install(packages::PEERS, dry));
+    }
     take("bpf-linker", &|| tools::bpf_linker(dry));
     if !arguments.without_nextest {
         take("cargo-nextest", &|| tools::nextest(dry));
