@@ -16,16 +16,29 @@ pub enum ResourceType {
     Endpoints,
     /// `Secret` (SDS): the certificate of an HTTPS listener.
     Secret,
+    /// `TypedExtensionConfig` (ECDS): a filter's configuration, which changes without its listener.
+    ExtensionConfig,
     /// `Listener` (LDS).
     Listener,
+    /// `RouteConfiguration` (RDS): all routes of a listener, for clients without scopes.
+    Route,
     /// `ScopedRouteConfiguration` (SRDS), with its `RouteConfiguration` inside.
     ScopedRoute,
 }
 
 impl ResourceType {
     /// All kinds, in the order of their making.
-    pub const ALL: [Self; 5] =
-        [Self::Cluster, Self::Endpoints, Self::Secret, Self::Listener, Self::ScopedRoute];
+    pub const ALL: [Self; 7] = [
+        Self::Cluster,
+        Self::Endpoints,
+        Self::Secret,
+        Self::ExtensionConfig,
+        Self::Listener,
+        Self::Route,
+        Self::ScopedRoute,
+    ];
+    /// How many kinds there are.
+    pub const COUNT: usize = Self::ALL.len();
 
     /// Returns the type URL that Envoy subscribes to.
     #[must_use]
@@ -34,10 +47,27 @@ impl ResourceType {
             Self::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             Self::Endpoints => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            Self::ExtensionConfig => {
+                "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+            }
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            Self::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::ScopedRoute => {
                 "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
             }
+        }
+    }
+
+    /// Returns the kind's number in versions: it stays when kinds are put in between.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Cluster => 0,
+            Self::Endpoints => 1,
+            Self::Secret => 2,
+            Self::Listener => 3,
+            Self::ScopedRoute => 4,
+            Self::ExtensionConfig => 5,
+            Self::Route => 6,
         }
     }
 
@@ -54,7 +84,9 @@ impl fmt::Display for ResourceType {
             Self::Cluster => "Cluster",
             Self::Endpoints => "ClusterLoadAssignment",
             Self::Secret => "Secret",
+            Self::ExtensionConfig => "TypedExtensionConfig",
             Self::Listener => "Listener",
+            Self::Route => "RouteConfiguration",
             Self::ScopedRoute => "ScopedRouteConfiguration",
         })
     }
@@ -111,5 +143,22 @@ impl PartialEq for Resource {
             && self.wants == other.wants
             && self.object == other.object
             && self.origins == other.origins
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn kinds_stand_in_the_order_of_their_making_and_have_numbers_of_their_own() {
+        for (index, kind) in ResourceType::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+            assert_eq!(ResourceType::of_type_url(kind.type_url()), Some(kind));
+        }
+        let codes: BTreeSet<u8> = ResourceType::ALL.into_iter().map(ResourceType::code).collect();
+        assert_eq!(codes.len(), ResourceType::COUNT);
     }
 }

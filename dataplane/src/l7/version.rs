@@ -21,7 +21,7 @@ impl Version {
     pub(super) fn of(kind: super::ResourceType) -> Self {
         let mut hash = Sha256::new();
         hash.update(TRANSLATION.to_be_bytes());
-        hash.update([kind as u8]);
+        hash.update([kind.code()]);
         Self(hash)
     }
 

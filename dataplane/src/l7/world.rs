@@ -14,7 +14,7 @@ pub struct World {
     pub revision: Revision,
     /// The oldest revision of which a listener is held back, so that it is not applied.
     pub waiting: Option<Revision>,
-    kinds: [OrdMap<Arc<str>, Arc<Resource>>; 5],
+    kinds: [OrdMap<Arc<str>, Arc<Resource>>; ResourceType::COUNT],
 }
 
 impl World {

@@ -39,7 +39,7 @@ pub struct Ledger {
     /// By resource, the oldest first.
     refused: BTreeMap<ResourceId, VecDeque<Refused>>,
     /// What accepted versions need that stand in for refused ones: clusters with their endpoints,
-    /// and certificates.
+    /// certificates and filters' configurations.
     pinned: BTreeSet<ResourceId>,
     /// What was pinned until a refusal ended or another version stood in; the session is to look
     /// whether it is still wanted.
@@ -73,10 +73,13 @@ impl Retry {
     /// What follows a refusal at `now`.
     fn of(kind: ResourceType, now: Instant) -> Self {
         match kind {
-            ResourceType::Listener | ResourceType::Secret => Self::At(now + RETRY_INTERVAL),
-            ResourceType::Cluster | ResourceType::Endpoints | ResourceType::ScopedRoute => {
-                Self::Never
+            ResourceType::Listener | ResourceType::Secret | ResourceType::ExtensionConfig => {
+                Self::At(now + RETRY_INTERVAL)
             }
+            ResourceType::Cluster
+            | ResourceType::Endpoints
+            | ResourceType::Route
+            | ResourceType::ScopedRoute => Self::Never,
         }
     }
 }

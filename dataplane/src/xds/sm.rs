@@ -50,7 +50,7 @@ pub(crate) const INSTANCE_FIELD: &str = "marchproxy.instance";
 #[derive(Debug)]
 pub(super) struct Session {
     world: World,
-    kinds: [Kind; 5],
+    kinds: [Kind; ResourceType::COUNT],
     clusters: ClusterUse,
     /// What Envoy will subscribe to, because of something it has accepted, or says it has.
     awaited: BTreeMap<ResourceId, Revision>,

@@ -80,7 +80,9 @@ fn label(type_url: &str) -> &'static str {
         Some(ResourceType::Cluster) => "cds",
         Some(ResourceType::Endpoints) => "eds",
         Some(ResourceType::Secret) => "sds",
+        Some(ResourceType::ExtensionConfig) => "ecds",
         Some(ResourceType::Listener) => "lds",
+        Some(ResourceType::Route) => "rds",
         Some(ResourceType::ScopedRoute) => "srds",
         None => "other",
     }

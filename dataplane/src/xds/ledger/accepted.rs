@@ -70,8 +70,11 @@ pub(super) fn needs(resource: &Resource) -> impl Iterator<Item = ResourceId> {
         [ResourceType::Cluster, ResourceType::Endpoints]
             .map(|kind| ResourceId { kind, name: cluster.clone() })
     });
-    let certificates = resource.wants.iter().filter(|want| want.kind == ResourceType::Secret);
-    clusters.chain(certificates.cloned())
+    let named = resource
+        .wants
+        .iter()
+        .filter(|want| matches!(want.kind, ResourceType::Secret | ResourceType::ExtensionConfig));
+    clusters.chain(named.cloned())
 }
 
 #[cfg(test)]

@@ -148,9 +148,9 @@ impl Session {
             // They go with the cluster or listener that asked for them.
             ResourceType::Endpoints => {
                 let lingers = self.kinds[ResourceType::Cluster as usize].held.contains_key(name);
-                mark.forced && !lingers
+                (held || mark.forced) && !lingers
             }
-            ResourceType::Secret => mark.forced,
+            ResourceType::Secret | ResourceType::ExtensionConfig => mark.forced,
             _ => held || mark.forced,
         }
     }

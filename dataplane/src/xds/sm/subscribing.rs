@@ -99,7 +99,10 @@ impl Session {
     pub(super) fn complete_uses(&mut self, now: Instant) {
         if self.clusters.is_complete()
             || !self.kinds[ResourceType::Listener as usize].subscriptions.asked()
-            || self.awaited.keys().any(|id| id.kind == ResourceType::ScopedRoute)
+            || self.awaited.keys().any(|id| {
+                use ResourceType::{ExtensionConfig, Route, ScopedRoute};
+                matches!(id.kind, ExtensionConfig | Route | ScopedRoute)
+            })
         {
             return;
         }

@@ -26,9 +26,9 @@ pub(super) type Version = (ResourceType, String, String);
 /// Envoy.
 #[derive(Default)]
 pub(super) struct Model {
-    pub(super) held: [BTreeMap<String, String>; 5],
-    pub(super) asked: [bool; 5],
-    pub(super) names: [BTreeSet<String>; 5],
+    pub(super) held: [BTreeMap<String, String>; ResourceType::COUNT],
+    pub(super) asked: [bool; ResourceType::COUNT],
+    pub(super) names: [BTreeSet<String>; ResourceType::COUNT],
     pub(super) outbox: VecDeque<DeltaDiscoveryRequest>,
     /// What it will refuse.
     pub(super) bad: BTreeSet<Version>,
@@ -69,7 +69,7 @@ impl Model {
         } else {
             self.held[kind as usize].clone().into_iter().collect()
         };
-        let node = (self.asked == [false; 5]).then(|| self.node());
+        let node = (self.asked == [false; ResourceType::COUNT]).then(|| self.node());
         self.asked[kind as usize] = true;
         self.outbox.push_back(DeltaDiscoveryRequest {
             node,
