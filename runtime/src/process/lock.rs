@@ -98,7 +98,8 @@ impl PidLock {
     }
 }
 
-fn written_pid(path: &Path) -> Option<i32> {
+/// Returns the pid that stands in a lock file; whether it still holds the lock is another question.
+pub(super) fn written_pid(path: &Path) -> Option<i32> {
     fs::read_to_string(path).ok()?.trim().parse().ok().filter(|pid| *pid > 0)
 }
 

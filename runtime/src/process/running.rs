@@ -98,11 +98,11 @@ impl Process {
         };
         if let Some(stream) = child.stdout.take() {
             let stream = process::ChildStdout::from_std(stream).map_err(watch)?;
-            output::trace(spec.name.clone(), "stdout", stream);
+            drop(output::trace(spec.name.clone(), "stdout", stream));
         }
         if let Some(stream) = child.stderr.take() {
             let stream = process::ChildStderr::from_std(stream).map_err(watch)?;
-            output::trace(spec.name.clone(), "stderr", stream);
+            drop(output::trace(spec.name.clone(), "stderr", stream));
         }
         let exit = watch_end(&pidfd, Some(child)).map_err(watch)?;
         tracing::info!(process = %spec.name, pid = pid.as_raw(), "process started");
@@ -225,13 +225,24 @@ fn watch_end(
     Ok(receiver)
 }
 
-fn open_pidfd(pid: Pid) -> io::Result<Arc<OwnedFd>> {
+pub(super) fn open_pidfd(pid: Pid) -> io::Result<Arc<OwnedFd>> {
     // SAFETY: pidfd_open(2) takes a pid and flags by value and touches no memory of ours.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
     match i32::try_from(result) {
         // SAFETY: a result that is not negative is a new descriptor that nobody else owns.
         Ok(fd) if fd >= 0 => Ok(Arc::new(unsafe { OwnedFd::from_raw_fd(fd) })),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Waits for the end of a process.
+pub(super) async fn ended(pidfd: &OwnedFd) {
+    let Ok(copy) = pidfd.try_clone() else { return };
+    // SAFETY: an `OwnedFd` names the same open descriptor until it is dropped, and the `AsyncFd` that
+    // owns it deregisters first.
+    if let Ok(readable) = unsafe { AsyncFd::register(copy) } {
+        // Whether it can be read or not be waited for, it counts as ended.
+        let _ = readable.readable().await.map(drop);
     }
 }
 
