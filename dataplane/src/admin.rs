@@ -31,6 +31,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::{net::UnixListener, sync::Semaphore};
 
 use crate::{
+    envoy::{Restart, RestartError},
     tasks::Task,
     xdp::{
         engine::EngineError,
@@ -63,6 +64,10 @@ pub trait Pages: Send + Sync + 'static {
     fn endpoints(&self, query: EndpointQuery) -> BoxFuture<'_, Result<EndpointList, CountedError>>;
     /// Tells of QoS policies.
     fn qos(&self) -> BoxFuture<'_, Result<QosReport, CountedError>>;
+    /// Replaces Envoy by another one; answers when that takes traffic.
+    fn restart_envoy(&self, restart: Restart) -> BoxFuture<'_, Result<(), RestartError>>;
+    /// Asks for the hand-over to the next data plane; this one ends soon after.
+    fn hand_over(&self);
     /// Says what would become of a packet.
     fn explain(&self, question: Question) -> BoxFuture<'_, Result<Explanation, ExplainError>>;
 }
@@ -195,6 +200,16 @@ async fn respond(request: Request<Incoming>, pages: &dyn Pages) -> Response<Body
             Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
         };
     }
+    if request.method() == Method::POST && request.uri().path() == "/envoy/restart" {
+        return match restart_envoy(request.uri().query(), pages).await {
+            Ok(()) => page(StatusCode::OK, "application/json", "{}".to_owned()),
+            Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
+        };
+    }
+    if request.method() == Method::POST && request.uri().path() == "/hand-over" {
+        pages.hand_over();
+        return page(StatusCode::OK, "application/json", "{}".to_owned());
+    }
     if request.method() != Method::GET {
         return page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
     }
@@ -217,10 +232,31 @@ async fn respond(request: Request<Incoming>, pages: &dyn Pages) -> Response<Body
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are /healthz, /metrics, /status, /flows, /endpoints, /qos and /explain\n"
+            "there are /healthz, /metrics, /status, /flows, /endpoints and /qos; and to POST to \
+             /explain, /envoy/restart and /hand-over\n"
                 .to_owned(),
         ),
     }
+}
+
+/// What is asked of `POST /envoy/restart`, in the query.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RestartQuestion {
+    #[serde(default)]
+    drain: bool,
+}
+
+async fn restart_envoy(query: Option<&str>, pages: &dyn Pages) -> Result<(), (StatusCode, String)> {
+    let RestartQuestion { drain } = asked(query)?;
+    let restart = Restart { reason: "an operator asked for it".to_owned(), drain };
+    pages.restart_envoy(restart).await.map_err(|error| {
+        let status = match &error {
+            RestartError::Busy | RestartError::NotReady => StatusCode::CONFLICT,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (status, runtime::chain::chain(&error))
+    })
 }
 
 fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use crate::afxdp::priority::Priority;
+use runtime::process::Keeper;
+
+use crate::{afxdp::priority::Priority, envoy::Keeping};
 
 /// The settings of a data plane.
 #[derive(Debug, Clone)]
@@ -42,6 +44,10 @@ pub struct Config {
     pub worker_priority: Priority,
     /// How long open requests may take at a shutdown.
     pub drain: Duration,
+    /// How long Envoy goes on without a data plane.
+    pub envoy_linger: Duration,
+    /// How Envoy's keeper is started, by which it outlives this process; without one it does not.
+    pub keeper: Option<Keeper>,
 }
 
 impl Config {
@@ -72,6 +78,8 @@ impl Config {
             flow_sampling: ebpf_common::layout::FLOW_SAMPLING_DEFAULT,
             worker_priority: Priority::default(),
             drain: Self::DRAIN,
+            envoy_linger: Keeping::LINGER,
+            keeper: None,
         }
     }
 
@@ -85,6 +93,12 @@ impl Config {
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
         self.run_dir.join("dataplane.sock")
+    }
+
+    /// How Envoy is kept while this data plane is replaced.
+    pub(crate) fn keeping(&self) -> Option<Keeping> {
+        let (owner, linger) = (self.lock_file(), self.envoy_linger);
+        self.keeper.clone().map(|keeper| Keeping { keeper, owner, linger })
     }
 
     pub(crate) fn xds_socket(&self) -> PathBuf {

@@ -28,7 +28,7 @@ use runtime::{
     identity::{IdentityError, NodeIdentity, PeerIdentity, Role},
     process::{LockError, PidLock},
     push::PlaneInfo,
-    supervision::SupervisorHandle,
+    supervision::{Current, SupervisorHandle},
     telemetry::Metrics,
     tls::{SavedIdentity, TlsError},
 };
@@ -41,6 +41,8 @@ use tokio::{
 use crate::{
     config::Config,
     desired::{Changed, Desired, DesiredReceiver},
+    envoy::Life,
+    hand_over::HandOver,
     lkg::{RecorderStatus, RefusalStore, Store, StoreError},
     subscriber::{PushStatus, ReportBook},
     xdp::{
@@ -114,27 +116,40 @@ pub struct DataPlane {
     supervisor: SupervisorHandle,
     ended: JoinHandle<()>,
     status: Arc<Status>,
+    hand_over: HandOver,
     _reports: ReportBook,
     /// Held to the end, so that a second data plane does not start while this one drains.
     _lock: PidLock,
 }
 
-/// Runs a data plane until SIGTERM or SIGINT, then drains and stops it.
+/// Runs a data plane until SIGTERM or SIGINT, then drains and stops it; or until SIGHUP, or being
+/// asked, then leaves what it runs to the next one.
 ///
 /// # Errors
 /// It does not start, or it gives up.
 pub async fn run(config: Config, metrics: Metrics) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(RunError::Signals)?;
     let mut plane = DataPlane::start(config, metrics).await?;
+    let hand_over = plane.hand_over.clone();
     let reason = tokio::select! {
         reason = plane.given_up() => return Err(RunError::GivenUp { reason }),
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
+        _ = hang_up.recv() => return leave(plane, "SIGHUP").await,
+        () = hand_over.asked() => return leave(plane, "it was asked to").await,
     };
     tracing::info!(reason, "draining");
     plane.stop(reason).await;
     tracing::info!("stopped");
+    Ok(())
+}
+
+async fn leave(plane: DataPlane, reason: &str) -> Result<(), RunError> {
+    tracing::info!(reason, "handing over");
+    plane.leave(reason).await;
+    tracing::info!("handed over");
     Ok(())
 }
 
@@ -182,6 +197,8 @@ impl DataPlane {
         let reports = ReportBook::open();
         let (granted, _) = watch::channel(None);
         let (addresses, addresses_receiver) = watch::channel(Arc::default());
+        let life = Life::new(config.keeping());
+        let envoy = Current::new();
         let plane = PlaneInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host_name(),
@@ -201,6 +218,8 @@ impl DataPlane {
             flows: flows.clone(),
             engine: Arc::clone(&engine),
             explaining: Mutex::default(),
+            envoy: envoy.clone(),
+            life: life.clone(),
             supervisor: OnceLock::new(),
         });
         let parts = children::Parts {
@@ -227,14 +246,17 @@ impl DataPlane {
             newest: reports.newest.clone(),
             granted: Arc::new(granted),
             addresses: Arc::new(addresses),
+            life,
+            envoy,
             status: Arc::clone(&status),
         };
+        let hand_over = status.life.hand_over.clone();
         let (supervisor, ended) = SupervisorHandle::start(children::specs(parts)?)
             .await
             .map_err(|error| RunError::Start { reason: start_reason(error) })?;
         // Set once, here; the page shows no actors for the moment before.
         let _ = status.supervisor.set(supervisor.clone());
-        Ok(Self { supervisor, ended, status, _reports: reports, _lock: lock })
+        Ok(Self { supervisor, ended, status, hand_over, _reports: reports, _lock: lock })
     }
 
     /// How it stands, live.
@@ -260,6 +282,13 @@ impl DataPlane {
         // The handle never panics: ractor catches what happens inside.
         let _ = (&mut self.ended).await;
         self.supervisor.failure().unwrap_or_else(|| "the root supervisor ended".to_owned())
+    }
+
+    /// Stops all actors and leaves what they run, Envoy and announced addresses, to the next data
+    /// plane. Where nobody keeps Envoy, it is drained and ended all the same.
+    pub async fn leave(self, reason: &str) {
+        self.hand_over.begin();
+        self.supervisor.stop(reason).await;
     }
 
     /// Drains and stops all actors, the last started first.

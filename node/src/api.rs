@@ -13,6 +13,7 @@ mod access;
 mod acks;
 mod cluster;
 mod connection;
+mod dataplane;
 mod endpoints;
 mod events;
 mod explain;

@@ -20,6 +20,7 @@ mod plane;
 mod print;
 mod process;
 mod qos;
+mod restart;
 mod session;
 mod stream;
 pub mod table;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use arguments::{Cli, Command};
+use arguments::{Cli, Command, DataplaneArgs, DataplaneCommand};
 use exit::{Exit, Failure};
 
 /// Parses the command line, does what it says and returns the exit status.
@@ -45,8 +46,15 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
-    match run(cli) {
-        Ok(()) => Exit::Done.into(),
+    let done = match cli.command {
+        Command::Dataplane(DataplaneArgs {
+            command: Some(DataplaneCommand::Keep { keep }),
+            ..
+        }) => process::keep(keep),
+        _ => run(cli).map(|()| Exit::Done.into()),
+    };
+    match done {
+        Ok(code) => code,
         Err(failure) => {
             print::error(&failure);
             failure.exit().into()
@@ -59,7 +67,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Up(arguments) => process::up(arguments, &connection),
         Command::Join(arguments) => process::join(arguments, &connection),
-        Command::Dataplane(arguments) => process::dataplane(arguments),
+        Command::Dataplane(arguments) => match arguments.command {
+            Some(DataplaneCommand::RestartEnvoy { arguments, drain }) => session::block_on(async {
+                restart::envoy(&session::client(&connection)?, arguments, drain).await
+            }),
+            Some(DataplaneCommand::Restart(arguments)) => session::block_on(async {
+                restart::dataplane(&session::client(&connection)?, arguments).await
+            }),
+            _ => process::dataplane(arguments),
+        },
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -22,8 +22,10 @@ fn cluster_data_planes_carry_on_and_start_cold_without_any_control() {
         let member = &fixture.cluster.members[0];
         let (plane, envoy) = (member.dataplane_pid()?, member.envoy_pid()?);
         kill(plane, Signal::SIGKILL)?;
-        wait_until("Envoy to end with its data plane", LIMIT, || {
-            ensure!(!lab::process::alive(envoy), "Envoy {envoy} outlived the data plane {plane}");
+        ensure!(member.envoy_pid()? == envoy, "Envoy ended with its data plane");
+        kill(envoy, Signal::SIGKILL)?;
+        wait_until("Envoy to end", LIMIT, || {
+            ensure!(!lab::process::alive(envoy), "Envoy {envoy} lives");
             Ok(())
         })?;
         let _plane = member.spawn_dataplane()?;

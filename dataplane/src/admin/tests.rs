@@ -35,6 +35,12 @@ impl Pages for Fixed {
         Box::pin(async { Ok(report) })
     }
 
+    fn restart_envoy(&self, _restart: Restart) -> BoxFuture<'_, Result<(), RestartError>> {
+        Box::pin(async { Err(RestartError::NothingRuns) })
+    }
+
+    fn hand_over(&self) {}
+
     fn flows(&self) -> &FlowHub {
         &self.0
     }
@@ -95,7 +101,10 @@ async fn pages_are_served_to_the_owner_only_and_again_after_a_restart() {
         check("GET /endpoints?%7B%22service%22%3A%22a%22%7D", "503", "status`\n").await;
         check("GET /endpoints?%7B%22verdict%22%3A1%7D", "400", "column 10\n").await;
         check("GET /qos", "200", "\"listeners\":[],\"classes\":[],\"workers\":[]}").await;
-        check("GET /", "404", "/flows, /endpoints, /qos and /explain\n").await;
+        check("GET /", "404", "to POST to /explain, /envoy/restart and /hand-over\n").await;
+        check("POST /envoy/restart", "503", "no Envoy runs here\n").await;
+        check("POST /envoy/restart?%7B%22gently%22%3A1%7D", "400", "column 9\n").await;
+        check("POST /hand-over", "200", "{}").await;
         check("POST /status", "405", "only GET\n").await;
         supervisor.stop("test over").await;
     }

@@ -21,7 +21,9 @@ use super::{
     Granted,
     holder::{self, Holder, Input},
 };
-use crate::{desired::DesiredReceiver, subscriber::Reports, tasks::Task, xdp::L4Placement};
+use crate::{
+    HandOver, desired::DesiredReceiver, subscriber::Reports, tasks::Task, xdp::L4Placement,
+};
 
 /// Between looks: the second that lies between two announcements of a move.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -51,6 +53,8 @@ pub struct AnnounceArguments {
     pub granted: watch::Receiver<Option<Granted>>,
     /// Where it is told how this node stands to each address.
     pub told: Arc<watch::Sender<Arc<Vec<AddressReport>>>>,
+    /// Whether a stop leaves the addresses to the next data plane.
+    pub hand_over: HandOver,
 }
 
 /// The actor.
@@ -97,6 +101,10 @@ impl Actor for AnnounceActor {
         _myself: ActorRef<AnnounceMessage>,
         state: &mut AnnounceState,
     ) -> Result<(), ActorProcessingErr> {
+        if state.arguments.hand_over.is_begun() {
+            // The next one renews them within their lifetime.
+            return Ok(());
+        }
         state.leave().await
     }
 }

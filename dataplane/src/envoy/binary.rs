@@ -3,6 +3,8 @@
 use std::{
     env,
     ffi::OsString,
+    fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -22,6 +24,10 @@ pub struct Binary {
     pub path: PathBuf,
     /// Its version, such as `1.39.3`.
     pub version: String,
+    /// Which others it can hand over to, or take over from: those that say the same here.
+    pub hot_restart: String,
+    /// What is another one when the file was replaced.
+    pub file: String,
 }
 
 /// Why there is no Envoy to run.
@@ -79,23 +85,34 @@ pub fn find(explicit: Option<&Path>) -> Result<Binary, BinaryError> {
         Some(named) => named,
         None => search()?,
     };
-    let output = Command::new(&path)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| BinaryError::NotRunnable { path: path.clone(), source })?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let not_runnable = |source| BinaryError::NotRunnable { path: path.clone(), source };
+    let text = ask(&path, "--version").map_err(not_runnable)?;
     let Some(version) = version(&text) else {
         return Err(BinaryError::NotEnvoy {
             path,
             output: text.trim().chars().take(200).collect(),
         });
     };
-    if is_supported(version) {
-        Ok(Binary { path, version: version.to_owned() })
-    } else {
-        Err(BinaryError::Unsupported { path, version: version.to_owned() })
+    if !is_supported(version) {
+        return Err(BinaryError::Unsupported { path, version: version.to_owned() });
     }
+    let hot_restart = ask(&path, "--hot-restart-version").map_err(not_runnable)?.trim().to_owned();
+    let file = file(&path).map_err(not_runnable)?;
+    Ok(Binary { version: version.to_owned(), hot_restart, file, path })
+}
+
+/// Returns what an Envoy answers, on whichever stream it does.
+fn ask(path: &Path, question: &str) -> io::Result<String> {
+    let mut output = Command::new(path).arg(question).stdin(Stdio::null()).output()?;
+    output.stdout.append(&mut output.stderr);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn file(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    let (place, time) =
+        ((metadata.dev(), metadata.ino()), (metadata.mtime(), metadata.mtime_nsec()));
+    Ok(format!("{place:?} {time:?} {}", metadata.len()))
 }
 
 fn search() -> Result<PathBuf, BinaryError> {
@@ -140,6 +157,12 @@ mod tests {
             assert!(!is_supported(other), "{other}");
         }
         assert_eq!(version("bash 5.2"), None);
+    }
+
+    #[test]
+    fn envoy_tells_which_others_it_can_hand_over_to() {
+        let binary = find(None).expect("`cargo xtask setup` fetches one");
+        assert_eq!(binary.hot_restart, "11.104", "shared_memory knows this layout");
     }
 
     #[test]

@@ -18,6 +18,10 @@ const XDS_CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
 const CONNECTIONS_MAX: u32 = 200_000;
 /// The configuration server answers at once, on this host.
 const XDS_CONNECT_TIMEOUT: &str = "1s";
+/// Waits before Envoy connects again. Of its own accord it would wait up to 30 s, in which a data
+/// plane that is back could tell it nothing.
+const XDS_RETRY_FIRST: &str = "0.1s";
+const XDS_RETRY_MOST: &str = "1s";
 
 /// What differs between nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +57,12 @@ impl Bootstrap<'_> {
                     "api_type": "DELTA_GRPC",
                     "transport_api_version": "V3",
                     "set_node_on_first_message_only": true,
-                    "grpc_services": [{ "envoy_grpc": { "cluster_name": "xds" } }],
+                    "grpc_services": [{ "envoy_grpc": {
+                        "cluster_name": "xds",
+                        "retry_policy": { "retry_back_off": {
+                            "base_interval": XDS_RETRY_FIRST, "max_interval": XDS_RETRY_MOST,
+                        } },
+                    } }],
                 },
                 "cds_config": ads,
                 "lds_config": ads,

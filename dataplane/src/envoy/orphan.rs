@@ -1,5 +1,6 @@
 //! An Envoy that a dead data plane left behind would keep its ports (`SO_REUSEPORT`) and take half
-//! of the new one's connections. The kernel ends it with its parent; this is the check that it did.
+//! of the new one's connections. The kernel ends it with its parent or keeper, and one with a keeper
+//! is adopted; this is the check that nothing else is left.
 
 use std::{
     fs, io,

@@ -11,7 +11,7 @@ use ebpf_common::layout::CONFIG_RECORDS;
 use model::{EngineReport, announce::AddressReport, shares::Uses};
 use runtime::{
     push::PlaneInfo,
-    supervision::{ChildSpec, RestartBudget},
+    supervision::{ChildSpec, Current, RestartBudget},
     tls::SavedIdentity,
 };
 use tokio::sync::{Mutex, mpsc, watch};
@@ -23,7 +23,7 @@ use crate::{
     config::Config,
     desired::{Desired, DesiredReceiver},
     detach::pins_of,
-    envoy::{self, EnvoyActor, EnvoyArguments},
+    envoy::{self, EnvoyActor, EnvoyArguments, EnvoyMessage, Life},
     l7,
     lkg::{RecorderActor, RecorderArguments, RecorderStatus, RefusalStore, Store},
     shares::Loan,
@@ -70,6 +70,8 @@ pub(super) struct Parts {
     pub(super) newest: watch::Receiver<Reports>,
     pub(super) granted: Arc<watch::Sender<Option<Granted>>>,
     pub(super) addresses: Arc<watch::Sender<Arc<Vec<AddressReport>>>>,
+    pub(super) life: Life,
+    pub(super) envoy: Current<EnvoyMessage>,
     pub(super) status: Arc<Status>,
 }
 
@@ -136,6 +138,7 @@ fn xds(parts: &Parts) -> ChildSpec {
     let settings = l7::Settings { any_address: parts.config.any_address() };
     let (ledger, standing) = (Arc::clone(&parts.ledger), parts.standing.clone());
     let transferred = Arc::<Transferred>::default();
+    let leading = parts.life.leading.subscribe();
     ChildSpec::actor("xds", move || {
         let arguments = XdsArguments {
             desired: desired.clone(),
@@ -147,6 +150,7 @@ fn xds(parts: &Parts) -> ChildSpec {
             ledger: Arc::clone(&ledger),
             standing: standing.clone(),
             transferred: Arc::clone(&transferred),
+            leading: leading.clone(),
         };
         (XdsActor, arguments)
     })
@@ -164,8 +168,11 @@ fn envoy_child(parts: &Parts) -> ChildSpec {
         concurrency: config.envoy_concurrency,
         drain: config.drain,
         reports: parts.reports.clone(),
+        life: parts.life.clone(),
     };
-    ChildSpec::actor("envoy", move || (EnvoyActor, arguments.clone()))
+    let current = parts.envoy.clone();
+    let make = move || (EnvoyActor, arguments.clone());
+    ChildSpec::observed_actor("envoy", make, move |actor| current.set(actor))
         .budget(ENVOY_BUDGET)
         .stop_within(config.drain + AFTER_DRAIN)
 }
@@ -195,6 +202,7 @@ fn announce_child(parts: &Parts) -> ChildSpec {
         reports: parts.newest.clone(),
         granted: parts.granted.subscribe(),
         told: Arc::clone(&parts.addresses),
+        hand_over: parts.life.hand_over.clone(),
     };
     ChildSpec::actor("announce", move || (AnnounceActor, arguments.clone()))
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -12,8 +13,12 @@ use model::{
     qos_report::QosReport,
     traffic::{EndpointList, EndpointQuery},
 };
+use ractor::rpc::CallResult;
 use runtime::{
-    identity::PeerIdentity, push::PlaneInfo, supervision::SupervisorHandle, telemetry::Metrics,
+    identity::PeerIdentity,
+    push::PlaneInfo,
+    supervision::{Current, SupervisorHandle},
+    telemetry::Metrics,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -21,6 +26,7 @@ use tokio::sync::watch;
 use crate::{
     admin::{CountedError, Pages},
     desired::DesiredReceiver,
+    envoy::{EnvoyMessage, Life, Restart, RestartError},
     lkg::RecorderStatus,
     subscriber::{PushStatus, Reports},
     xdp::{
@@ -31,6 +37,9 @@ use crate::{
         traffic::Series,
     },
 };
+
+/// How long a restart of Envoy may take: less than whoever asks over the API waits.
+const RESTART_WITHIN: Duration = Duration::from_secs(29);
 
 /// Everything the status is made of, live.
 pub struct Status {
@@ -48,6 +57,8 @@ pub struct Status {
     pub(super) engine: SharedEngine,
     /// Held while a packet is explained: one at a time, since each loads the program.
     pub(super) explaining: tokio::sync::Mutex<()>,
+    pub(super) envoy: Current<EnvoyMessage>,
+    pub(super) life: Life,
     pub(super) supervisor: OnceLock<SupervisorHandle>,
 }
 
@@ -107,6 +118,23 @@ impl Pages for Status {
         })
     }
 
+    fn restart_envoy(&self, restart: Restart) -> BoxFuture<'_, Result<(), RestartError>> {
+        let envoy = self.envoy.get();
+        Box::pin(async move {
+            let envoy = envoy.ok_or(RestartError::Stopping)?;
+            let message = |reply| EnvoyMessage::Restart { restart, reply: Some(reply) };
+            let answered = envoy.call(message, Some(RESTART_WITHIN)).await;
+            match answered {
+                Ok(CallResult::Success(answer)) => answer,
+                _ => Err(RestartError::Stopping),
+            }
+        })
+    }
+
+    fn hand_over(&self) {
+        self.life.hand_over.ask();
+    }
+
     fn status(&self) -> Value {
         let desired = Arc::clone(&self.desired.borrow());
         let actors = self.supervisor.get().map(|handle| handle.status().borrow().clone());
@@ -125,6 +153,7 @@ impl Pages for Status {
             "last_known_good": *self.recorder.borrow(),
             "actors": actors.as_deref().unwrap_or_default(),
             "engines": engines,
+            "envoy": *self.life.status.borrow(),
             "addresses": **self.addresses.borrow(),
             "l4": placement(&self.placement.borrow()),
         })

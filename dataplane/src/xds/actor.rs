@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     desired::{Changed, DesiredReceiver},
-    envoy::Admin,
+    envoy::{Admin, Leading},
     l7::{Compiler, Input, Settings, World},
     tasks::Task,
     xdp::L4Placement,
@@ -36,7 +36,7 @@ const EVENTS_QUEUED_MAX: usize = 64;
 /// What the server is told.
 #[derive(Debug)]
 pub enum XdsMessage {
-    /// A stream opened; there may be two for a moment when Envoy restarts.
+    /// A stream opened; there are two while one Envoy takes over from another.
     StreamOpened,
     /// Envoy answered for a revision.
     RevisionAnswered(Box<EngineReport>),
@@ -67,6 +67,8 @@ pub struct XdsArguments {
     pub standing: watch::Sender<Arc<Standing>>,
     /// Counts what is sent.
     pub transferred: Arc<Transferred>,
+    /// Which of two Envoys of this node is told the configuration, while one takes over.
+    pub leading: watch::Receiver<Leading>,
 }
 
 /// The actor.
@@ -102,6 +104,7 @@ impl Actor for XdsActor {
             events,
             transferred: arguments.transferred,
             admin: Admin::new(&arguments.envoy_admin),
+            leading: arguments.leading,
         };
         let desired = arguments.desired.clone();
         let compiler = compile(arguments.desired, arguments.placement, worlds, arguments.settings);

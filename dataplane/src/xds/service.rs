@@ -27,11 +27,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     ledger::{Ledger, Standing},
     listening::{Listening, Look},
-    sm::{Answer, Session},
+    sm::{self, Answer, Session},
     transfer::Transferred,
 };
 use crate::{
-    envoy::Admin,
+    envoy::{Admin, Leading},
     l7::{ResourceType, World},
 };
 
@@ -64,6 +64,8 @@ pub(super) struct Shared {
     pub(super) transferred: Arc<Transferred>,
     /// Tells where Envoy listens.
     pub(super) admin: Admin,
+    /// Which of two Envoys of this node is told the configuration.
+    pub(super) leading: watch::Receiver<Leading>,
 }
 
 /// Serves streams until the listener fails.
@@ -154,7 +156,11 @@ async fn drive(
     let mut look = Look::new(shared.admin.clone());
     // A look goes on while requests are served.
     let mut looking: Option<Looking> = None;
+    let mut instance = String::new();
     loop {
+        if shared.leading.borrow_and_update().passes_over(&instance) {
+            return pass_over(&instance, responses, &mut shared.leading).await;
+        }
         let timeout = session.next_timeout(&lock(&shared.ledger));
         let timer = async move {
             match timeout {
@@ -165,6 +171,12 @@ async fn drive(
         tokio::select! {
             request = requests.message() => {
                 let Some(request) = request? else { return Ok(()) };
+                if let Some(node) = &request.node {
+                    sm::instance(node).clone_into(&mut instance);
+                    if shared.leading.borrow().passes_over(&instance) {
+                        continue;
+                    }
+                }
                 if let Some(error) = &request.error_detail {
                     shared.transferred.refused(&request.type_url);
                     tracing::debug!(kind = request.type_url, message = error.message, "refused by envoy");
@@ -186,6 +198,15 @@ async fn drive(
                 (look, looking) = (looked, None);
             }
             () = timer => {}
+            changed = shared.leading.changed() => {
+                changed.map_err(gone)?;
+                continue;
+            }
+        }
+        if let Some(asked) = session.opening()
+            && !shared.leading.borrow().admin
+        {
+            session.handle_listening_unseen(asked);
         }
         match (session.opening(), &looking) {
             (Some(asked), None) => {
@@ -214,6 +235,23 @@ async fn drive(
         let answer = session.poll_answer(&lock(&shared.ledger));
         if let Some(answer) = answer {
             let _ = shared.events.send(StreamEvent::Answered(answer)).await;
+        }
+    }
+}
+
+/// Tells an Envoy nothing while another one of its node leads: the ledger is about that one, and this
+/// one goes on with what it has. Should it lead again, it is to begin anew.
+async fn pass_over(
+    instance: &str,
+    responses: &mpsc::Sender<Result<pb::DeltaDiscoveryResponse, Status>>,
+    leading: &mut watch::Receiver<Leading>,
+) -> Result<(), Status> {
+    tracing::debug!(instance, "another envoy of this node leads");
+    tokio::select! {
+        () = responses.closed() => Ok(()),
+        // That this ends with an error means that the data plane stops.
+        _ = leading.wait_for(|leading| !leading.passes_over(instance)) => {
+            Err(Status::unavailable("begin anew"))
         }
     }
 }

@@ -226,6 +226,11 @@ impl Session {
         self.opening.retain(|name, opening| opening.number > asked || !listening.contains(&**name));
     }
 
+    /// Takes for listening what was accepted until [`Self::opening`] gave `asked`, where nobody can say.
+    pub(super) fn handle_listening_unseen(&mut self, asked: u64) {
+        self.opening.retain(|_, opening| opening.number > asked);
+    }
+
     /// Returns the newest revision that Envoy has answered for, with what it refused, when that is
     /// news. What it accepted counts when it is live; a refusal is told at once.
     pub(super) fn poll_answer(&mut self, ledger: &Ledger) -> Option<Answer> {
@@ -256,7 +261,7 @@ impl Session {
 }
 
 /// Returns what tells one start of Envoy from another.
-fn instance(node: &envoy_types::pb::envoy::config::core::v3::Node) -> &str {
+pub(super) fn instance(node: &envoy_types::pb::envoy::config::core::v3::Node) -> &str {
     use envoy_types::pb::google::protobuf::value::Kind;
     let value = node.metadata.as_ref().and_then(|metadata| metadata.fields.get(INSTANCE_FIELD));
     match value.and_then(|value| value.kind.as_ref()) {

@@ -63,6 +63,10 @@ impl Host {
         NodeIdentity::new(self.authority.certificate_pem(), &pem, key).unwrap()
     }
 
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
     pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -95,12 +99,20 @@ pub(crate) fn free_port() -> u16 {
 /// One request on a connection of its own; `None` when nobody takes it.
 pub(crate) async fn ask(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
-    let request = "GET / HTTP/1.1\r\nhost: shop.example\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: shop.example\r\n\r\n").await.ok()?;
+    let mut answer = Vec::new();
+    // To the end of the body only: a server may take a second to close a connection.
+    loop {
+        if stream.read_buf(&mut answer).await.ok()? == 0 {
+            return None;
+        }
+        let text = std::str::from_utf8(&answer).ok()?;
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?;
+        if body.len() >= length.parse().ok()? {
+            return head.starts_with("HTTP/1.1 200").then(|| body.to_owned());
+        }
+    }
 }
 
 pub(crate) async fn until_answered(port: u16, expected: &str) {

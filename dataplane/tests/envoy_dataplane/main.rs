@@ -4,5 +4,7 @@
 
 mod cold_start;
 mod control;
+mod hand_over;
 mod host;
+mod process;
 mod refusal;

@@ -9,14 +9,17 @@ use std::{
 
 use dataplane::{
     Changed, Desired,
-    envoy::{Admin, EnvoyActor, EnvoyArguments, admin_socket, find},
+    envoy::{
+        Admin, EnvoyActor, EnvoyArguments, EnvoyMessage, Life, Restart, RestartError, admin_socket,
+        find,
+    },
     l7::Settings,
     xdp::L4Placement,
     xds::{Transferred, XdsActor, XdsArguments},
 };
 use model::{AckState, EndpointId, EngineReport, ObjectKey, Refusal, Revision, Snapshot};
-use ractor::ActorCell;
-use runtime::supervision::{ChildSpec, SupervisorHandle};
+use ractor::{ActorCell, rpc::CallResult};
+use runtime::supervision::{ChildSpec, Current, SupervisorHandle};
 use tokio::sync::{mpsc, watch};
 
 /// Nothing here takes longer unless it is broken.
@@ -31,10 +34,17 @@ pub(crate) struct Plane {
     report: watch::Receiver<Option<EngineReport>>,
     pub(crate) config: Snapshot,
     pub(crate) transferred: Arc<Transferred>,
+    pub(crate) life: Life,
+    envoy: Current<EnvoyMessage>,
 }
 
 impl Plane {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts with other settings of Envoy.
+    pub(crate) async fn start_with(settings: impl FnOnce(&mut EnvoyArguments)) -> Self {
         if let Err(error) = find(None) {
             panic!("{error}");
         }
@@ -50,6 +60,7 @@ impl Plane {
         });
         let socket = directory.path().join("xds.sock");
         let transferred = Arc::new(Transferred::default());
+        let life = Life::default();
         let xds = XdsArguments {
             desired: desired_receiver,
             placement: placements,
@@ -60,8 +71,9 @@ impl Plane {
             ledger: Arc::new(Mutex::default()),
             standing: watch::Sender::default(),
             transferred: transferred.clone(),
+            leading: life.leading.subscribe(),
         };
-        let envoy = EnvoyArguments {
+        let mut envoy = EnvoyArguments {
             binary: None,
             run_dir: directory.path().to_owned(),
             xds_socket: socket,
@@ -70,7 +82,11 @@ impl Plane {
             concurrency: Some(1),
             drain: Duration::from_secs(1),
             reports,
+            life: life.clone(),
         };
+        settings(&mut envoy);
+        let current = Current::new();
+        let running = current.clone();
         let xds_actor = Arc::new(Mutex::new(None));
         let observed = xds_actor.clone();
         let children = vec![
@@ -79,7 +95,11 @@ impl Plane {
                 move || (XdsActor, xds.clone()),
                 move |actor| *observed.lock().unwrap() = Some(actor.get_cell()),
             ),
-            ChildSpec::actor("envoy", move || (EnvoyActor, envoy.clone())),
+            ChildSpec::observed_actor(
+                "envoy",
+                move || (EnvoyActor, envoy.clone()),
+                move |actor| running.set(actor),
+            ),
         ];
         let (supervisor, _) = SupervisorHandle::start(children).await.unwrap();
         let config = Snapshot::default();
@@ -92,6 +112,8 @@ impl Plane {
             report,
             config,
             transferred,
+            life,
+            envoy: current,
         }
     }
 
@@ -198,6 +220,15 @@ impl Plane {
         let _ = tokio::time::timeout(Duration::from_millis(500), lost).await;
         eventually("another server", async || self.xds.lock().unwrap().is_some().then_some(()))
             .await;
+    }
+
+    /// Replaces Envoy by another one that takes over.
+    pub(crate) async fn restart_envoy(&self, restart: Restart) -> Result<(), RestartError> {
+        let message = |reply| EnvoyMessage::Restart { restart, reply: Some(reply) };
+        match self.envoy.get().unwrap().call(message, Some(DEADLINE)).await {
+            Ok(CallResult::Success(answer)) => answer,
+            other => panic!("no answer: {other:?}"),
+        }
     }
 
     pub(crate) async fn stop(self) {

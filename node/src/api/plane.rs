@@ -93,6 +93,7 @@ async fn ask(
     Err(match status {
         StatusCode::SERVICE_UNAVAILABLE => ApiError::unavailable(words),
         StatusCode::BAD_REQUEST => ApiError::bad_request(words),
+        StatusCode::CONFLICT => ApiError::busy(words),
         // An older data plane, which an upgrade in place leaves running.
         _ => ApiError::bad_gateway(format!("this node's data plane answered {status}: {words}")),
     })

@@ -11,8 +11,8 @@ use http::Method;
 use super::{
     Shared,
     access::{self, Access, Guard},
-    acks, cluster, endpoints, events, explain, flows, health, history, joining, metrics, objects,
-    openapi, qos,
+    acks, cluster, dataplane, endpoints, events, explain, flows, health, history, joining, metrics,
+    objects, openapi, qos,
     reply::ApiError,
     tokens, writes,
 };
@@ -99,6 +99,12 @@ const ACKS: &[Parameter] = &[
     query("revision", "Revision", "Which one; the present one by default"),
     query("wait", "Time", "Answer when all have answered, or after this time, at most 55s"),
 ];
+
+const RESTART: &[Parameter] = &[query(
+    "drain",
+    "Flag",
+    "End the one that runs before the other starts: connections are refused meanwhile",
+)];
 
 const FLOWS: &[Parameter] = &[
     query("follow", "Flag", "Go on with those that come"),
@@ -284,6 +290,31 @@ pub(super) fn operations() -> Vec<Operation> {
             text: "Shows the cluster as this node sees it.",
             output: Output::Json(200, "StatusResponse"),
             ..operation(Method::GET, "/v1/status", "getStatus", Read, get(cluster::status))
+        },
+        Operation {
+            text: "Replaces this node's Envoy by another one that takes over; no request fails. Answers \
+                   when that takes traffic.",
+            query: RESTART,
+            errors: &[409, 502],
+            ..operation(
+                Method::POST,
+                "/v1/dataplane/envoy/restart",
+                "restartEnvoy",
+                Admin,
+                post(dataplane::restart_envoy),
+            )
+        },
+        Operation {
+            text: "Replaces the process of this node's data plane by the program that is on disk; Envoy \
+                   and XDP go on. Answers when it has begun.",
+            errors: &[502],
+            ..operation(
+                Method::POST,
+                "/v1/dataplane/restart",
+                "restartDataplane",
+                Admin,
+                post(dataplane::restart),
+            )
         },
         Operation {
             text: "Lists the nodes.",

@@ -16,7 +16,8 @@ pub use client::{
 };
 pub use explain::{ExplainArgs, ProtocolArg};
 pub use node::{
-    DataplaneArgs, DataplaneCommand, DetachArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat, UpArgs,
+    DataplaneArgs, DataplaneCommand, DetachArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat,
+    RestartArgs, UpArgs,
 };
 pub use qos::QosArgs;
 

@@ -1,6 +1,11 @@
 //! The long-running processes: `up`, `join` and `dataplane`.
 
-use runtime::telemetry::{self, Metrics};
+use std::{ffi::OsString, process::ExitCode};
+
+use runtime::{
+    process::{Keep, Keeper},
+    telemetry::{self, Metrics},
+};
 
 use super::{
     arguments::{
@@ -89,7 +94,11 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
         }
         None => None,
     };
+    let keeper = std::env::current_exe()
+        .map_err(|error| Failure::process("this program does not know its own file", error))?;
     let mut config = plane::in_folder(data_dir, run_dir, kept.as_ref());
+    let arguments = ["dataplane", "keep"].map(OsString::from).to_vec();
+    config.keeper = Some(Keeper { program: keeper, arguments });
     config.control = push.map_or(config.control, |push| vec![push]);
     config.envoy = envoy.or(config.envoy);
     config.listen_address = listen_address.or(config.listen_address);
@@ -105,6 +114,18 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
             .await
             .map_err(|error| Failure::process("the data plane ended", error))
     })
+}
+
+/// Keeps Envoy, as the parent that the kernel ties it to. One thread, which starts it and waits.
+pub(super) fn keep(arguments: Vec<OsString>) -> Result<ExitCode, Failure> {
+    let failed = |error| Failure::process("Envoy is not kept", error);
+    let keep = Keep::parse(arguments).map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::process("cannot start the async runtime", error))?;
+    // What Envoy ended with is what this ends with.
+    runtime.block_on(keep.run()).map(ExitCode::from).map_err(failed)
 }
 
 /// Takes the XDP of this host's node off its interfaces.

@@ -243,27 +243,26 @@ impl Member {
     /// # Errors
     /// When none runs.
     pub fn dataplane_pid(&self) -> Result<Pid> {
-        let path = self.run_directory().join("dataplane.lock");
+        self.pid_in("dataplane.lock")
+    }
+
+    /// The pid of the Envoy that takes its traffic, from the pid file.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn envoy_pid(&self) -> Result<Pid> {
+        self.pid_in("envoy.pid")
+    }
+
+    fn pid_in(&self, file: &str) -> Result<Pid> {
+        let path = self.run_directory().join(file);
         let text =
             fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let word = text.split_whitespace().next().unwrap_or_default();
         let pid =
             Pid::from_raw(word.parse().with_context(|| format!("no pid in {}", path.display()))?);
-        ensure!(process::alive(pid), "the data plane {pid} is dead");
+        ensure!(process::alive(pid), "{} names {pid}, which is dead", path.display());
         Ok(pid)
-    }
-
-    /// The pid of its Envoy.
-    ///
-    /// # Errors
-    /// When none runs.
-    pub fn envoy_pid(&self) -> Result<Pid> {
-        let name =
-            self.settings.envoy.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        process::children(self.dataplane_pid()?, &name)
-            .first()
-            .copied()
-            .with_context(|| format!("{} has no Envoy", self.settings.name))
     }
 
     /// A launch of a client command against this node.

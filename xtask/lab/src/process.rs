@@ -279,30 +279,14 @@ impl Drop for Process {
 /// Whether a process exists and is not a zombie.
 #[must_use]
 pub fn alive(pid: Pid) -> bool {
-    stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+    state(pid).is_some_and(|state| state != 'Z' && state != 'X')
 }
 
-/// Pids of the children of a process whose executable's name is `name`.
-#[must_use]
-pub fn children(parent: Pid, name: &str) -> Vec<Pid> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| Some(Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)))
-        .filter(|pid| {
-            stat(*pid).is_some_and(|(_, ppid)| ppid == parent)
-                && fs::read_link(format!("/proc/{pid}/exe"))
-                    .is_ok_and(|exe| exe.file_name().is_some_and(|file| file == name))
-        })
-        .collect()
-}
-
-/// State letter and parent of a process, from `/proc/PID/stat`.
-fn stat(pid: Pid) -> Option<(char, Pid)> {
+/// State letter of a process, from `/proc/PID/stat`.
+fn state(pid: Pid) -> Option<char> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, Pid::from_raw(fields.next()?.parse().ok()?)))
+    fields.next()?.chars().next()
 }
 
 fn wait_limited(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {

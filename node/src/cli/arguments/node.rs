@@ -1,6 +1,7 @@
 //! Arguments of the long-running processes.
 
 use std::{
+    ffi::OsString,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -88,6 +89,36 @@ pub struct JoinArgs {
 pub enum DataplaneCommand {
     /// Take XDP off this host after its data plane was stopped; established L4 connections end
     Detach(DetachArgs),
+    /// Replace Envoy by another one that takes over: no request fails
+    RestartEnvoy {
+        /// Where.
+        #[command(flatten)]
+        arguments: RestartArgs,
+        /// End the one that runs before the other starts: connections are refused meanwhile. For
+        /// versions of Envoy that cannot hand over to each other
+        #[arg(long)]
+        drain: bool,
+    },
+    /// Replace the data plane's process, after an upgrade of this program: no request fails
+    Restart(RestartArgs),
+    /// Keep Envoy while its data plane is replaced
+    #[command(hide = true)]
+    Keep {
+        /// What is kept, and how.
+        #[arg(last = true)]
+        keep: Vec<OsString>,
+    },
+}
+
+/// Arguments of `dataplane restart` and `dataplane restart-envoy`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+One node after the other; the first that fails ends it. Envoy goes on while the data plane's process
+is replaced, and so do XDP and the addresses that are announced.")]
+pub struct RestartArgs {
+    /// The node; may be given more than once
+    #[arg(long, value_name = "ID", required = true)]
+    pub node: Vec<u64>,
 }
 
 /// Arguments of `dataplane detach`.

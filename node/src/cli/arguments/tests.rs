@@ -37,6 +37,10 @@ fn command_lines_are_accepted_or_refused() {
         "doctor",
         "doctor --interface eth0 --interface eth0.5 --to 10.0.0.2 --to fd00::2 -o json",
         "doctor --data-dir /tmp/d --run-dir /tmp/r --envoy /usr/bin/envoy",
+        "dataplane --data-dir d --run-dir r",
+        "dataplane restart --node 1 --node 2",
+        "dataplane restart-envoy --node 1 --drain",
+        "dataplane detach",
         "nodes",
         "nodes list -o json",
         "nodes -o yaml",
@@ -56,6 +60,9 @@ fn command_lines_are_accepted_or_refused() {
     }
     for line in [
         "",
+        "dataplane",
+        "dataplane restart",
+        "dataplane restart-envoy",
         "apply",
         "apply -f a --wait --dry-run",
         "apply -f a --wait --timeout soon",
