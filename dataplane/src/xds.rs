@@ -7,6 +7,8 @@
 mod actor;
 mod answer;
 mod cluster_use;
+mod compiling;
+mod crash_loop;
 mod ledger;
 mod listening;
 mod service;
@@ -17,6 +19,7 @@ mod transfer;
 mod undecided;
 
 pub use actor::{XdsActor, XdsArguments, XdsMessage};
+pub use crash_loop::{CrashLimits, Crashes};
 pub use ledger::{Kept, Ledger, RefusedVersion, Standing};
 pub(crate) use sm::INSTANCE_FIELD;
 pub use transfer::Transferred;

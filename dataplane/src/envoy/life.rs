@@ -11,7 +11,7 @@ use runtime::process::Keeper;
 use tokio::sync::watch;
 
 use super::{leading::Leading, stats::Reading, status::EnvoyStatus};
-use crate::hand_over::HandOver;
+use crate::{hand_over::HandOver, xds::Crashes};
 
 /// How an Envoy outlives its data plane.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct Life {
     pub keeping: Option<Keeping>,
     /// Which Envoy is told the configuration.
     pub leading: watch::Sender<Leading>,
+    /// How often it crashed.
+    pub crashes: watch::Sender<Crashes>,
     /// How Envoy stands.
     pub status: watch::Sender<EnvoyStatus>,
     /// Makes the actor's stop leave Envoy to the next data plane, where somebody keeps it.

@@ -106,6 +106,11 @@ impl EnvoyState {
                 // Nobody else would tell it to end, and its listeners are closed.
                 draining.end().await;
             }
+            self.arguments.life.crashes.send_modify(|crashes| {
+                crashes.count += 1;
+                crashes.exit = exit.to_string();
+            });
+            metrics::counter!("marchproxy_envoy_crashes_total").increment(1);
             return Err(format!("envoy {exit}").into());
         }
         if self.is_candidate(instance) {

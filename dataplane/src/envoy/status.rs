@@ -60,6 +60,11 @@ impl LastRestart {
 /// Says once what each metric is.
 pub(super) fn describe() {
     metrics::describe_counter!(
+        "marchproxy_envoy_crashes_total",
+        metrics::Unit::Count,
+        "Envoys that ended while they served, without having been asked to"
+    );
+    metrics::describe_counter!(
         "marchproxy_envoy_replacements_total",
         metrics::Unit::Count,
         "Replacements of Envoy, by outcome: handed_over (no connection was refused), drained, failed"

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::{OrdMap, ordmap::DiffItem};
-use model::Revision;
+use model::{Refusal, Revision};
 
 use super::resource::{Resource, ResourceId, ResourceType};
 
@@ -14,6 +14,8 @@ pub struct World {
     pub revision: Revision,
     /// The oldest revision of which a listener is held back, so that it is not applied.
     pub waiting: Option<Revision>,
+    /// What is refused of the revision as a whole, when another configuration stands in for it.
+    pub withheld: Option<Refusal>,
     kinds: [OrdMap<Arc<str>, Arc<Resource>>; ResourceType::COUNT],
 }
 

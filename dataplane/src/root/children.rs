@@ -34,7 +34,7 @@ use crate::{
         flows::{FlowHub, FlowNames, FlowsActor, FlowsArguments},
         traffic::Series,
     },
-    xds::{Ledger, Standing, Transferred, XdsActor, XdsArguments},
+    xds::{CrashLimits, Ledger, Standing, Transferred, XdsActor, XdsArguments},
 };
 
 /// More restarts in a minute than the growing waits let happen: an Envoy that dies over and over is
@@ -138,7 +138,7 @@ fn xds(parts: &Parts) -> ChildSpec {
     let settings = l7::Settings { any_address: parts.config.any_address() };
     let (ledger, standing) = (Arc::clone(&parts.ledger), parts.standing.clone());
     let transferred = Arc::<Transferred>::default();
-    let leading = parts.life.leading.subscribe();
+    let (leading, crashes) = (parts.life.leading.subscribe(), parts.life.crashes.subscribe());
     ChildSpec::actor("xds", move || {
         let arguments = XdsArguments {
             desired: desired.clone(),
@@ -151,6 +151,8 @@ fn xds(parts: &Parts) -> ChildSpec {
             standing: standing.clone(),
             transferred: Arc::clone(&transferred),
             leading: leading.clone(),
+            crashes: crashes.clone(),
+            crash_limits: CrashLimits::default(),
         };
         (XdsActor, arguments)
     })

@@ -4,10 +4,8 @@
 //! nothing again. Its death harms no traffic; configuration stands still until it is back.
 
 use std::{
-    future::pending,
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::Instant,
 };
 
 use model::{AckState, Engine, EngineReport, ObjectKey, Revision};
@@ -15,17 +13,18 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    compiling::Compiling,
+    crash_loop::{CrashLimits, Crashes},
     ledger::{Ledger, Standing},
     service::{self, Shared, StreamEvent},
     sm::Answer,
     socket,
     transfer::{self, Transferred},
-    undecided::Undecided,
 };
 use crate::{
-    desired::{Changed, DesiredReceiver},
+    desired::DesiredReceiver,
     envoy::{Admin, Leading},
-    l7::{Compiler, Input, Settings, World},
+    l7::Settings,
     tasks::Task,
     xdp::L4Placement,
 };
@@ -69,6 +68,10 @@ pub struct XdsArguments {
     pub transferred: Arc<Transferred>,
     /// Which of two Envoys of this node is told the configuration, while one takes over.
     pub leading: watch::Receiver<Leading>,
+    /// How often Envoy crashed.
+    pub crashes: watch::Receiver<Crashes>,
+    /// When it counts as crashing over and over.
+    pub crash_limits: CrashLimits,
 }
 
 /// The actor.
@@ -80,6 +83,7 @@ pub struct XdsState {
     reports: mpsc::Sender<EngineReport>,
     streams: usize,
     last: Option<EngineReport>,
+    answered: watch::Sender<Revision>,
     _tasks: [Task; 3],
 }
 
@@ -107,7 +111,15 @@ impl Actor for XdsActor {
             leading: arguments.leading,
         };
         let desired = arguments.desired.clone();
-        let compiler = compile(arguments.desired, arguments.placement, worlds, arguments.settings);
+        let (answered, answers) = watch::channel(Revision::ZERO);
+        let compiling = Compiling {
+            desired: arguments.desired,
+            placement: arguments.placement,
+            crashes: arguments.crashes,
+            answered: answers,
+            worlds,
+        };
+        let compiler = compiling.run(arguments.settings, arguments.crash_limits);
         let myself_too = myself.clone();
         let compiling = Task::spawn(async move {
             compiler.await;
@@ -127,6 +139,7 @@ impl Actor for XdsActor {
             reports: arguments.reports,
             streams: 0,
             last: None,
+            answered,
             _tasks: [compiling, serving, forwarding],
         })
     }
@@ -139,7 +152,10 @@ impl Actor for XdsActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             XdsMessage::StreamOpened => state.streams += 1,
-            XdsMessage::RevisionAnswered(report) => state.report(*report).await,
+            XdsMessage::RevisionAnswered(report) => {
+                state.answered.send_replace(report.revision);
+                state.report(*report).await;
+            }
             XdsMessage::StreamClosed => state.closed().await,
             XdsMessage::TaskEnded(what) => myself.stop(Some(format!("ended: {what}"))),
         }
@@ -193,58 +209,6 @@ async fn forward(mut events: mpsc::Receiver<StreamEvent>, actor: ActorRef<XdsMes
         };
         if actor.cast(message).is_err() {
             return;
-        }
-    }
-}
-
-/// Translates each desired state, the latest first, until the subscriber ends.
-async fn compile(
-    mut desired: DesiredReceiver,
-    mut placement: watch::Receiver<Arc<L4Placement>>,
-    worlds: watch::Sender<Option<World>>,
-    settings: Settings,
-) {
-    let mut compiler = Compiler::new(settings);
-    let mut undecided = Undecided::default();
-    let mut xdp_decides = true;
-    loop {
-        let latest = desired.borrow_and_update().clone();
-        if latest.changed != Changed::Nothing {
-            let placed = placement.borrow_and_update().clone();
-            let held_back = undecided.update(Instant::now(), &latest.config, &placed);
-            let input = Input {
-                config: latest.config.clone(),
-                unhealthy: latest.unhealthy.clone(),
-                placements: placed.listeners.clone(),
-                undecided: Arc::new(held_back),
-            };
-            // A whole configuration takes a second; the runtime's threads have other work.
-            let work = tokio::task::spawn_blocking(move || {
-                let delta = compiler.update(input);
-                tracing::debug!(revision = %delta.revision, resources = delta.touched.len(), "compiled");
-                compiler
-            });
-            match work.await {
-                Ok(back) => compiler = back,
-                Err(error) => {
-                    tracing::error!(%error, "the compiler failed");
-                    return;
-                }
-            }
-            worlds.send_replace(Some(compiler.world().clone()));
-        }
-        let timeout = undecided.next_timeout();
-        let timer = async move {
-            match timeout {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            changed = desired.changed() => if changed.is_err() { return },
-            // When XDP is gone for good, what it carried last counts.
-            changed = placement.changed(), if xdp_decides => xdp_decides = changed.is_ok(),
-            () = timer => tracing::warn!("XDP has not decided in time what it carries"),
         }
     }
 }

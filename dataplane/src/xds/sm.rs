@@ -249,7 +249,8 @@ impl Session {
             })
             .chain(self.awaited.values().copied())
             .min();
-        let refusals = ledger.refusals(&self.world);
+        let mut refusals = ledger.refusals(&self.world);
+        refusals.extend(self.world.withheld.clone());
         let live = self.opening.values().map(|opening| opening.since).chain(self.world.waiting);
         let open = if refusals.is_empty() || !self.answers.is_news(&refusals) {
             open.into_iter().chain(live).min()

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dataplane::envoy::{EnvoyState, Restart, RestartError};
+use model::AckState;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -16,7 +17,9 @@ use crate::{
     backend::Backend,
     client::{Client, get},
     load::Load,
-    plane::{DEADLINE, Plane, eventually, free_port, http_listener, route, service, to},
+    plane::{
+        DEADLINE, PROVEN_AFTER, Plane, eventually, free_port, http_listener, route, service, to,
+    },
     websocket::WebSocket,
 };
 
@@ -198,4 +201,86 @@ fn listening_ports(pid: i32) -> std::collections::BTreeSet<u16> {
             (listens && own).then(|| u16::from_str_radix(port, 16).unwrap())
         })
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_that_crashes_over_and_over_gets_the_revision_before_and_the_next_one_is_tried() {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let port = free_port();
+    let config = http_listener(port)
+        + &service("a", &[a.port])
+        + &service("b", &[b.port])
+        + &route("r", "shop.example", &to("a"));
+    let mut plane = Plane::with(&config).await;
+    // Envoy has to live with it for a time, which is what passes here.
+    tokio::time::sleep(PROVEN_AFTER).await;
+    let bad = plane.apply(&route("r", "shop.example", &to("b"))).await;
+    for _ in 0..3 {
+        // What crashes it is this test, each time that it serves the new revision.
+        let pid = plane.pid();
+        kill(Pid::from_raw(pid), Signal::SIGSEGV).unwrap();
+        eventually("another envoy", async || (plane.pid() != pid).then_some(())).await;
+        eventually("an answer", async || {
+            Client::connect(port).await?.get("shop.example", "/").await
+        })
+        .await;
+    }
+    let refused = async || {
+        let report = plane.report().borrow().clone()?;
+        match report.ack {
+            AckState::Refused { refusals } if report.revision == bad => Some(refusals),
+            _ => None,
+        }
+    };
+    let refusals = eventually("the refusal", refused).await;
+    assert_eq!(refusals[0].object, Some("HTTPRoute/default/r".parse().unwrap()));
+    assert!(refusals[0].message.contains("3 crashes within"), "{refusals:?}");
+    assert!(refusals[0].message.contains("SIGSEGV"), "{refusals:?}");
+    assert_eq!(get(port, "shop.example", "/").await.backend(), "a", "the revision before runs");
+    // Health still reaches Envoy, without an end of the refusal.
+    plane.unhealthy([]);
+    assert_eq!(get(port, "shop.example", "/").await.backend(), "a");
+    // Another revision is tried, and answered for.
+    plane.apply(&route("r2", "other.example", &to("b"))).await;
+    assert_eq!(get(port, "shop.example", "/").await.backend(), "b");
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_paused_for_a_time_goes_on_with_what_changed_meanwhile() {
+    const PAUSE: Duration = Duration::from_secs(10);
+    const CHANGES: usize = 500;
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let port = free_port();
+    let config = http_listener(port)
+        + &service("a", &[a.port])
+        + &service("b", &[b.port])
+        + &route("r", "shop.example", &to("a"));
+    let mut plane = Plane::with(&config).await;
+    let mut client = Client::connect(port).await.unwrap();
+    assert_eq!(client.get("shop.example", "/").await.unwrap().backend(), "a");
+    let pid = Pid::from_raw(plane.pid());
+    let (before, start) = (plane.sent(), Instant::now());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    // A request of that time waits, and is answered.
+    let waiting = tokio::spawn(async move {
+        let answer = client.get("shop.example", "/").await;
+        (answer.map(|answer| answer.status), client)
+    });
+    for i in 0..CHANGES {
+        plane.publish(&route("r", "shop.example", &to(if i % 2 == 0 { "b" } else { "a" })));
+        tokio::time::sleep(PAUSE / CHANGES as u32).await;
+    }
+    let during = plane.sent();
+    println!("{} resources were sent to the paused one", during.0 - before.0);
+    assert!(during.0 - before.0 < 10, "changes coalesce while one response is in flight");
+    let last = plane.publish(&route("r", "shop.example", &to("b")));
+    tokio::time::sleep(PAUSE.saturating_sub(start.elapsed())).await;
+    kill(pid, Signal::SIGCONT).unwrap();
+    plane.applied(last).await;
+    let (status, mut client) = waiting.await.unwrap();
+    assert_eq!(status, Some(http::StatusCode::OK));
+    assert_eq!(client.get("shop.example", "/").await.unwrap().backend(), "b");
+    assert_eq!(Pid::from_raw(plane.pid()), pid, "it was not taken for dead");
+    plane.stop().await;
 }

@@ -15,7 +15,7 @@ use dataplane::{
     },
     l7::Settings,
     xdp::L4Placement,
-    xds::{Transferred, XdsActor, XdsArguments},
+    xds::{CrashLimits, Transferred, XdsActor, XdsArguments},
 };
 use model::{AckState, EndpointId, EngineReport, ObjectKey, Refusal, Revision, Snapshot};
 use ractor::{ActorCell, rpc::CallResult};
@@ -24,6 +24,9 @@ use tokio::sync::{mpsc, watch};
 
 /// Nothing here takes longer unless it is broken.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long Envoy has to live with a configuration before it stands in for one that it crashes with.
+pub(crate) const PROVEN_AFTER: Duration = Duration::from_millis(500);
 
 pub(crate) struct Plane {
     pub(crate) directory: tempfile::TempDir,
@@ -72,6 +75,8 @@ impl Plane {
             standing: watch::Sender::default(),
             transferred: transferred.clone(),
             leading: life.leading.subscribe(),
+            crashes: life.crashes.subscribe(),
+            crash_limits: CrashLimits { proven_after: PROVEN_AFTER, ..CrashLimits::default() },
         };
         let mut envoy = EnvoyArguments {
             binary: None,

@@ -1,0 +1,121 @@
+//! The task that translates: each desired state, the latest first, until the subscriber ends; or what
+//! stands in for one that Envoy crashes with.
+
+use std::{future::pending, sync::Arc, time::Instant};
+
+use model::{Refusal, Revision, Snapshot};
+use tokio::{sync::watch, task::JoinError};
+
+use super::{
+    crash_loop::{CrashLimits, CrashLoop, Crashes},
+    undecided::Undecided,
+};
+use crate::{
+    desired::{Changed, Desired, DesiredReceiver},
+    l7::{Compiler, Input, Settings, World},
+    xdp::L4Placement,
+};
+
+/// What it follows, and where its translations go.
+pub(super) struct Compiling {
+    pub(super) desired: DesiredReceiver,
+    pub(super) placement: watch::Receiver<Arc<L4Placement>>,
+    /// How often Envoy crashed.
+    pub(super) crashes: watch::Receiver<Crashes>,
+    /// The newest revision that Envoy answered for.
+    pub(super) answered: watch::Receiver<Revision>,
+    pub(super) worlds: watch::Sender<Option<World>>,
+}
+
+impl Compiling {
+    /// Translates until the subscriber ends.
+    pub(super) async fn run(mut self, settings: Settings, limits: CrashLimits) {
+        let mut compiler = Compiler::new(settings);
+        let mut undecided = Undecided::default();
+        let mut crash_loop = CrashLoop::new(limits);
+        let (mut xdp_decides, mut envoy_tells) = (true, true);
+        // What happened before belongs to no configuration that is known here.
+        self.crashes.mark_unchanged();
+        loop {
+            let latest = self.desired.borrow_and_update().clone();
+            if latest.changed != Changed::Nothing {
+                let instead = crash_loop.instead(&latest.config);
+                match self.translate(compiler, &mut undecided, &latest, instead).await {
+                    Ok(back) => compiler = back,
+                    Err(error) => {
+                        tracing::error!(%error, "the compiler failed");
+                        return;
+                    }
+                }
+            }
+            // Until there is something else to translate.
+            loop {
+                let timeout = undecided.next_timeout();
+                let timer = async move {
+                    match timeout {
+                        Some(at) => tokio::time::sleep_until(at.into()).await,
+                        None => pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = self.desired.changed() => if changed.is_err() { return },
+                    // When XDP is gone for good, what it carried last counts.
+                    changed = self.placement.changed(), if xdp_decides => {
+                        xdp_decides = changed.is_ok();
+                    }
+                    () = timer => tracing::warn!("XDP has not decided in time what it carries"),
+                    Ok(()) = self.answered.changed() => {
+                        if *self.answered.borrow_and_update() == latest.revision {
+                            crash_loop.answered(Instant::now(), &latest.config);
+                        }
+                        continue;
+                    }
+                    changed = self.crashes.changed(), if envoy_tells => {
+                        envoy_tells = changed.is_ok();
+                        let exit = self.crashes.borrow_and_update().exit.clone();
+                        if !envoy_tells || !crash_loop.crashed(Instant::now(), &latest.config, &exit) {
+                            continue;
+                        }
+                        tracing::error!(revision = %latest.revision, "envoy crashes over and over");
+                    }
+                }
+                break;
+            }
+        }
+    }
+
+    /// Translates a configuration and publishes what came of it.
+    async fn translate(
+        &mut self,
+        mut compiler: Compiler,
+        undecided: &mut Undecided,
+        latest: &Desired,
+        instead: Option<(Snapshot, Refusal)>,
+    ) -> Result<Compiler, JoinError> {
+        let placed = self.placement.borrow_and_update().clone();
+        let held_back = undecided.update(Instant::now(), &latest.config, &placed);
+        let (config, withheld) = match instead {
+            Some((config, refusal)) => (config, Some(refusal)),
+            None => (latest.config.clone(), None),
+        };
+        let input = Input {
+            config,
+            unhealthy: latest.unhealthy.clone(),
+            placements: placed.listeners.clone(),
+            undecided: Arc::new(held_back),
+        };
+        // A whole configuration takes a second; the runtime's threads have other work.
+        let work = tokio::task::spawn_blocking(move || {
+            let delta = compiler.update(input);
+            tracing::debug!(revision = %delta.revision, resources = delta.touched.len(), "compiled");
+            compiler
+        });
+        let compiler = work.await?;
+        let mut world = compiler.world().clone();
+        // It is the answer to the revision that is wanted, whatever it was made of.
+        world.revision = latest.revision;
+        world.withheld = withheld;
+        self.worlds.send_replace(Some(world));
+        Ok(compiler)
+    }
+}
