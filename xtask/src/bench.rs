@@ -7,6 +7,7 @@ mod l7;
 mod propagation;
 mod qos;
 mod watch_http;
+mod watch_tls;
 mod watch_udp;
 mod xdp;
 
@@ -19,7 +20,7 @@ pub(crate) use watch_http::HttpWatch;
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// From the API's answer to the first request that sees the new configuration, on three nodes
+    /// From an apply to the acknowledgements and to the first request that sees it, on three nodes
     Propagation(propagation::Arguments),
     /// What the API answers in a second over TLS, and how soon its event streams tell of a change
     Api(api::Arguments),

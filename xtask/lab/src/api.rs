@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
@@ -142,11 +142,26 @@ impl Api {
     /// # Errors
     /// When there is no answer, or it is a refusal.
     pub fn apply(&mut self, documents: &str) -> Result<(u64, Instant)> {
-        let response = self.send("POST", "/v1/apply", documents)?;
-        let at = Instant::now();
-        let value = self.json("POST", "/v1/apply", &response)?;
+        let (value, at) = self.post("/v1/apply", documents)?;
         let revision = value["revision"].as_u64().context("no revision in the answer")?;
         Ok((revision, at))
+    }
+
+    /// Applies documents and waits until every engine of every node runs them; returns when the
+    /// answer was there.
+    ///
+    /// # Errors
+    /// When there is no answer, it is a refusal, or an engine refuses or does not answer.
+    pub fn apply_everywhere(&mut self, documents: &str) -> Result<Instant> {
+        let (value, at) = self.post("/v1/apply?wait=true", documents)?;
+        ensure!(value["acks"]["outcome"] == "applied", "the engines answered {}", value["acks"]);
+        Ok(at)
+    }
+
+    fn post(&mut self, path: &str, body: &str) -> Result<(Value, Instant)> {
+        let response = self.send("POST", path, body)?;
+        let at = Instant::now();
+        Ok((self.json("POST", path, &response)?, at))
     }
 
     fn json(&self, method: &str, path: &str, response: &Response) -> Result<Value> {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::certificate::Certificate;
+
 /// An HTTP listener on all addresses.
 #[must_use]
 pub fn http_listener(name: &str, port: u16) -> String {
@@ -13,6 +15,17 @@ pub fn http_listener(name: &str, port: u16) -> String {
 pub fn listener(name: &str, protocol: &str, port: u16) -> String {
     format!(
         "---\nkind: Listener\nmetadata: {{ name: {name} }}\nspec: {{ protocol: {protocol}, port: {port} }}\n"
+    )
+}
+
+/// An HTTPS listener on all addresses.
+#[must_use]
+pub fn https_listener(name: &str, port: u16, certificate: &Certificate) -> String {
+    format!(
+        "---\nkind: Listener\nmetadata: {{ name: {name} }}\nspec:\n  protocol: HTTPS\n  port: {port}\n  \
+         tls: {{ certificateFile: {}, privateKeyFile: {} }}\n",
+        certificate.certificate.display(),
+        certificate.key.display()
     )
 }
 

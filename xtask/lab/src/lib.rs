@@ -4,6 +4,7 @@
 //! It knows the program by its command line and its API only, and imports no crate of it.
 
 pub mod api;
+pub mod certificate;
 pub mod cluster;
 pub mod documents;
 pub mod http1;
@@ -16,6 +17,7 @@ mod pass;
 mod pinned;
 pub mod place;
 pub mod plan;
+pub mod presented;
 pub mod process;
 pub mod programs;
 pub mod serve;
@@ -24,6 +26,7 @@ pub mod status;
 pub mod tool;
 pub mod waiting;
 
+pub use certificate::Certificate;
 pub use cluster::Cluster;
 pub use instance::Instance;
 pub use member::Member;

@@ -1,4 +1,5 @@
-//! Watches when a new HTTP host is served, by polling each node over keep-alive connections. The
+//! Watches when an HTTP host is served, or served by another server, by polling each node over
+//! keep-alive connections. The
 //! time counted is when the answer was there, so it includes the request itself and up to one
 //! polling interval; the interval that was really kept is measured and reported.
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lab::Place;
-use lab::http1::{Connection, Request};
+use lab::http1::{Connection, Head, Request};
 use lab::latency::{Latencies, Percentiles};
 use lab::waiting::{Pacer, wait_until};
 
@@ -28,14 +29,29 @@ struct Shared {
     state: Mutex<State>,
 }
 
+/// What is waited for.
+#[derive(Debug, Default)]
+struct Awaited {
+    host: String,
+    /// The server that is to answer; any when absent.
+    server: Option<String>,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    host: Arc<str>,
+    awaited: Arc<Awaited>,
     seen: Vec<Option<Instant>>,
     answered: Vec<bool>,
     statuses: BTreeMap<u16, u64>,
     failures: u64,
     gaps: Latencies,
+}
+
+impl Awaited {
+    fn is(&self, head: &Head) -> bool {
+        head.status == 200
+            && self.server.as_deref().is_none_or(|server| head.header("x-server") == Some(server))
+    }
 }
 
 impl HttpWatch {
@@ -64,15 +80,17 @@ impl HttpWatch {
         Ok(Self { shared })
     }
 
-    /// Watches for `host` from now on; returns once every target has answered for it, so that the
-    /// configuration before is known to be the one that is seen.
+    /// Watches for `host`, served by `server` where one is named, from now on; returns once every
+    /// target has answered for it, so that the configuration before is known to be the one that is
+    /// seen.
     ///
     /// # Errors
-    /// When a target does not answer, or serves the host already.
-    pub(crate) fn expect(&self, host: &str) -> Result<()> {
+    /// When a target does not answer, or what is waited for is there already.
+    pub(crate) fn expect(&self, host: &str, server: Option<&str>) -> Result<()> {
         {
             let mut state = self.shared.state.lock().expect("no panic while held");
-            state.host = host.into();
+            let server = server.map(str::to_owned);
+            state.awaited = Arc::new(Awaited { host: host.to_owned(), server });
             state.seen.fill(None);
             state.answered.fill(false);
         }
@@ -129,21 +147,21 @@ fn poll(shared: &Shared, index: usize, target: SocketAddr, interval: Duration) {
     while !shared.stop.load(Ordering::Relaxed) {
         pacer.turn();
         let start = Instant::now();
-        let host = Arc::clone(&shared.state.lock().expect("no panic while held").host);
+        let awaited = Arc::clone(&shared.state.lock().expect("no panic while held").awaited);
         let gap = last.replace(start).map(|last| start - last);
-        let answer = ask(&mut connection, target, &host);
+        let answer = ask(&mut connection, target, &awaited.host);
         let at = Instant::now();
         let mut state = shared.state.lock().expect("no panic while held");
         if let Some(gap) = gap {
             state.gaps.add(gap);
         }
         match answer {
-            Ok(status) => {
-                *state.statuses.entry(status).or_default() += 1;
-                // An answer for the host that was watched before says nothing of this one.
-                if Arc::ptr_eq(&state.host, &host) {
+            Ok(head) => {
+                *state.statuses.entry(head.status).or_default() += 1;
+                // An answer to what was watched before says nothing of this.
+                if Arc::ptr_eq(&state.awaited, &awaited) {
                     state.answered[index] = true;
-                    if status == 200 && state.seen[index].is_none() {
+                    if awaited.is(&head) && state.seen[index].is_none() {
                         state.seen[index] = Some(at);
                     }
                 }
@@ -157,7 +175,7 @@ fn ask(
     connection: &mut Option<Connection<TcpStream>>,
     target: SocketAddr,
     host: &str,
-) -> std::io::Result<u16> {
+) -> std::io::Result<Head> {
     let mut open = match connection.take() {
         Some(open) => open,
         None => {
@@ -167,9 +185,9 @@ fn ask(
             Connection::new(stream)
         }
     };
-    let status = open.send(&Request::get(host, "/"))?.head.status;
+    let head = open.send(&Request::get(host, "/"))?.head;
     if open.is_open() {
         *connection = Some(open);
     }
-    Ok(status)
+    Ok(head)
 }

@@ -125,7 +125,7 @@ fn propagation(scene: &Scene, verdict: &mut Verdict) -> Result<()> {
     let mut latencies = Latencies::default();
     for change in 0..CHANGES {
         let host = format!("new-{change}.demo.example");
-        watch.expect(&host)?;
+        watch.expect(&host, None)?;
         let route = documents::http_route(&format!("new-{change}"), "web", &host, "storefront");
         let (_, answered) = api.apply(&route)?;
         for seen in watch.seen(LIMIT)? {

@@ -32,11 +32,11 @@ pub(super) const NEEDED: &[&str] = &[
 ];
 
 /// What measurements of other proxies need.
-pub(super) const PEERS: &[&str] = &["nginx-light", "haproxy", "wrk", "openssl"];
+pub(super) const PEERS: &[&str] = &["nginx-light", "haproxy", "wrk"];
 
 /// What must be on PATH where packages have other names.
 const COMMANDS: [&str; 5] = ["ip", "nft", "ethtool", "curl", "iperf3"];
-const PEER_COMMANDS: [&str; 4] = ["nginx", "haproxy", "wrk", "openssl"];
+const PEER_COMMANDS: [&str; 3] = ["nginx", "haproxy", "wrk"];
 
 /// Installs the packages of a list that are missing.
 pub(super) fn install(packages: &[&'static str], dry: bool) -> Result<Outcome> {

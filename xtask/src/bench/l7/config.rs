@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use lab::Certificate;
 use serde_json::{Value, json};
 
 /// What the configurations have in common.
@@ -10,8 +11,7 @@ pub(super) struct Common<'a> {
     pub(super) plain: SocketAddr,
     pub(super) secure: SocketAddr,
     pub(super) backend: SocketAddr,
-    pub(super) certificate: &'a Path,
-    pub(super) key: &'a Path,
+    pub(super) certificate: &'a Certificate,
     pub(super) hosts: usize,
 }
 
@@ -68,8 +68,8 @@ pub(super) fn envoy(common: &Common<'_>, admin: &Path) -> Value {
         "typed_config": {
             "@type": format!("{extensions}.transport_sockets.tls.v3.DownstreamTlsContext"),
             "common_tls_context": { "tls_certificates": [{
-                "certificate_chain": { "filename": common.certificate },
-                "private_key": { "filename": common.key } }] },
+                "certificate_chain": { "filename": common.certificate.certificate },
+                "private_key": { "filename": common.certificate.key } }] },
         },
     });
     json!({
@@ -105,8 +105,8 @@ pub(super) fn nginx(common: &Common<'_>, folder: &Path) -> String {
             common.plain,
             common.secure,
             names.join(" "),
-            common.certificate.display(),
-            common.key.display()
+            common.certificate.certificate.display(),
+            common.certificate.key.display()
         ),
     )
 }

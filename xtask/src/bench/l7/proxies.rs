@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lab::waiting::wait_until;
-use lab::{Cluster, Instance, Launch, Loopback, Place, Process, Programs, documents, tool};
+use lab::{Certificate, Cluster, Instance, Launch, Loopback, Place, Process, Programs, documents};
 use nix::unistd::Pid;
 
 use super::{OURS, STATIC, config, cores, wrk};
@@ -32,24 +32,18 @@ pub(super) struct Proxy {
     pub(super) pids: Vec<Pid>,
 }
 
-/// A certificate and its key: apart, and in one file.
-struct Pair {
-    certificate: PathBuf,
-    key: PathBuf,
-    both: PathBuf,
-}
-
 pub(super) fn start(instance: &Instance, programs: &Programs, hosts: usize) -> Result<Proxies> {
     let net = Loopback::own();
     let folder = instance.directory().to_owned();
-    let pair = certificate(&folder)?;
+    let pair = Certificate::write(&folder, "bench", &config::host(0))?;
+    let both = folder.join("bench.pem");
+    fs::write(&both, fs::read_to_string(&pair.certificate)? + &fs::read_to_string(&pair.key)?)?;
     let backend = net.at(100, 9000);
     let common = |host: u8| config::Common {
         plain: net.at(host, PLAIN_PORT),
         secure: net.at(host, SECURE_PORT),
         backend,
-        certificate: &pair.certificate,
-        key: &pair.key,
+        certificate: &pair,
         hosts,
     };
     let starter = Starter { instance, folder: &folder };
@@ -74,7 +68,7 @@ pub(super) fn start(instance: &Instance, programs: &Programs, hosts: usize) -> R
     )?;
     let web = starter.nginx("nginx", cores::PROXY, |folder| config::nginx(&nginx, folder))?;
     let file = folder.join("haproxy.cfg");
-    fs::write(&file, config::haproxy(&haproxy, &pair.both))?;
+    fs::write(&file, config::haproxy(&haproxy, &both))?;
     let ha = starter.start(
         "haproxy",
         cores::PROXY,
@@ -119,12 +113,7 @@ fn ours(
     cores::pin(pid, cores::REST)?;
     cores::pin(cluster.members[0].dataplane_pid()?, cores::REST)?;
     let mut text = documents::http_listener("plain", PLAIN_PORT);
-    text += &format!(
-        "---\nkind: Listener\nmetadata: {{ name: secure }}\nspec:\n  protocol: HTTPS\n  port: \
-         {SECURE_PORT}\n  tls: {{ certificateFile: {}, privateKeyFile: {} }}\n",
-        common.certificate.display(),
-        common.key.display()
-    );
+    text += &documents::https_listener("secure", SECURE_PORT, common.certificate);
     for index in 0..common.hosts {
         let name = format!("s{index}");
         text += &documents::service(&name, &[common.backend]);
@@ -179,34 +168,4 @@ fn answers(instance: &Instance, proxy: &Proxy) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-fn certificate(folder: &Path) -> Result<Pair> {
-    let (certificate, key, both) =
-        (folder.join("bench.crt"), folder.join("bench.key"), folder.join("bench.pem"));
-    tool::run(
-        &Place::Here,
-        "openssl",
-        &[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=bench.example",
-            "-keyout",
-            &key.display().to_string(),
-            "-out",
-            &certificate.display().to_string(),
-        ],
-    )
-    .context("making a certificate")?;
-    let text = fs::read_to_string(&certificate)? + &fs::read_to_string(&key)?;
-    fs::write(&both, text)?;
-    Ok(Pair { certificate, key, both })
 }
