@@ -10,7 +10,7 @@
 //! table inline, under the key `:authority` without its port. A new host is thereby one small
 //! resource, however many others there are. Scoped routes know no default, so each HTTP listener
 //! has one more scope with the table of its wildcard hosts, and a script that runs only for
-//! requests that found no scope (see `http_filters`): it lowers the case of the host and tries
+//! requests that found no scope (see `filters`): it lowers the case of the host and tries
 //! again, then selects the table of the wildcards. Exact hosts pay nothing for it.
 //!
 //! **Invariants.** The resources are a function of the last input alone (incremental and
@@ -23,7 +23,7 @@ mod cluster;
 mod compiler;
 mod edits;
 mod endpoints;
-mod http_filters;
+mod filters;
 mod http_listener;
 mod index;
 mod l4_listener;

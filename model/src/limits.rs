@@ -129,6 +129,8 @@ pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// The longest time to open a connection.
 pub const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
+/// The longest delay that a fault puts into a request; a connection that is held costs memory.
+pub const MAX_FAULT_DELAY: Duration = Duration::from_secs(600);
 /// The longest first pause before another try.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// The shortest time between probes; faster ones would load the endpoints.

@@ -5,6 +5,7 @@
 //! checked on the whole snapshot.
 
 mod backend;
+mod fault;
 mod header;
 mod http_action;
 mod http_match;

@@ -68,6 +68,9 @@ pub struct HttpRule {
     /// When and how often a failed request is tried again; never when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
+    /// Faults put into requests on purpose, for tests of clients; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 /// What happens to a request. Exactly one of the keys stands in the document.
@@ -208,6 +211,47 @@ pub struct DirectResponse {
     /// The body, at most 4 KiB; empty by default.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub body: String,
+}
+
+/// Faults put into requests; at least one part is present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Requests that wait before anything else happens to them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<FaultDelay>,
+    /// Requests that are answered by an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort: Option<FaultAbort>,
+}
+
+/// How long how many requests wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultDelay {
+    /// The time, 1 ms to 10 min.
+    #[serde(serialize_with = "serialize_duration")]
+    pub duration: Duration,
+    /// The share of the requests, in percent, 1 to 100.
+    pub percent: u32,
+}
+
+/// How many requests are answered by which error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultAbort {
+    /// The answer.
+    #[serde(flatten)]
+    pub answer: FaultAnswer,
+    /// The share of the requests, in percent, 1 to 100.
+    pub percent: u32,
+}
+
+/// An error that a client is to see. Exactly one of the keys stands in the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FaultAnswer {
+    /// An HTTP status, 400 to 599.
+    Status(u16),
+    /// A gRPC status, 1 to 16.
+    GrpcStatus(u16),
 }
 
 /// When and how often a failed request is tried again.

@@ -220,3 +220,32 @@ fn versions_are_fixed() {
     let expected = include_str!("versions.golden");
     assert_eq!(versions.join("\n"), expected.trim_end());
 }
+
+#[test]
+fn a_new_host_costs_at_most_a_kilobyte() {
+    use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
+    use prost::Message;
+    const BYTES_MAX: usize = 1_024;
+    let mut compiler = Compiler::new(Settings::default());
+    compiler.update(Input { config: many(20), ..Input::default() });
+    let delta = compiler.update(Input { config: many(21), ..Input::default() });
+    let sizes = delta.touched.iter().map(|id| {
+        let resource = compiler.world().get(id.kind, &id.name).unwrap();
+        let response = DeltaDiscoveryResponse {
+            system_version_info: "1234567".into(),
+            type_url: id.kind.type_url().into(),
+            nonce: "12345".into(),
+            resources: vec![Resource {
+                name: resource.name.to_string(),
+                version: resource.version.to_string(),
+                resource: Some(resource.body.clone()),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        (id.kind, response.encoded_len())
+    });
+    let sizes: Vec<_> = sizes.collect();
+    assert_eq!(sizes.len(), 3, "its cluster, endpoints and scope");
+    assert!(sizes.iter().map(|(_, size)| size).sum::<usize>() <= BYTES_MAX, "{sizes:?}");
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::ObjectKey;
 
 use super::{
-    http_filters, names,
+    filters, names,
     pb::{self, core, hcm, listener, tls},
 };
 
@@ -51,7 +51,7 @@ fn manager(key: &ObjectKey) -> hcm::HttpConnectionManager {
     hcm::HttpConnectionManager {
         codec_type: CodecType::Auto as i32,
         stat_prefix: names::plain(key),
-        http_filters: http_filters::filters(),
+        http_filters: filters::listener(),
         http2_protocol_options: Some(core::Http2ProtocolOptions {
             max_concurrent_streams: Some(pb::uint32(HTTP2_STREAMS)),
             initial_stream_window_size: Some(pb::uint32(HTTP2_STREAM_WINDOW)),

@@ -6,7 +6,7 @@ use model::route::WeightedBackend;
 
 use super::{
     names,
-    pb::{self, kind, listener, tcp_proxy, udp_proxy, xds_core, xds_matcher},
+    pb::{self, kind, listener, tcp_proxy, udp_proxy, xds_core},
 };
 
 /// How long a connection or flow may be silent before it is forgotten. TCP: Envoy's own hour.
@@ -67,23 +67,15 @@ pub(super) fn tcp_chain(name: &str, clusters: &[(Arc<str>, u32)]) -> listener::F
 /// Makes the listener filter of a UDP listener.
 pub(super) fn udp_filter(name: &str, cluster: &str) -> listener::ListenerFilter {
     use udp_proxy::udp_proxy_config::{HashPolicy, RouteSpecifier, hash_policy::PolicySpecifier};
-    use xds_matcher::matcher::{OnMatch, on_match};
     let action = xds_core::TypedExtensionConfig {
         name: "route".into(),
         typed_config: Some(pb::any(&udp_proxy::Route { cluster: cluster.to_owned() })),
-    };
-    let matcher = xds_matcher::Matcher {
-        on_no_match: Some(Box::new(OnMatch {
-            on_match: Some(on_match::OnMatch::Action(action)),
-            ..Default::default()
-        })),
-        ..Default::default()
     };
     let proxy = udp_proxy::UdpProxyConfig {
         stat_prefix: name.to_owned(),
         idle_timeout: Some(pb::duration(UDP_IDLE_TIMEOUT)),
         hash_policies: vec![HashPolicy { policy_specifier: Some(PolicySpecifier::SourceIp(true)) }],
-        route_specifier: Some(RouteSpecifier::Matcher(matcher)),
+        route_specifier: Some(RouteSpecifier::Matcher(pb::always(action))),
         ..Default::default()
     };
     listener::ListenerFilter {

@@ -10,7 +10,11 @@ pub(crate) use envoy_types::pb::{
         },
         extensions::{
             filters::{
-                http::{lua::v3 as lua, router::v3 as router},
+                common::fault::v3 as fault_common,
+                http::{
+                    composite::v3 as composite, fault::v3 as fault, lua::v3 as lua,
+                    router::v3 as router,
+                },
                 network::{http_connection_manager::v3 as hcm, tcp_proxy::v3 as tcp_proxy},
                 udp::udp_proxy::v3 as udp_proxy,
             },
@@ -71,6 +75,18 @@ pub(crate) fn socket_address(address: std::net::IpAddr, port: u16, udp: bool) ->
             port_specifier: Some(PortSpecifier::PortValue(u32::from(port))),
             ..Default::default()
         })),
+    }
+}
+
+/// Takes an action whatever the request is.
+pub(crate) fn always(action: xds_core::TypedExtensionConfig) -> xds_matcher::Matcher {
+    use xds_matcher::matcher::{OnMatch, on_match};
+    xds_matcher::Matcher {
+        on_no_match: Some(Box::new(OnMatch {
+            on_match: Some(on_match::OnMatch::Action(action)),
+            ..Default::default()
+        })),
+        ..Default::default()
     }
 }
 

@@ -1,9 +1,6 @@
 //! Route tables: the rules of all routes of a host, most specific first, as a scope.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
     ObjectKey,
@@ -11,7 +8,7 @@ use model::{
 };
 
 use super::{
-    ResourceType, action, edits, http_filters, matching, names,
+    ResourceType, action, edits, filters, matching, names,
     origin::Origin,
     pb::{self, route},
     precedence::Rank,
@@ -66,9 +63,9 @@ pub(super) fn wildcards(listener: &ObjectKey, hosts: &[(&str, Vec<Attached<'_>>)
     }
     table.finish(
         names::wildcards(listener),
-        http_filters::WILDCARDS_KEY,
+        filters::miss::WILDCARDS_KEY,
         listener,
-        http_filters::HOST_HEADER,
+        filters::miss::HOST_HEADER,
     )
 }
 
@@ -133,16 +130,14 @@ impl Table {
         let version =
             Version::of(ResourceType::ScopedRoute).part(&name.as_ref()).part(&self.parts).finish();
         let configuration = route::RouteConfiguration {
-            name: name.to_string(),
+            // Seen in Envoy's own dumps only; the scope's name says the rest.
+            name: key.to_owned(),
             virtual_hosts: self.hosts,
             vhost_header: host_header.to_owned(),
             ignore_port_in_host_matching: true,
             // A route may precede its cluster (it then answers 500): refusing it helps nobody.
             validate_clusters: Some(pb::boolean(false)),
-            typed_per_filter_config: HashMap::from([(
-                http_filters::MISS_FILTER.to_owned(),
-                pb::any(&route::FilterConfig { disabled: true, ..Default::default() }),
-            )]),
+            typed_per_filter_config: filters::of_table(),
             ..Default::default()
         };
         let scope = route::ScopedRouteConfiguration {
@@ -183,6 +178,7 @@ fn one(
         name: format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name),
         r#match: Some(matching::route_match(m, &format!("{field}.matches[{position}]"), sink)),
         action: Some(action::action(rule, &m.path, &field, sink)),
+        typed_per_filter_config: filters::of_route(rule),
         request_headers_to_add: edits::options(&rule.request_headers, &requests, sink),
         request_headers_to_remove: edits::removed(&rule.request_headers, &requests, sink),
         response_headers_to_add: edits::options(&rule.response_headers, &responses, sink),

@@ -8,6 +8,7 @@ mod backend;
 mod churn;
 mod client;
 mod drain;
+mod faults;
 mod l4;
 mod life;
 mod listening;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     backend::{listeners, unique},
+    fault::fault,
     header::header_edits,
     http_action::http_action,
     http_match::{every_request, http_match},
@@ -72,6 +73,7 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Http
             _ => Ok(retries),
         }
     });
+    let fault = fields.optional("fault", fault);
     let rewritable = match (&matches, &action) {
         (Ok(matches), Ok(action)) => rewritable(&fields, matches, action),
         _ => Ok(()),
@@ -84,6 +86,7 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Http
         response_headers: response_headers?,
         timeout: timeout?,
         retries: retries?,
+        fault: fault?,
     };
     rewritable.and(known).map(|()| rule)
 }

@@ -458,9 +458,28 @@ fn action() -> Raw {
             )
         });
     let action = prop_oneof![1 => redirect, 1 => direct, 3 => forward];
-    (action, option::of(edits()))
-        .prop_map(|(action, edits)| with(action, [("responseHeaders", edits)]))
+    (action, option::of(edits()), option::of(fault()))
+        .prop_map(|(action, edits, fault)| {
+            with(action, [("responseHeaders", edits), ("fault", fault)])
+        })
         .boxed()
+}
+
+fn fault() -> Raw {
+    let delay = (duration(1..600_000), 1..=100u32)
+        .prop_map(|(duration, percent)| json!({ "duration": duration, "percent": percent }));
+    let answer = prop_oneof![
+        (400..600u32).prop_map(|status| ("status", status)),
+        (1..=16u32).prop_map(|status| ("grpcStatus", status)),
+    ];
+    let abort = (answer, 1..=100u32)
+        .prop_map(|((name, status), percent)| json!({ name: status, "percent": percent }));
+    prop_oneof![
+        delay.clone().prop_map(|delay| json!({ "delay": delay })),
+        abort.clone().prop_map(|abort| json!({ "abort": abort })),
+        (delay, abort).prop_map(|(delay, abort)| json!({ "delay": delay, "abort": abort })),
+    ]
+    .boxed()
 }
 
 fn retries() -> Raw {

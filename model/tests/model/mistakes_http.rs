@@ -247,3 +247,32 @@ fn redirects() {
     check("[{ matches: [{ path: { prefix: /old } }], redirect: { path: / } }]", &[]);
     check("[{ redirect: { scheme: https } }]", &[]);
 }
+
+#[test]
+fn faults() {
+    rule("fault: { delay: { duration: 5ms, percent: 100 } }", &[]);
+    rule("fault: { abort: { grpcStatus: 14, percent: 1 } }", &[]);
+    rule("fault: {}", &["spec.rules[0].fault = {}: asks for nothing"]);
+    rule(
+        "fault: { delay: { percent: 0 }, abort: { percent: 101 }, dealy: 1 }",
+        &[
+            "spec.rules[0].fault.delay.duration: is missing",
+            "spec.rules[0].fault.delay.percent = 0: is out of range",
+            "spec.rules[0].fault.abort = {\"percent\":101}: says not what to answer",
+            "spec.rules[0].fault.abort.percent = 101: is out of range",
+            "spec.rules[0].fault.dealy = 1: is not a known field",
+        ],
+    );
+    rule(
+        "fault: { delay: { duration: 11m, percent: 1 }, abort: { status: 200, grpcStatus: 17, percent: 1 } }",
+        &[
+            "spec.rules[0].fault.delay.duration = \"11m\": is too long",
+            "spec.rules[0].fault.abort.status = 200: is out of range",
+            "spec.rules[0].fault.abort.grpcStatus = 17: is out of range",
+        ],
+    );
+    rule(
+        "fault: { abort: { status: 503, grpcStatus: 14, percent: 1 } }",
+        &["spec.rules[0].fault.abort.grpcStatus = 14: stands beside status"],
+    );
+}

@@ -1,23 +1,18 @@
-//! The HTTP filters of a listener: the script for hosts without a scope, then the router.
-//!
-//! The script is off in every route table (`FilterConfig.disabled`), and Envoy makes filters after
-//! it chose the route. So it costs nothing where a scope was found, and runs where none was:
+//! What runs for a request whose host has no scope: one with capitals, or of a wildcard host.
 //!
 //! 1. An `:authority` with capitals is lowered and the scope chosen again.
 //! 2. Without a route, the scope of the listener's wildcard hosts is chosen, whose virtual hosts
 //!    match the header [`HOST_HEADER`]. The true `:authority` is put back; the header goes.
 //!
-//! A script handle chooses a route only once (its metadata is cached), hence two filters. They
-//! share one name, and thereby the one entry that turns them off.
+//! A script handle chooses a route only once (its metadata is cached), hence two filters.
 
-use super::pb::{self, core, hcm, lua, router};
+use super::extension;
+use crate::l7::pb::{self, core, lua};
 
-/// The name of the filters for hosts without a scope.
-pub(super) const MISS_FILTER: &str = "marchproxy.miss";
 /// The scope key of a listener's wildcard hosts; not a valid host, so no request has it.
-pub(super) const WILDCARDS_KEY: &str = "* wildcards";
+pub(in crate::l7) const WILDCARDS_KEY: &str = "* wildcards";
 /// The header by which the table of wildcard hosts is searched; it lives within the script only.
-pub(super) const HOST_HEADER: &str = "x-marchproxy-host";
+pub(in crate::l7) const HOST_HEADER: &str = "x-marchproxy-host";
 
 const LOWER_CASE: &str = r#"
 function envoy_on_request(handle)
@@ -47,22 +42,12 @@ function envoy_on_request(handle)
 end
 "#;
 
-/// Returns the filters of every HTTP listener.
-pub(super) fn filters() -> Vec<hcm::HttpFilter> {
-    let router = router::Router { suppress_envoy_headers: true, ..Default::default() };
-    vec![
-        filter(MISS_FILTER, pb::any(&script(LOWER_CASE))),
-        filter(MISS_FILTER, pb::any(&script(WILDCARD))),
-        filter("envoy.filters.http.router", pb::any(&router)),
+/// Returns the filters that find a route.
+pub(super) fn filters() -> [core::TypedExtensionConfig; 2] {
+    [
+        extension("marchproxy.lower_case", &script(LOWER_CASE)),
+        extension("marchproxy.wildcard", &script(WILDCARD)),
     ]
-}
-
-fn filter(name: &str, config: pb::Any) -> hcm::HttpFilter {
-    hcm::HttpFilter {
-        name: name.to_owned(),
-        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
-        ..Default::default()
-    }
 }
 
 fn script(source: &str) -> lua::Lua {

@@ -1,0 +1,82 @@
+//! The HTTP filters of a listener: one composite filter, then the router. What a route asks for
+//! beyond forwarding is a chain of filters that the route itself carries, so a route that begins to
+//! ask for it touches no listener, whose change would drain connections.
+//!
+//! ```text
+//! request --exact host--> route found --> composite: off, or the chain of the route --> router
+//!         --no scope----> no route -----> composite: scripts find a route (`miss`),
+//!                                         then a nested one: the chain of that route --> router
+//! ```
+//!
+//! Every route table turns the composite off (`FilterConfig.disabled`), and a route with a chain
+//! turns it on. Envoy makes the filters of a request after it chose the route, so a host with a
+//! scope pays nothing. A request that found no scope has no route then, and its composite is on.
+//!
+//! **Invariant.** The chain of a route runs whichever way the route was found: the composite makes
+//! it when the request's headers pass, by the route of that moment. (Filters that stand in the
+//! listener themselves would not be there for routes that the scripts find.)
+
+mod fault;
+pub(super) mod miss;
+
+use std::collections::HashMap;
+
+use model::route::HttpRule;
+
+use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_matcher};
+
+/// The name of the composite filter, nested or not, and of its settings in routes.
+const NAME: &str = "marchproxy";
+
+/// Returns the filters of every HTTP listener.
+pub(super) fn listener() -> Vec<hcm::HttpFilter> {
+    let router = router::Router { suppress_envoy_headers: true, ..Default::default() };
+    let nested = extension(NAME, &composite::Composite::default());
+    let missed = miss::filters().into_iter().chain([nested]).collect();
+    let composite = composite::Composite { matcher: Some(always(missed)), ..Default::default() };
+    vec![filter(NAME, pb::any(&composite)), filter("envoy.filters.http.router", pb::any(&router))]
+}
+
+/// Returns the settings of a route table: no chain, unless a route has one.
+pub(super) fn of_table() -> HashMap<String, Any> {
+    settings(route::FilterConfig { disabled: true, ..Default::default() })
+}
+
+/// Returns the settings of a route: the chain of what its rule asks for.
+pub(super) fn of_route(rule: &HttpRule) -> HashMap<String, Any> {
+    let chain: Vec<_> = [rule.fault.as_ref().map(fault::filter)].into_iter().flatten().collect();
+    if chain.is_empty() {
+        return HashMap::new();
+    }
+    let composite = composite::CompositePerRoute { matcher: Some(always(chain)) };
+    settings(route::FilterConfig { config: Some(pb::any(&composite)), ..Default::default() })
+}
+
+fn settings(config: route::FilterConfig) -> HashMap<String, Any> {
+    HashMap::from([(NAME.to_owned(), pb::any(&config))])
+}
+
+/// Runs a chain for every request.
+fn always(chain: Vec<core::TypedExtensionConfig>) -> xds_matcher::Matcher {
+    let action = composite::ExecuteFilterAction {
+        filter_chain: Some(composite::FilterChainConfiguration { typed_config: chain }),
+        ..Default::default()
+    };
+    pb::always(xds_core::TypedExtensionConfig {
+        name: "chain".into(),
+        typed_config: Some(pb::any(&action)),
+    })
+}
+
+fn filter(name: &str, config: Any) -> hcm::HttpFilter {
+    hcm::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    }
+}
+
+/// Makes an entry of a chain.
+fn extension(name: &str, config: &impl prost::Name) -> core::TypedExtensionConfig {
+    core::TypedExtensionConfig { name: name.to_owned(), typed_config: Some(pb::any(config)) }
+}
