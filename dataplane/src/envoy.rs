@@ -13,6 +13,7 @@ mod life;
 mod orphan;
 mod restart;
 mod running;
+mod series;
 mod shared_memory;
 mod state;
 mod stats;

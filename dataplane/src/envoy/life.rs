@@ -31,7 +31,7 @@ impl Keeping {
 }
 
 /// What outlives one incarnation of the actor. Clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Life {
     /// Without one, Envoy dies with this process.
     pub keeping: Option<Keeping>,
@@ -39,11 +39,27 @@ pub struct Life {
     pub leading: watch::Sender<Leading>,
     /// How often it crashed.
     pub crashes: watch::Sender<Crashes>,
+    /// What it has counted of listeners and services, for the metrics.
+    pub series: watch::Sender<Arc<str>>,
     /// How Envoy stands.
     pub status: watch::Sender<EnvoyStatus>,
     /// Makes the actor's stop leave Envoy to the next data plane, where somebody keeps it.
     pub hand_over: HandOver,
     counted: Arc<Mutex<Reading>>,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self {
+            keeping: None,
+            leading: watch::Sender::default(),
+            crashes: watch::Sender::default(),
+            series: watch::Sender::new("".into()),
+            status: watch::Sender::default(),
+            hand_over: HandOver::default(),
+            counted: Arc::default(),
+        }
+    }
 }
 
 impl Life {

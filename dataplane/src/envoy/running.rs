@@ -230,7 +230,7 @@ impl Running {
     async fn drained(&self, within: Duration) {
         let start = Instant::now();
         while start.elapsed() < within {
-            let open = match self.admin.get(stats::TARGET).await {
+            let open = match self.admin.get(stats::OPEN).await {
                 Ok(text) => Reading::parse(&String::from_utf8_lossy(&text)).requests_active,
                 Err(_) => return,
             };

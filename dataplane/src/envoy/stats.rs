@@ -2,11 +2,20 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-/// What is asked for: few and named, so that the answer does not grow with the configuration.
-pub(super) const TARGET: &str = "/stats?usedonly&filter=^(listener_manager\\.(lds\\.update_rejected\
+use super::series;
+
+/// What is asked of an Envoy that drains.
+pub(super) const OPEN: &str = "/stats?usedonly&filter=^http\\..*\\.downstream_rq_active$";
+
+/// Returns what is asked for: the sums, and what there are series of.
+pub(super) fn target() -> String {
+    format!("/stats?usedonly&filter=^({SUMS}|{})$", series::NAMES)
+}
+
+const SUMS: &str = "listener_manager\\.(lds\\.update_rejected\
 |total_listeners_active)|cluster_manager\\.(cds\\.update_rejected|active_clusters)\
 |http\\..*\\.(downstream_rq_total|downstream_rq_5xx|downstream_cx_active|downstream_rq_active)\
-|.*scoped_rds.*update_rejected|server\\.memory_allocated)$";
+|tcp\\..*\\.downstream_cx_active|.*scoped_rds.*update_rejected|server\\.memory_allocated";
 
 /// Says once what each metric is.
 pub(super) fn describe() {

@@ -9,6 +9,7 @@ use super::{
     actor::EnvoyMessage,
     admin::Admin,
     life::Life,
+    series,
     stats::{self, Reading},
 };
 use crate::xds::INSTANCE_FIELD;
@@ -56,12 +57,14 @@ struct Node {
 
 /// Publishes what the Envoy counts that takes traffic.
 pub(super) async fn count(admin: Admin, life: Life) {
-    let mut ticks = tokio::time::interval(STATS_INTERVAL);
+    let (mut ticks, target) = (tokio::time::interval(STATS_INTERVAL), stats::target());
     loop {
         ticks.tick().await;
-        match admin.get(stats::TARGET).await {
+        match admin.get(&target).await {
             Ok(text) => {
-                let reading = Reading::parse(&String::from_utf8_lossy(&text));
+                let text = String::from_utf8_lossy(&text);
+                life.series.send_replace(series::of(&text).into());
+                let reading = Reading::parse(&text);
                 let before = life.counted(reading);
                 if reading.updates_rejected > before.updates_rejected {
                     tracing::warn!(total = reading.updates_rejected, "envoy refused updates");

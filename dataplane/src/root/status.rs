@@ -87,7 +87,7 @@ impl Status {
 
 impl Pages for Status {
     fn metrics(&self) -> String {
-        self.metrics.render() + &self.series.borrow()
+        self.metrics.render() + &self.series.borrow() + &self.life.series.borrow()
     }
 
     fn flows(&self) -> &FlowHub {

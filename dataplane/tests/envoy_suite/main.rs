@@ -19,5 +19,6 @@ mod proxy_protocol;
 mod refusal;
 mod restart;
 mod routing;
+mod series;
 mod tls;
 mod websocket;
