@@ -71,6 +71,19 @@ impl ResourceType {
         }
     }
 
+    /// Tells whether a first request that names nothing asks for all resources of the kind.
+    #[must_use]
+    pub fn has_legacy_wildcard(self) -> bool {
+        matches!(self, Self::Cluster | Self::Listener | Self::ScopedRoute)
+    }
+
+    /// Tells whether a response of the state-of-the-world protocol holds all that there is, so that
+    /// what is missing is gone.
+    #[must_use]
+    pub fn is_sent_whole(self) -> bool {
+        self.has_legacy_wildcard()
+    }
+
     /// Finds the kind of a type URL.
     #[must_use]
     pub fn of_type_url(type_url: &str) -> Option<Self> {

@@ -20,6 +20,20 @@ pub struct World {
 }
 
 impl World {
+    /// Makes a world of resources that no configuration stands behind: for other control planes, and
+    /// for tests of the protocol.
+    pub fn of_resources(
+        revision: Revision,
+        resources: impl IntoIterator<Item = (ResourceType, Resource)>,
+    ) -> Self {
+        let mut world = Self { revision, ..Self::default() };
+        for (kind, resource) in resources {
+            let name = resource.name.clone();
+            world.set(kind, &name, Some(resource));
+        }
+        world
+    }
+
     /// Returns a resource.
     #[must_use]
     pub fn get(&self, kind: ResourceType, name: &str) -> Option<&Arc<Resource>> {

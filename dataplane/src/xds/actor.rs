@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, watch};
 use super::{
     compiling::Compiling,
     crash_loop::{CrashLimits, Crashes},
+    driver::{OwnEnvoy, Shared, StreamEvent},
     ledger::{Ledger, Standing},
-    service::{self, Shared, StreamEvent},
+    service,
     sm::Answer,
     socket,
     transfer::{self, Transferred},
@@ -35,11 +36,11 @@ const EVENTS_QUEUED_MAX: usize = 64;
 /// What the server is told.
 #[derive(Debug)]
 pub enum XdsMessage {
-    /// A stream opened; there are two while one Envoy takes over from another.
+    /// Envoy connected; there are two while one Envoy takes over from another.
     StreamOpened,
     /// Envoy answered for a revision.
     RevisionAnswered(Box<EngineReport>),
-    /// A stream ended.
+    /// Envoy is gone.
     StreamClosed,
     /// The server or the compiler ended, which neither should.
     TaskEnded(String),
@@ -103,12 +104,15 @@ impl Actor for XdsActor {
         let (events, event_receiver) = mpsc::channel(EVENTS_QUEUED_MAX);
         let shared = Shared {
             worlds: receiver,
-            ledger: arguments.ledger,
-            standing: arguments.standing,
-            events,
             transferred: arguments.transferred,
-            admin: Admin::new(&arguments.envoy_admin),
-            leading: arguments.leading,
+            lingers: true,
+            own: Some(OwnEnvoy {
+                ledger: arguments.ledger,
+                standing: arguments.standing,
+                events,
+                admin: Admin::new(&arguments.envoy_admin),
+                leading: arguments.leading,
+            }),
         };
         let desired = arguments.desired.clone();
         let (answered, answers) = watch::channel(Revision::ZERO);

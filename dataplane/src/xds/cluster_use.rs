@@ -12,16 +12,33 @@ use std::{
 pub(super) const LINGER: Duration = Duration::from_secs(60);
 
 /// Counts references to clusters and holds those that are to go.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct ClusterUse {
     references: HashMap<Arc<str>, usize>,
     /// Clusters that are wanted no more, with the time when they may go; none while referred to.
     leaving: BTreeMap<Arc<str>, Option<Instant>>,
     /// Whether all that Envoy may have is counted: until then any cluster may be referred to.
     complete: bool,
+    linger: Duration,
+}
+
+impl Default for ClusterUse {
+    fn default() -> Self {
+        Self {
+            references: HashMap::new(),
+            leaving: BTreeMap::new(),
+            complete: false,
+            linger: LINGER,
+        }
+    }
 }
 
 impl ClusterUse {
+    /// Counts for a client that has nothing but what it is sent, and no requests that go on.
+    pub(super) fn of_nothing() -> Self {
+        Self { complete: true, linger: Duration::ZERO, ..Self::default() }
+    }
+
     /// Notes that Envoy got, or is about to get, something that refers to these.
     pub(super) fn add(&mut self, clusters: &[Arc<str>]) {
         for cluster in clusters {
@@ -40,7 +57,7 @@ impl ClusterUse {
             if *count == 0 {
                 self.references.remove(cluster);
                 if let Some(deadline) = self.leaving.get_mut(cluster) {
-                    *deadline = self.complete.then(|| now + LINGER);
+                    *deadline = self.complete.then(|| now + self.linger);
                 }
             }
         }
@@ -49,7 +66,7 @@ impl ClusterUse {
     /// Notes that a cluster is wanted no more.
     pub(super) fn leave(&mut self, cluster: &Arc<str>, now: Instant) {
         let unused = self.complete && !self.references.contains_key(cluster);
-        let deadline = unused.then(|| now + LINGER);
+        let deadline = unused.then(|| now + self.linger);
         self.leaving.entry(cluster.clone()).or_insert(deadline);
     }
 
@@ -58,7 +75,7 @@ impl ClusterUse {
         self.complete = true;
         for (cluster, deadline) in &mut self.leaving {
             if !self.references.contains_key(cluster) {
-                deadline.get_or_insert(now + LINGER);
+                deadline.get_or_insert(now + self.linger);
             }
         }
     }

@@ -1,6 +1,7 @@
-//! The protocol of one delta ADS stream, without I/O: requests and worlds go in
+//! The protocol with one client, without I/O: requests and worlds go in
 //! ([`Session::handle_request`], [`Session::set_world`]), responses come out
-//! ([`Session::poll_response`]).
+//! ([`Session::poll`]). It speaks in terms of the delta protocol; what becomes of that on the wire, and
+//! on which of a client's streams, is `client`'s.
 //!
 //! ```text
 //! per type:   idle --dirty names, nothing held back--> in flight --ACK--> idle
@@ -21,6 +22,7 @@
 
 mod acknowledgement;
 mod ordering;
+mod response;
 mod subscribing;
 
 use std::{
@@ -42,11 +44,12 @@ use super::{
 use crate::l7::{Resource, ResourceId, ResourceType, World};
 
 pub(super) use super::answer::Answer;
+pub(super) use response::Response;
 
 /// The field of a node's metadata that is another one after each start of Envoy.
 pub(crate) const INSTANCE_FIELD: &str = "marchproxy.instance";
 
-/// One stream.
+/// One client's state.
 #[derive(Debug)]
 pub(super) struct Session {
     world: World,
@@ -180,13 +183,22 @@ impl Session {
                 self.opens(&name, self.world.revision);
             }
         }
-        let subscribed = self.kinds[kind as usize]
-            .subscriptions
-            .change(&request.resource_names_subscribe, &request.resource_names_unsubscribe);
-        if !request.resource_names_unsubscribe.is_empty() {
+        let subscribed = self.kinds[kind as usize].subscriptions.change(
+            // A client's streams know what that is; they name it here.
+            false,
+            &request.resource_names_subscribe,
+            &request.resource_names_unsubscribe,
+        );
+        if !subscribed.ended.is_empty() {
             self.unsubscribed(now, kind);
         }
         self.subscribed(kind, &subscribed, &request.initial_resource_versions, ledger);
+    }
+
+    /// Removes clusters as soon as nothing that was sent refers to them: for a client that had nothing
+    /// before, and has no requests that go on.
+    pub(super) fn without_linger(self) -> Self {
+        Self { clusters: ClusterUse::of_nothing(), ..self }
     }
 
     /// Returns the refusals that stand when these are to be saved in place of `saved`.
@@ -204,7 +216,7 @@ impl Session {
         mark.forced |= forced;
     }
 
-    /// Returns when [`Self::poll_response`] may have something without any input.
+    /// Returns when [`Self::poll`] may have something without any input.
     pub(super) fn next_timeout(&self, ledger: &Ledger) -> Option<Instant> {
         self.clusters.next().into_iter().chain(ledger.next_retry()).min()
     }

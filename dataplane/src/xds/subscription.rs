@@ -31,13 +31,28 @@ pub(super) struct Subscribed {
     pub(super) prefixes: Vec<Arc<str>>,
     /// Single names, also those that were subscribed before.
     pub(super) names: Vec<Arc<str>>,
+    /// What is subscribed to no more, as a request names it.
+    pub(super) ended: Vec<String>,
+}
+
+impl Subscribed {
+    /// Lists what is subscribed to, as a request names it.
+    pub(super) fn forms(&self) -> Vec<String> {
+        let prefixes = self.prefixes.iter().map(|prefix| format!("{prefix}*"));
+        prefixes.chain(self.names.iter().map(|name| name.to_string())).collect()
+    }
 }
 
 impl Subscriptions {
-    /// Takes the changes of a request.
-    pub(super) fn change(&mut self, subscribe: &[String], unsubscribe: &[String]) -> Subscribed {
+    /// Takes the changes of a request; a first one that names nothing asks for all when `legacy`.
+    pub(super) fn change(
+        &mut self,
+        legacy: bool,
+        subscribe: &[String],
+        unsubscribe: &[String],
+    ) -> Subscribed {
         let mut subscribed = Subscribed::default();
-        if !self.asked && subscribe.is_empty() {
+        if !self.asked && legacy && subscribe.is_empty() {
             self.wildcard = Wildcard::Legacy;
             subscribed.prefixes.push("".into());
         }
@@ -50,6 +65,7 @@ impl Subscriptions {
             }
             if self.wildcard == Wildcard::Legacy {
                 self.wildcard = Wildcard::No;
+                subscribed.ended.push("*".to_owned());
             }
             if let Some(path) = collection(name) {
                 self.collections.insert(path.into());
@@ -67,8 +83,26 @@ impl Subscriptions {
             } else {
                 self.names.remove(name.as_str());
             }
+            subscribed.ended.push(name.clone());
         }
         subscribed
+    }
+
+    /// Lists all of it, as a request would name it.
+    pub(super) fn forms(&self) -> Vec<String> {
+        let all = (self.wildcard != Wildcard::No).then(|| "*".to_owned());
+        let collections = self.collections.iter().map(|path| format!("{path}*"));
+        let names = self.names.iter().map(|name| name.to_string());
+        all.into_iter().chain(collections).chain(names).collect()
+    }
+
+    /// Tells whether a request has named this, and none has ended it.
+    pub(super) fn names(&self, form: &str) -> bool {
+        match collection(form) {
+            _ if form == "*" => self.wildcard != Wildcard::No,
+            Some(path) => self.collections.contains(path),
+            None => self.names.contains(form),
+        }
     }
 
     /// Tells whether a resource is subscribed to.
@@ -100,31 +134,34 @@ mod tests {
     #[test]
     fn a_first_request_without_names_is_a_wildcard_until_a_name_comes() {
         let mut subscriptions = Subscriptions::default();
-        assert_eq!(subscriptions.change(&[], &[]).prefixes, ["".into()]);
+        assert_eq!(subscriptions.change(true, &[], &[]).prefixes, ["".into()]);
         assert!(subscriptions.covers("a"));
-        assert!(subscriptions.change(&[], &[]).prefixes.is_empty(), "an ACK is no subscription");
-        subscriptions.change(&strings(&["b"]), &[]);
+        assert!(
+            subscriptions.change(true, &[], &[]).prefixes.is_empty(),
+            "an ACK is no subscription"
+        );
+        subscriptions.change(true, &strings(&["b"]), &[]);
         assert!(!subscriptions.covers("a") && subscriptions.covers("b"));
     }
 
     #[test]
     fn an_explicit_wildcard_stays_beside_names() {
         let mut subscriptions = Subscriptions::default();
-        subscriptions.change(&strings(&["*", "b"]), &[]);
+        subscriptions.change(true, &strings(&["*", "b"]), &[]);
         assert!(subscriptions.covers("a"));
-        subscriptions.change(&[], &strings(&["*"]));
+        subscriptions.change(true, &[], &strings(&["*"]));
         assert!(!subscriptions.covers("a") && subscriptions.covers("b"));
     }
 
     #[test]
     fn a_collection_covers_one_level() {
         let mut subscriptions = Subscriptions::default();
-        let added = subscriptions.change(&strings(&["xdstp://a/T/x/*"]), &[]);
+        let added = subscriptions.change(true, &strings(&["xdstp://a/T/x/*"]), &[]);
         assert_eq!(added.prefixes, ["xdstp://a/T/x/".into()]);
         assert!(subscriptions.covers("xdstp://a/T/x/1"));
         assert!(!subscriptions.covers("xdstp://a/T/x/y/1"));
         assert!(!subscriptions.covers("xdstp://a/T/y/1"));
-        subscriptions.change(&[], &strings(&["xdstp://a/T/x/*"]));
+        subscriptions.change(true, &[], &strings(&["xdstp://a/T/x/*"]));
         assert!(!subscriptions.covers("xdstp://a/T/x/1"));
     }
 }

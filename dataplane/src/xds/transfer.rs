@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use metrics::{Unit, counter, describe_counter};
 use prost::Message;
 
+use super::client::{Request, Sent};
 use crate::l7::ResourceType;
 
 /// What was sent since the start, for tests.
@@ -47,28 +47,42 @@ pub(super) fn describe() {
 
 impl Transferred {
     /// Counts a response that goes out.
-    pub(super) fn sent(&self, response: &DeltaDiscoveryResponse) {
-        let kind = label(&response.type_url);
-        let resources = response.resources.len() as u64;
-        let bytes = response.encoded_len() as u64;
+    pub(super) fn sent(&self, sent: &Sent) {
+        let (type_url, version, resources, removed, bytes) = match sent {
+            Sent::Delta(response) => (
+                &response.type_url,
+                &response.system_version_info,
+                response.resources.len(),
+                response.removed_resources.len(),
+                response.encoded_len(),
+            ),
+            Sent::StateOfTheWorld(response) => (
+                &response.type_url,
+                &response.version_info,
+                response.resources.len(),
+                0,
+                response.encoded_len(),
+            ),
+        };
+        let kind = label(type_url);
+        let (resources, bytes) = (resources as u64, bytes as u64);
         self.responses.fetch_add(1, Ordering::Relaxed);
         self.resources.fetch_add(resources, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         counter!("marchproxy_xds_responses_total", "type" => kind).increment(1);
         counter!("marchproxy_xds_resources_total", "type" => kind).increment(resources);
         counter!("marchproxy_xds_bytes_total", "type" => kind).increment(bytes);
-        tracing::debug!(
-            kind,
-            revision = response.system_version_info,
-            resources,
-            removed = response.removed_resources.len(),
-            bytes,
-            "sent to envoy"
-        );
+        tracing::debug!(kind, revision = version, resources, removed, bytes, "sent to envoy");
     }
 
-    /// Counts a response that Envoy refused.
-    pub(super) fn refused(&self, type_url: &str) {
+    /// Counts a response that Envoy refused, if that is what a request says.
+    pub(super) fn heard(&self, request: &Request) {
+        let (type_url, refusal) = match request {
+            Request::Delta(request) => (&request.type_url, &request.error_detail),
+            Request::StateOfTheWorld(request) => (&request.type_url, &request.error_detail),
+        };
+        let Some(refusal) = refusal else { return };
+        tracing::debug!(kind = type_url, message = refusal.message, "refused by envoy");
         self.refusals.fetch_add(1, Ordering::Relaxed);
         counter!("marchproxy_xds_refusals_total", "type" => label(type_url)).increment(1);
     }

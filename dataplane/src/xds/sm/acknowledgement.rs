@@ -113,18 +113,30 @@ impl Session {
                 }
                 self.mark(kind, &name, since, false);
             } else {
-                // It may have taken this one or not, so whatever either refers to must stay.
-                let mut clusters = before.map(|before| before.clusters).unwrap_or_default();
-                clusters.extend(sent.iter().flat_map(|sent| sent.clusters.iter().cloned()));
-                let held = Held { version: None, clusters };
-                self.kinds[kind as usize].held.insert(name.clone(), held);
-                self.mark(kind, &name, since, false);
-                names.push(name);
+                names.push(name.clone());
+                self.doubt(kind, Item { name, since, sent, before });
             }
         }
         if !alone {
             self.kinds[kind as usize].suspects.extend(suspects(names, message));
         }
+    }
+
+    /// Gives up the wait for an answer that will not come, because its stream is gone.
+    pub(in crate::xds) fn abandon(&mut self, kind: ResourceType) {
+        let in_flight = self.kinds[kind as usize].in_flight.take();
+        for item in in_flight.into_iter().flat_map(|in_flight| in_flight.items) {
+            self.doubt(kind, item);
+        }
+    }
+
+    /// Notes that the client may have taken an item or not, so whatever either refers to must stay.
+    fn doubt(&mut self, kind: ResourceType, item: Item) {
+        let Item { name, since, sent, before } = item;
+        let mut clusters = before.map(|before| before.clusters).unwrap_or_default();
+        clusters.extend(sent.iter().flat_map(|sent| sent.clusters.iter().cloned()));
+        self.kinds[kind as usize].held.insert(name.clone(), Held { version: None, clusters });
+        self.mark(kind, &name, since, false);
     }
 }
 

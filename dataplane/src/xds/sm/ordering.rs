@@ -3,9 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use envoy_types::pb::envoy::service::discovery::v3 as pb;
-
-use super::{InFlight, Item, Mark, Session};
+use super::{InFlight, Item, Mark, Response, Session};
 use crate::{
     l7::{Resource, ResourceType},
     xds::ledger::Ledger,
@@ -16,11 +14,7 @@ const RESOURCES_MAX: usize = 25_000;
 
 impl Session {
     /// Returns the next response, if there is one to send.
-    pub(in crate::xds) fn poll_response(
-        &mut self,
-        now: Instant,
-        ledger: &mut Ledger,
-    ) -> Option<pb::DeltaDiscoveryResponse> {
+    pub(in crate::xds) fn poll(&mut self, now: Instant, ledger: &mut Ledger) -> Option<Response> {
         self.complete_uses(now);
         for id in ledger.take_unpinned() {
             self.mark(id.kind, &id.name, self.world.revision, false);
@@ -41,14 +35,14 @@ impl Session {
         now: Instant,
         kind: ResourceType,
         ledger: &mut Ledger,
-    ) -> Option<pb::DeltaDiscoveryResponse> {
+    ) -> Option<Response> {
         if self.kinds[kind as usize].in_flight.is_some() {
             return None;
         }
         while let Some(part) = self.kinds[kind as usize].suspects.pop_front() {
             let items = self.collect(now, kind, part, ledger);
             if !items.is_empty() {
-                return Some(self.respond(kind, items, ledger));
+                return Some(self.respond(kind, items, false, ledger));
             }
         }
         if self.kinds[kind as usize].dirty.is_empty() && self.kinds[kind as usize].fresh.is_empty()
@@ -75,7 +69,7 @@ impl Session {
         let state = &mut self.kinds[kind as usize];
         let answered = state.fresh.len() > partial.len();
         state.fresh = partial.into_iter().collect();
-        (answered || !items.is_empty()).then(|| self.respond(kind, items, ledger))
+        (answered || !items.is_empty()).then(|| self.respond(kind, items, answered, ledger))
     }
 
     /// Takes those of the dirty names that differ and may be sent; the others stay or are done.
@@ -118,13 +112,16 @@ impl Session {
 
     /// Tells whether every cluster of a resource has reached Envoy, endpoints included.
     fn is_ready(&self, resource: &Resource, ledger: &Ledger) -> bool {
+        // A client that never asks for clusters is not held up for want of them.
+        let asks = |name| self.kinds[ResourceType::Cluster as usize].subscriptions.covers(name);
         let has = |kind: ResourceType, name: &Arc<str>| {
             self.kinds[kind as usize].held.get(name).is_some_and(|held| held.version.is_some())
                 || ledger.is_hopeless(&self.world, kind, name)
         };
         resource.clusters.iter().all(|cluster| {
             // A cluster that is not to be had is not waited for: its requests get 500.
-            ledger.wanted(&self.world, ResourceType::Cluster, cluster).is_none()
+            !asks(cluster)
+                || ledger.wanted(&self.world, ResourceType::Cluster, cluster).is_none()
                 || (has(ResourceType::Cluster, cluster)
                     && (ledger.is_hopeless(&self.world, ResourceType::Cluster, cluster)
                         || has(ResourceType::Endpoints, cluster)))
@@ -165,27 +162,23 @@ impl Session {
         &mut self,
         kind: ResourceType,
         items: Vec<Item>,
+        answers_prefix: bool,
         ledger: &mut Ledger,
-    ) -> pb::DeltaDiscoveryResponse {
+    ) -> Response {
         self.nonce += 1;
         self.listeners_sent |= kind == ResourceType::Listener && !items.is_empty();
         let nonce = self.nonce.to_string();
         let mut resources = Vec::with_capacity(items.len());
-        let mut removed_resources = Vec::new();
+        let mut removed = Vec::new();
         for item in &items {
             ledger.send(kind, &item.name, item.sent.as_ref());
             match &item.sent {
                 Some(resource) => {
                     self.clusters.add(&resource.clusters);
-                    resources.push(pb::Resource {
-                        name: resource.name.to_string(),
-                        version: resource.version.to_string(),
-                        resource: Some(resource.body.clone()),
-                        ..Default::default()
-                    });
+                    resources.push(resource.clone());
                 }
                 None => {
-                    removed_resources.push(item.name.to_string());
+                    removed.push(item.name.clone());
                     self.kinds[kind as usize].held.remove(&item.name);
                     let known = ledger.accepted(kind, &item.name).cloned();
                     for want in known.iter().flat_map(|known| &known.wants) {
@@ -205,13 +198,7 @@ impl Session {
         }
         let since = items.iter().map(|item| item.since).min().unwrap_or(self.world.revision);
         self.kinds[kind as usize].in_flight = Some(InFlight { nonce: nonce.clone(), since, items });
-        pb::DeltaDiscoveryResponse {
-            system_version_info: self.world.revision.to_string(),
-            type_url: kind.type_url().to_owned(),
-            resources,
-            removed_resources,
-            nonce,
-            ..Default::default()
-        }
+        let revision = self.world.revision;
+        Response { kind, revision, nonce, resources, removed, answers_prefix }
     }
 }

@@ -8,16 +8,28 @@ mod recorded;
 mod refusals;
 mod told;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryResponse;
 use model::ObjectKey;
 use proptest::prelude::*;
 
 use self::pair::Pair;
+use super::Session;
 use crate::{
     l7::{Input, ResourceType},
-    xds::cluster_use::LINGER,
+    xds::{cluster_use::LINGER, ledger::Ledger},
 };
+
+impl Session {
+    /// Returns the next response as the delta protocol has it.
+    fn poll_delta(&mut self, now: Instant, ledger: &mut Ledger) -> Option<DeltaDiscoveryResponse> {
+        self.poll(now, ledger).map(|response| response.to_delta(|_| true))
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Action {

@@ -8,7 +8,7 @@ use crate::{l7::ResourceType, xds::cluster_use::LINGER};
 fn urls(pair: &mut Pair) -> Vec<(ResourceType, usize, usize)> {
     let mut order = Vec::new();
     loop {
-        if let Some(response) = pair.session.poll_response(pair.now, &mut pair.ledger) {
+        if let Some(response) = pair.session.poll_delta(pair.now, &mut pair.ledger) {
             let kind = ResourceType::of_type_url(&response.type_url).unwrap();
             order.push((kind, response.resources.len(), response.removed_resources.len()));
             pair.envoy.take(&response, &pair.known);
@@ -60,10 +60,10 @@ fn changes_in_flight_are_coalesced_and_answered_for() {
         pair.service(1, port, "RoundRobin");
         pair.publish();
         if port == 2 {
-            let response = pair.session.poll_response(pair.now, &mut pair.ledger).unwrap();
+            let response = pair.session.poll_delta(pair.now, &mut pair.ledger).unwrap();
             pair.envoy.take(&response, &pair.known);
         } else {
-            assert!(pair.session.poll_response(pair.now, &mut pair.ledger).is_none());
+            assert!(pair.session.poll_delta(pair.now, &mut pair.ledger).is_none());
         }
     }
     let before = pair.envoy.resources;
@@ -91,7 +91,7 @@ fn a_stale_nonce_acknowledges_nothing_but_its_subscriptions_count() {
     let mut pair = Pair::new();
     pair.service(1, 1, "RoundRobin");
     pair.publish();
-    let response = pair.session.poll_response(pair.now, &mut pair.ledger).unwrap();
+    let response = pair.session.poll_delta(pair.now, &mut pair.ledger).unwrap();
     let stale = DeltaDiscoveryRequest {
         type_url: ResourceType::Endpoints.type_url().into(),
         response_nonce: "0".into(),
@@ -99,7 +99,7 @@ fn a_stale_nonce_acknowledges_nothing_but_its_subscriptions_count() {
         ..Default::default()
     };
     pair.session.handle_request(pair.now, &stale, &mut pair.ledger);
-    let second = pair.session.poll_response(pair.now, &mut pair.ledger).unwrap();
+    let second = pair.session.poll_delta(pair.now, &mut pair.ledger).unwrap();
     assert_eq!(second.resources[0].name, "default/s1");
     let stale = DeltaDiscoveryRequest {
         type_url: response.type_url.clone(),
@@ -109,7 +109,7 @@ fn a_stale_nonce_acknowledges_nothing_but_its_subscriptions_count() {
     pair.session.handle_request(pair.now, &stale, &mut pair.ledger);
     pair.service(2, 1, "RoundRobin");
     pair.publish();
-    assert!(pair.session.poll_response(pair.now, &mut pair.ledger).is_none(), "still in flight");
+    assert!(pair.session.poll_delta(pair.now, &mut pair.ledger).is_none(), "still in flight");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_new_stream_is_answered_for_when_its_collections_were_asked_for() {
     while let Some(request) = pair.envoy.outbox.pop_front() {
         pair.session.handle_request(pair.now, &request, &mut pair.ledger);
         pair.listen();
-        while let Some(response) = pair.session.poll_response(pair.now, &mut pair.ledger) {
+        while let Some(response) = pair.session.poll_delta(pair.now, &mut pair.ledger) {
             pair.envoy.take(&response, &pair.known);
         }
         assert!(!answered(&mut pair) || has_it(&pair), "answered for too early");

@@ -99,7 +99,7 @@ impl Pair {
     /// Moves one message; tells whether there was one.
     pub(super) fn step(&mut self) -> bool {
         let mut moved = true;
-        if let Some(response) = self.session.poll_response(self.now, &mut self.ledger) {
+        if let Some(response) = self.session.poll_delta(self.now, &mut self.ledger) {
             self.told.send(&response);
             self.envoy.take(&response, &self.known);
             self.check();

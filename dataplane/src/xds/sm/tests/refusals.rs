@@ -176,7 +176,7 @@ fn a_refused_listener_is_tried_again_in_time_and_alone() {
     pair.envoy.bad.clear();
     pair.told.refused.clear();
     pair.now += RETRY_INTERVAL;
-    assert!(pair.session.poll_response(pair.now, &mut pair.ledger).is_some());
+    assert!(pair.session.poll_delta(pair.now, &mut pair.ledger).is_some());
     pair.reconnect(false);
     pair.settle();
     pair.check_at_rest();
