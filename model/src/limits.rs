@@ -37,6 +37,18 @@ pub const MAX_LABEL_VALUE_BYTES: usize = 256;
 pub const MAX_LISTENERS: usize = 64;
 /// The hosts of one route.
 pub const MAX_HOSTS: usize = 256;
+/// The access logs of one listener: a file, the standard output, a collector, and one to spare.
+pub const MAX_ACCESS_LOGS: usize = 4;
+/// The request headers that an access log shows.
+pub const MAX_LOG_FIELDS: usize = 32;
+/// The connections of one listener: what a node's Envoy takes of all of them together.
+pub const MAX_LISTENER_CONNECTIONS: u32 = 200_000;
+/// The size of all headers of a request; Envoy's own limit.
+pub const MAX_HEADERS_KB: u32 = 8_192;
+/// The streams of one HTTP/2 connection: a hundred times what is advised for edges.
+pub const MAX_STREAMS: u32 = 10_000;
+/// The proxies in front of a listener.
+pub const MAX_TRUSTED_HOPS: u32 = 16;
 /// The rules of one route.
 pub const MAX_RULES: usize = 256;
 /// The matches of one rule.
@@ -127,6 +139,10 @@ pub const MAX_THRESHOLD: u32 = 100;
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// The longest timeout of a request or of one try.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// The shortest time that an idle connection or stream is kept; less would cut working ones.
+pub const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The longest time that a client may take to send its headers.
+pub const MAX_HEADERS_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The longest time to open a connection.
 pub const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest delay that a fault puts into a request; a connection that is held costs memory.

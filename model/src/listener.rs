@@ -1,8 +1,13 @@
 //! `Listener`: a port on which traffic enters.
 
+pub mod access_log;
+pub mod http_options;
+
 use std::net::IpAddr;
 
 use serde::Serialize;
+
+pub use self::{access_log::AccessLog, http_options::HttpOptions};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -105,6 +110,16 @@ pub enum Announce {
     L2,
 }
 
+/// Who tells a listener of the true client, before the first byte of each TCP connection
+/// (HAProxy's proxy-protocol.txt, versions 1 and 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum ClientProxyProtocol {
+    /// Every connection begins with a PROXY header; others are closed.
+    Required,
+    /// Those that begin with one are believed.
+    Optional,
+}
+
 impl Listener {
     /// Returns how XDP forwards; full NAT for what XDP does not carry.
     #[must_use]
@@ -155,4 +170,17 @@ pub struct Listener {
     /// The certificate; present exactly when the protocol is HTTPS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+    /// Whether connections begin with a PROXY header; they don't when absent. Envoy alone reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ClientProxyProtocol>,
+    /// Connections that Envoy keeps open at once on a node; as many as the node has room for when
+    /// absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// Options of HTTP and HTTPS listeners; all defaults when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpOptions>,
+    /// What is written of each request or connection; nothing when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub access_logs: Vec<AccessLog>,
 }

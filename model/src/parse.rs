@@ -153,7 +153,7 @@ fn object(node: &Node<'_>, key: &mut Option<ObjectKey>) -> Read<Object> {
 fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> Read<Spec> {
     let namespace = metadata.map_or(crate::key::DEFAULT_NAMESPACE, |m| m.namespace.as_str());
     fields.required("spec", "a mapping with what the object says", |node| match kind? {
-        Kind::Listener => listener::listener(node).map(Spec::Listener),
+        Kind::Listener => listener::listener(node, namespace).map(Spec::Listener),
         Kind::HttpRoute => http_route::http_route(node, namespace).map(Spec::HttpRoute),
         Kind::TcpRoute => l4_route::l4_route(node, namespace).map(Spec::TcpRoute),
         Kind::UdpRoute => l4_route::l4_route(node, namespace).map(Spec::UdpRoute),

@@ -19,6 +19,8 @@ const HEAP_SHARE: (u64, u64) = (3, 4);
 const HEAP_FALLBACK: u64 = 1 << 30;
 /// How much longer than its drain an Envoy lives that has handed over: for what began last.
 const AFTER_DRAIN: Duration = Duration::from_secs(2);
+/// How long lines of access logs may lie in memory.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
 /// Envoys of a node that may run at once: one that takes traffic, one that drains, one to come.
 pub(super) const SLOTS: u32 = 3;
 
@@ -110,6 +112,7 @@ impl EnvoyArguments {
         option("--drain-time-s", self.drain.as_secs().max(1).to_string().into());
         let shutdown = self.parent_shutdown().as_secs();
         option("--parent-shutdown-time-s", shutdown.to_string().into());
+        option("--file-flush-interval-msec", LOG_FLUSH.as_millis().to_string().into());
         option("--base-id", base_id.to_string().into());
         // In the run directory: the abstract name that is Envoy's default takes orders from anybody.
         option("--socket-path", self.run_dir.join("hot").into());

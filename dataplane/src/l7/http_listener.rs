@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use model::ObjectKey;
+use model::{
+    Listener, ObjectKey,
+    listener::{HttpOptions, Protocol},
+};
 
 use super::{
     filters, names,
-    pb::{self, core, hcm, listener, tls},
+    pb::{self, access_log, core, hcm, listener, tls},
 };
 
 /// How long a stream may be silent in both directions. Websockets and event streams are silent
@@ -27,12 +30,18 @@ const HTTP2_STREAMS: u32 = 100;
 const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Makes the filter chain of an HTTP listener; with TLS when `secure`.
-pub(super) fn chain(key: &ObjectKey, secure: bool) -> listener::FilterChain {
+/// Makes the filter chain of an HTTP or HTTPS listener.
+pub(super) fn chain(
+    key: &ObjectKey,
+    spec: &Listener,
+    logs: Vec<access_log::AccessLog>,
+) -> listener::FilterChain {
+    let manager = manager(key, spec, logs);
+    let secure = spec.protocol == Protocol::Https;
     listener::FilterChain {
         filters: vec![listener::Filter {
             name: "envoy.filters.network.http_connection_manager".into(),
-            config_type: Some(listener::filter::ConfigType::TypedConfig(pb::any(&manager(key)))),
+            config_type: Some(listener::filter::ConfigType::TypedConfig(pb::any(&manager))),
         }],
         transport_socket: secure.then(|| core::TransportSocket {
             name: "envoy.transport_sockets.tls".into(),
@@ -44,24 +53,39 @@ pub(super) fn chain(key: &ObjectKey, secure: bool) -> listener::FilterChain {
     }
 }
 
-fn manager(key: &ObjectKey) -> hcm::HttpConnectionManager {
+fn manager(
+    key: &ObjectKey,
+    spec: &Listener,
+    logs: Vec<access_log::AccessLog>,
+) -> hcm::HttpConnectionManager {
     use hcm::http_connection_manager::{
         CodecType, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
     };
+    let options = spec.http.clone().unwrap_or_default();
     hcm::HttpConnectionManager {
+        access_log: logs,
         codec_type: CodecType::Auto as i32,
         stat_prefix: names::plain(key),
         http_filters: filters::listener(),
         http2_protocol_options: Some(core::Http2ProtocolOptions {
-            max_concurrent_streams: Some(pb::uint32(HTTP2_STREAMS)),
+            max_concurrent_streams: Some(pb::uint32(
+                options.max_concurrent_streams.unwrap_or(HTTP2_STREAMS),
+            )),
             initial_stream_window_size: Some(pb::uint32(HTTP2_STREAM_WINDOW)),
             initial_connection_window_size: Some(pb::uint32(HTTP2_CONNECTION_WINDOW)),
             ..Default::default()
         }),
         server_header_transformation: ServerHeaderTransformation::PassThrough as i32,
-        stream_idle_timeout: Some(pb::duration(STREAM_IDLE_TIMEOUT)),
-        request_headers_timeout: Some(pb::duration(REQUEST_HEADERS_TIMEOUT)),
+        stream_idle_timeout: Some(pb::duration(
+            options.stream_idle_timeout.unwrap_or(STREAM_IDLE_TIMEOUT),
+        )),
+        request_headers_timeout: Some(pb::duration(
+            options.request_headers_timeout.unwrap_or(REQUEST_HEADERS_TIMEOUT),
+        )),
+        common_http_protocol_options: connection_times(&options),
+        max_request_headers_kb: options.max_request_headers_kb.map(pb::uint32),
         use_remote_address: Some(pb::boolean(true)),
+        xff_num_trusted_hops: options.trusted_hops.unwrap_or(0),
         normalize_path: Some(pb::boolean(true)),
         strip_trailing_host_dot: true,
         upgrade_configs: vec![UpgradeConfig {
@@ -71,6 +95,16 @@ fn manager(key: &ObjectKey) -> hcm::HttpConnectionManager {
         route_specifier: Some(RouteSpecifier::ScopedRoutes(scoped_routes(key))),
         ..Default::default()
     }
+}
+
+/// How long connections stay; Envoy's own times (an hour idle, no bound) where nothing is asked for.
+fn connection_times(options: &HttpOptions) -> Option<core::HttpProtocolOptions> {
+    let asked = options.idle_timeout.is_some() || options.max_connection_duration.is_some();
+    asked.then(|| core::HttpProtocolOptions {
+        idle_timeout: options.idle_timeout.map(pb::duration),
+        max_connection_duration: options.max_connection_duration.map(pb::duration),
+        ..Default::default()
+    })
 }
 
 /// Says that the scope is the `:authority` up to its colon, among the scopes of this listener.

@@ -6,7 +6,7 @@ use model::route::WeightedBackend;
 
 use super::{
     names,
-    pb::{self, kind, listener, tcp_proxy, udp_proxy, xds_core},
+    pb::{self, access_log, kind, listener, tcp_proxy, udp_proxy, xds_core},
 };
 
 /// How long a connection or flow may be silent before it is forgotten. TCP: Envoy's own hour.
@@ -26,7 +26,11 @@ pub(super) fn used(backends: &[WeightedBackend]) -> Vec<(Arc<str>, u32)> {
 }
 
 /// Makes the filter chain of a TCP listener.
-pub(super) fn tcp_chain(name: &str, clusters: &[(Arc<str>, u32)]) -> listener::FilterChain {
+pub(super) fn tcp_chain(
+    name: &str,
+    clusters: &[(Arc<str>, u32)],
+    logs: Vec<access_log::AccessLog>,
+) -> listener::FilterChain {
     use tcp_proxy::tcp_proxy::{
         ClusterSpecifier, WeightedCluster, weighted_cluster::ClusterWeight,
     };
@@ -53,6 +57,7 @@ pub(super) fn tcp_chain(name: &str, clusters: &[(Arc<str>, u32)]) -> listener::F
             )),
         }],
         cluster_specifier: Some(specifier),
+        access_log: logs,
         ..Default::default()
     };
     listener::FilterChain {

@@ -1,5 +1,8 @@
 //! Listeners: an address, and what speaks there.
 
+mod access_log;
+mod connections;
+
 use std::net::IpAddr;
 
 use model::{
@@ -45,12 +48,17 @@ pub(super) fn listener(
         per_connection_buffer_limit_bytes: Some(pb::uint32(CONNECTION_BUFFER)),
         ..Default::default()
     };
+    let logs: Vec<_> = spec
+        .access_logs
+        .iter()
+        .map(|log| access_log::access_log(log, &name, spec.protocol))
+        .collect();
     let mut clusters = Vec::new();
     let mut wants = Vec::new();
     match spec.protocol {
         Protocol::Http | Protocol::Https => {
             let secure = spec.protocol == Protocol::Https;
-            message.filter_chains = vec![http_listener::chain(key, secure)];
+            message.filter_chains = vec![http_listener::chain(key, spec, logs)];
             wants.push(ResourceId::new(ResourceType::ScopedRoute, names::wildcards(key)));
             if secure {
                 wants.push(ResourceId::new(ResourceType::Secret, name.as_str()));
@@ -58,7 +66,7 @@ pub(super) fn listener(
         }
         Protocol::Tcp => {
             let used = l4_listener::used(&route?.backends);
-            message.filter_chains = vec![l4_listener::tcp_chain(&name, &used)];
+            message.filter_chains = vec![l4_listener::tcp_chain(&name, &used, logs)];
             clusters = used.into_iter().map(|(cluster, _)| cluster).collect();
         }
         Protocol::Udp => {
@@ -69,6 +77,15 @@ pub(super) fn listener(
             clusters = vec![cluster];
         }
     }
+    if let Some(wanted) = spec.proxy_protocol {
+        message.listener_filters.insert(0, connections::proxy_protocol(wanted));
+    }
+    if let Some(limit) = connections::limit(&name, spec) {
+        for chain in &mut message.filter_chains {
+            chain.filters.insert(0, limit.clone());
+        }
+    }
+    clusters.extend(access_log::clusters(&spec.access_logs));
     clusters.sort();
     clusters.dedup();
     // The certificate's files are the secret's business: another path must not drain connections.

@@ -5,17 +5,25 @@ use std::time::Duration;
 pub(crate) use envoy_types::pb::{
     envoy::{
         config::{
-            cluster::v3 as cluster, core::v3 as core, endpoint::v3 as endpoint,
-            listener::v3 as listener, route::v3 as route,
+            accesslog::v3 as access_log, cluster::v3 as cluster, core::v3 as core,
+            endpoint::v3 as endpoint, listener::v3 as listener, route::v3 as route,
         },
         extensions::{
+            access_loggers::{
+                file::v3 as access_log_file, open_telemetry::v3 as access_log_otlp,
+                stream::v3 as access_log_stream,
+            },
             filters::{
                 common::fault::v3 as fault_common,
                 http::{
                     composite::v3 as composite, fault::v3 as fault, lua::v3 as lua,
                     router::v3 as router,
                 },
-                network::{http_connection_manager::v3 as hcm, tcp_proxy::v3 as tcp_proxy},
+                listener::proxy_protocol::v3 as client_proxy_protocol,
+                network::{
+                    connection_limit::v3 as connection_limit, http_connection_manager::v3 as hcm,
+                    tcp_proxy::v3 as tcp_proxy,
+                },
                 udp::udp_proxy::v3 as udp_proxy,
             },
             retry::host::previous_hosts::v3 as previous_hosts,
@@ -25,7 +33,10 @@ pub(crate) use envoy_types::pb::{
         },
         r#type::{matcher::v3 as matcher, v3 as kind},
     },
-    google::protobuf::{Any, BoolValue, Duration as PbDuration, UInt32Value},
+    google::protobuf::{
+        Any, BoolValue, Duration as PbDuration, Struct, UInt32Value, UInt64Value, Value, value,
+    },
+    opentelemetry::proto::common::v1 as otlp,
     xds::{core::v3 as xds_core, r#type::matcher::v3 as xds_matcher},
 };
 use prost::{Message, Name};
@@ -43,6 +54,14 @@ pub(crate) fn duration(duration: Duration) -> PbDuration {
 
 pub(crate) fn uint32(value: u32) -> UInt32Value {
     UInt32Value { value }
+}
+
+/// A share of all, in percent.
+pub(crate) fn percent(percent: u32) -> kind::FractionalPercent {
+    kind::FractionalPercent {
+        numerator: percent,
+        denominator: kind::fractional_percent::DenominatorType::Hundred as i32,
+    }
 }
 
 pub(crate) fn boolean(value: bool) -> BoolValue {

@@ -4,9 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
+mod access_log;
 mod backend;
 mod churn;
 mod client;
+mod collector;
+mod connections;
 mod drain;
 mod faults;
 mod l4;

@@ -40,6 +40,23 @@ pub(super) fn header_name(node: &Node<'_>) -> Read<String> {
     Ok(text.to_ascii_lowercase())
 }
 
+/// Headers whose values are secrets, which no log shows.
+const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+
+/// Reads the name of a header that a log shows.
+pub(super) fn logged_name(node: &Node<'_>) -> Read<String> {
+    let name = header_name(node)?;
+    if SECRET.contains(&name.as_str()) {
+        return Err(node.error("is a header with secrets", "leave it out of logs"));
+    }
+    // Others would end the command that shows the header.
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        let remedy = "show headers whose names are letters, digits, - and _";
+        return Err(node.error("cannot stand in a log's format", remedy));
+    }
+    Ok(name)
+}
+
 /// A `tchar` of RFC 9110, section 5.6.2.
 pub(super) fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)

@@ -1,11 +1,18 @@
 //! Reads the spec of a `Listener`.
 
+mod access_log;
+mod http_options;
+
 use super::{
     reader::{Fields, Node, Read},
-    scalar::{file, port, text, unicast, word},
+    scalar::{file, port, text, unicast, whole, word},
 };
-use crate::listener::{
-    Announce, EngineChoice, Forwarding, ListenAddress, Listener, ListenerTls, Protocol, SynCookies,
+use crate::{
+    limits::{MAX_ACCESS_LOGS, MAX_LISTENER_CONNECTIONS},
+    listener::{
+        AccessLog, Announce, ClientProxyProtocol, EngineChoice, Forwarding, ListenAddress,
+        Listener, ListenerTls, Protocol, SynCookies,
+    },
 };
 
 const PROTOCOLS: [(&str, Protocol); 4] = [
@@ -28,7 +35,13 @@ const FORWARDINGS: [(&str, Forwarding); 4] = [
 const SYN_COOKIES: [(&str, SynCookies); 3] =
     [("Auto", SynCookies::Auto), ("Never", SynCookies::Never), ("Always", SynCookies::Always)];
 
-pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
+const PROXY_PROTOCOLS: [(&str, ClientProxyProtocol); 2] =
+    [("Required", ClientProxyProtocol::Required), ("Optional", ClientProxyProtocol::Optional)];
+
+/// What Envoy does and XDP, which leaves TCP streams as they are, does not.
+const ENVOY_ONLY: [&str; 3] = ["proxyProtocol", "maxConnections", "accessLogs"];
+
+pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
     let fields = node.fields()?;
     let protocol =
         fields.required("protocol", "HTTP, HTTPS, TCP or UDP", |node| word(node, &PROTOCOLS));
@@ -39,6 +52,15 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
     let syn_cookies = fields.optional("synCookies", |node| word(node, &SYN_COOKIES));
     let announce = fields.optional("announce", |node| word(node, &[("L2", Announce::L2)]));
     let tls = fields.optional("tls", tls);
+    let proxy_protocol = fields.optional("proxyProtocol", |node| word(node, &PROXY_PROTOCOLS));
+    let max_connections =
+        fields.optional("maxConnections", |node| whole(node, 1..=MAX_LISTENER_CONNECTIONS));
+    let http = fields.optional("http", http_options::http_options);
+    let access_logs = fields.or("accessLogs", Vec::new(), |node| access_logs(node, namespace));
+    let envoy_fits = match (protocol, engine) {
+        (Ok(protocol), Ok(engine)) => envoy_fits(&fields, protocol, engine),
+        _ => Ok(()),
+    };
     let tls_fits = protocol.and_then(|protocol| tls_fits(&fields, protocol));
     let engine_fits = match (protocol, engine) {
         (Ok(protocol), Ok(EngineChoice::Xdp)) if protocol.is_http() => {
@@ -74,9 +96,59 @@ pub(super) fn listener(node: &Node<'_>) -> Read<Listener> {
         syn_cookies: syn_cookies?,
         announce: announce?,
         tls: tls?,
+        proxy_protocol: proxy_protocol?,
+        max_connections: max_connections?,
+        http: http?,
+        access_logs: access_logs?,
     };
-    let fits = [tls_fits, engine_fits, forwarding_fits, cookies_fit, announce_fits, known];
+    let fits =
+        [envoy_fits, tls_fits, engine_fits, forwarding_fits, cookies_fit, announce_fits, known];
     fits.into_iter().collect::<Read<Vec<()>>>().map(|_| listener)
+}
+
+fn access_logs(node: &Node<'_>, namespace: &str) -> Read<Vec<AccessLog>> {
+    let items = node.items(0, MAX_ACCESS_LOGS, |node| access_log::access_log(node, namespace))?;
+    items.into_iter().collect()
+}
+
+/// Reports what only Envoy does on listeners that it does not surely carry.
+fn envoy_fits(fields: &Fields<'_>, protocol: Protocol, engine: EngineChoice) -> Read<()> {
+    if protocol.is_http() {
+        return Ok(());
+    }
+    let mut outcome = Ok(());
+    if fields.has("http") {
+        let remedy = "remove it, or write protocol: HTTP or HTTPS";
+        outcome = Err(fields.error("http", "is for HTTP and HTTPS listeners only", remedy));
+    }
+    outcome = outcome.and(no_statuses(fields));
+    for name in ENVOY_ONLY.into_iter().filter(|name| fields.has(name)) {
+        if protocol.is_udp() {
+            outcome = Err(fields.error(name, "is for TCP connections and HTTP only", "remove it"));
+        } else if engine != EngineChoice::Envoy {
+            let problem = "is what Envoy does, and XDP may carry the listener";
+            outcome = Err(fields.error(name, problem, "write engine: envoy, or remove it"));
+        }
+    }
+    outcome
+}
+
+/// A TCP connection has no status.
+fn no_statuses(fields: &Fields<'_>) -> Read<()> {
+    let logs = fields.node().value().get("accessLogs").and_then(|logs| logs.as_array());
+    let mut outcome = Ok(());
+    for (index, log) in logs.into_iter().flatten().enumerate() {
+        for name in ["minStatus", "headers"].into_iter().filter(|name| log.get(name).is_some()) {
+            outcome = Err(fields.node().at_field("accessLogs", |node| {
+                node.at_item(index, |node| {
+                    node.at_field(name, |node| {
+                        node.error("is for HTTP, and this listener speaks TCP or UDP", "remove it")
+                    })
+                })
+            }));
+        }
+    }
+    outcome
 }
 
 fn forwarding_fits(

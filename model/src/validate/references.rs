@@ -6,7 +6,7 @@ use super::fault::{fault, referred};
 use crate::{
     error::ConfigError,
     key::{Kind, ObjectKey},
-    listener::{Listener, Protocol},
+    listener::{Listener, Protocol, access_log::LogTarget},
     object::{Object, Spec},
     packet_filter::PacketFilter,
     route::{HttpAction, Reference, WeightedBackend},
@@ -75,8 +75,14 @@ fn check_referred(
         return;
     }
     let mut broken = Referrers::new();
-    let referring =
-        [Kind::HttpRoute, Kind::TcpRoute, Kind::UdpRoute, Kind::PacketFilter, Kind::QosPolicy];
+    let referring = [
+        Kind::Listener,
+        Kind::HttpRoute,
+        Kind::TcpRoute,
+        Kind::UdpRoute,
+        Kind::PacketFilter,
+        Kind::QosPolicy,
+    ];
     for (key, object) in referring.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
         if changed.contains(key) {
             continue;
@@ -128,7 +134,8 @@ type Visit<'v> = &'v mut dyn FnMut(Kind, &Reference, &dyn Fn() -> String);
 /// Calls `visit` for each reference.
 fn each_reference(spec: &Spec, visit: Visit<'_>) {
     match spec {
-        Spec::Listener(_) | Spec::Service(_) | Spec::PrefixList(_) => {}
+        Spec::Service(_) | Spec::PrefixList(_) => {}
+        Spec::Listener(listener) => each_collector(listener, visit),
         Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
             each_listener(&route.listeners, visit);
             each_backend(&route.backends, &|| "spec".to_owned(), visit);
@@ -143,6 +150,16 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
         }
         Spec::PacketFilter(filter) => each_list(filter, visit),
         Spec::QosPolicy(policy) => each_listener(&policy.listeners, visit),
+    }
+}
+
+fn each_collector(listener: &Listener, visit: Visit<'_>) {
+    for (index, log) in listener.access_logs.iter().enumerate() {
+        if let LogTarget::Otlp(otlp) = &log.to {
+            visit(Kind::Service, &otlp.service, &|| {
+                format!("spec.accessLogs[{index}].otlp.service")
+            });
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::generate_listener;
+
 type Raw = BoxedStrategy<Value>;
 type Optional = (&'static str, Option<Value>);
 
@@ -87,8 +89,9 @@ fn listener() -> Raw {
     let forwarding = option::of(select(vec!["NAT", "L2", "IPIP", "GUE"]));
     let syn_cookies = option::of(select(vec!["Auto", "Never", "Always"]));
     let port = prop_oneof![1..4u16, 1..=u16::MAX];
-    let spec = (protocol, port, address, engine, forwarding, syn_cookies).prop_map(
-        |(protocol, port, address, engine, forwarding, syn_cookies)| {
+    let fields = generate_listener::any_fields();
+    let spec = (protocol, port, address, engine, forwarding, syn_cookies, fields).prop_map(
+        |(protocol, port, address, engine, forwarding, syn_cookies, fields)| {
             let own_address = address.as_deref().is_some_and(|address| address != "*");
             let forwarding = forwarding.filter(|forwarding| {
                 let direct = *forwarding != "NAT";
@@ -100,7 +103,7 @@ fn listener() -> Raw {
                 protocol == "TCP" && engine != Some("envoy") && forwarding.unwrap_or("NAT") == "NAT"
             });
             let tls = json!({ "certificateFile": "/tls/a.pem", "privateKeyFile": "/tls/a.key" });
-            with(
+            let spec = with(
                 json!({ "protocol": protocol, "port": port }),
                 [
                     ("address", address.map(Value::from)),
@@ -109,7 +112,8 @@ fn listener() -> Raw {
                     ("synCookies", syn_cookies.map(Value::from)),
                     ("tls", (protocol == "HTTPS").then_some(tls)),
                 ],
-            )
+            );
+            with(spec, generate_listener::fields(protocol, engine, fields))
         },
     );
     object("Listener", spec)

@@ -5,6 +5,7 @@ mod checking;
 mod example;
 mod filters;
 mod generate;
+mod generate_listener;
 mod lockouts;
 mod mistakes_document;
 mod mistakes_filter;

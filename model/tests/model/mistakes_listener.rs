@@ -169,3 +169,93 @@ fn announced_addresses() {
         &["spec.announce = \"L2\": is not for an address of the loopback"],
     );
 }
+
+#[test]
+fn what_envoy_does_with_connections() {
+    listener("{ protocol: HTTP, port: 80, proxyProtocol: Required, maxConnections: 1 }", &[]);
+    listener("{ protocol: TCP, port: 80, engine: envoy, proxyProtocol: Optional }", &[]);
+    listener(
+        "{ protocol: HTTP, port: 80, proxyProtocol: V2, maxConnections: 0 }",
+        &["spec.maxConnections = 0: is out of range", "spec.proxyProtocol = \"V2\": is not known"],
+    );
+    listener(
+        "{ protocol: TCP, port: 80, maxConnections: 5, accessLogs: [{ stdout: {} }] }",
+        &[
+            "spec.accessLogs = [{\"stdout\":{}}]: is what Envoy does, and XDP may carry the listener",
+            "spec.maxConnections = 5: is what Envoy does, and XDP may carry the listener",
+        ],
+    );
+    listener(
+        "{ protocol: UDP, port: 80, engine: envoy, proxyProtocol: Required, http: {} }",
+        &[
+            "spec.http = {}: is for HTTP and HTTPS listeners only",
+            "spec.proxyProtocol = \"Required\": is for TCP connections and HTTP only",
+        ],
+    );
+}
+
+#[test]
+fn http_options() {
+    let check = |options: &str, expected: &[&str]| {
+        listener(&format!("{{ protocol: HTTP, port: 80, http: {options} }}"), expected);
+    };
+    check("{}", &[]);
+    check("{ idleTimeout: 24h, maxRequestHeadersKB: 8192, trustedHops: 16 }", &[]);
+    check(
+        "{ idleTimeout: 500ms, streamIdleTimeout: 25h, requestHeadersTimeout: 2h, trustedHops: 0, \
+         maxConcurrentStreams: 10001, maxRequestHeadersKB: 0, maxConnectionDuration: 0s, idle: 1s }",
+        &[
+            "spec.http.idle = \"1s\": is not a known field",
+            "spec.http.idleTimeout = \"500ms\": is too short",
+            "spec.http.maxConcurrentStreams = 10001: is out of range",
+            "spec.http.maxConnectionDuration = \"0s\": is zero",
+            "spec.http.maxRequestHeadersKB = 0: is out of range",
+            "spec.http.requestHeadersTimeout = \"2h\": is too long",
+            "spec.http.streamIdleTimeout = \"25h\": is too long",
+            "spec.http.trustedHops = 0: is out of range",
+        ],
+    );
+}
+
+#[test]
+fn access_logs() {
+    let check = |logs: &str, expected: &[&str]| {
+        listener(&format!("{{ protocol: HTTP, port: 80, accessLogs: {logs} }}"), expected);
+    };
+    check("[{ file: /var/log/a.log, headers: { shop: X-Shop }, minStatus: 500 }]", &[]);
+    check(
+        "[{}, { file: log, stdout: {} }, { otlp: { path: logs } }, { stdout: { x: 1 }, samplePercent: 0 }]",
+        &[
+            "spec.accessLogs[0] = {}: goes nowhere",
+            "spec.accessLogs[1].file = \"log\": is not an absolute path",
+            "spec.accessLogs[2].otlp.path = \"logs\": does not begin with /",
+            "spec.accessLogs[2].otlp.service: is missing",
+            "spec.accessLogs[3].samplePercent = 0: is out of range",
+            "spec.accessLogs[3].stdout.x = 1: is not a known field",
+        ],
+    );
+    check(
+        "[{ file: /a, stdout: {} }]",
+        &["spec.accessLogs[0] = {\"file\":\"/a\",\"stdout\":{}}: goes to several places"],
+    );
+    check(
+        "[{ stdout: {}, minStatus: 99, headers: { a: Authorization, b: Cookie, c: x%y, 'd e': x } }]",
+        &[
+            "spec.accessLogs[0].headers.a = \"Authorization\": is a header with secrets",
+            "spec.accessLogs[0].headers.b = \"Cookie\": is a header with secrets",
+            "spec.accessLogs[0].headers.c = \"x%y\": cannot stand in a log's format",
+            "spec.accessLogs[0].headers[\"d e\"] = \"x\": stands under a name that is none of a field",
+            "spec.accessLogs[0].minStatus = 99: is out of range",
+        ],
+    );
+    check(
+        "[{ stdout: {} }, { stdout: {} }, { stdout: {} }, { stdout: {} }, { stdout: {} }]",
+        &[
+            "spec.accessLogs = [{\"stdout\":{}},{\"stdout\":{}},{\"stdout\":{}},{\"stdout\":{}},{\"stdout\":{}}]: has 5 items",
+        ],
+    );
+    listener(
+        "{ protocol: TCP, engine: envoy, port: 80, accessLogs: [{ stdout: {}, minStatus: 400 }] }",
+        &["spec.accessLogs[0].minStatus = 400: is for HTTP, and this listener speaks TCP or UDP"],
+    );
+}

@@ -1,8 +1,8 @@
-//! The lines that a child writes, as log events of this process.
+//! The lines that a child writes, as log events of this process; records go on as they are.
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
@@ -14,8 +14,12 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Longest line that becomes one event; the rest of a longer one becomes the next event.
-pub(super) const LINE_MAX: u64 = 8 * 1024;
+/// Longest line that becomes one event; the rest of a longer one becomes the next event. A request
+/// in an access log has a path of up to 60 KiB.
+pub(super) const LINE_MAX: u64 = 64 * 1024;
+
+/// What a record begins with, and no line of a log: a child's access logs are lines of JSON.
+const RECORD: u8 = b'{';
 
 /// Logs each line of `stream` until its end.
 pub(super) fn trace(
@@ -30,6 +34,7 @@ pub(super) fn trace(
             line.clear();
             match (&mut reader).take(LINE_MAX).read_until(b'\n', &mut line).await {
                 Ok(0) | Err(_) => return,
+                Ok(_) if line.first() == Some(&RECORD) => pass_on(&line).await,
                 Ok(_) => {
                     let text = String::from_utf8_lossy(&line);
                     tracing::info!(process = %process, stream = name, "{}", text.trim_end());
@@ -37,6 +42,17 @@ pub(super) fn trace(
             }
         }
     })
+}
+
+/// Writes a record to our own standard output, which nothing else uses while children run.
+async fn pass_on(line: &[u8]) {
+    let line = line.to_vec();
+    let written = tokio::task::spawn_blocking(move || {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&line).and_then(|()| stdout.flush())
+    });
+    // Whoever closed our standard output does not want it.
+    let _ = written.await;
 }
 
 /// Logs each line of the named pipe that a keeper writes to; makes the pipe, for the owner only.

@@ -51,6 +51,10 @@ fn listener(address: ListenAddress, port: u16, engine: EngineChoice) -> Spec {
         syn_cookies: None,
         announce: None,
         tls: None,
+        proxy_protocol: None,
+        max_connections: None,
+        http: None,
+        access_logs: Vec::new(),
     })
 }
 

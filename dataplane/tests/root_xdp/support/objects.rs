@@ -72,6 +72,10 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
             .then_some(SynCookies::Never),
         announce: None,
         tls: None,
+        proxy_protocol: None,
+        max_connections: None,
+        http: None,
+        access_logs: Vec::new(),
     };
     let route = L4Route {
         listeners: vec![reference()],

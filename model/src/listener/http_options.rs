@@ -1,0 +1,46 @@
+//! How a listener treats HTTP connections and requests. What is absent has a safe default.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::object::serialize_optional_duration;
+
+/// Options of an HTTP or HTTPS listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpOptions {
+    /// How long a connection without a request may stay, 1 s to 24 h.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_optional_duration"
+    )]
+    pub idle_timeout: Option<Duration>,
+    /// How long a stream may be silent in both directions, 1 s to 24 h.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_optional_duration"
+    )]
+    pub stream_idle_timeout: Option<Duration>,
+    /// How long a client may take to send its headers, 1 s to 1 h.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_optional_duration"
+    )]
+    pub request_headers_timeout: Option<Duration>,
+    /// How long a connection may exist, 1 s to 24 h; it is then drained.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_optional_duration"
+    )]
+    pub max_connection_duration: Option<Duration>,
+    /// The size of all headers of a request in KiB, 1 to 8192.
+    #[serde(rename = "maxRequestHeadersKB", skip_serializing_if = "Option::is_none")]
+    pub max_request_headers_kb: Option<u32>,
+    /// Streams that one HTTP/2 connection may have open, 1 to 10,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_streams: Option<u32>,
+    /// Proxies in front whose `x-forwarded-for` is believed, 1 to 16; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_hops: Option<u32>,
+}

@@ -1,0 +1,87 @@
+//! What listeners carried by Envoy may have beside their address.
+
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+    sample::select,
+};
+use serde_json::{Map, Value, json};
+
+/// Fields for a listener of a protocol and engine; none where Envoy does not surely carry it.
+pub(crate) fn fields(
+    protocol: &str,
+    engine: Option<&str>,
+    all: Fields,
+) -> Vec<(&'static str, Option<Value>)> {
+    let http = protocol.starts_with("HTTP");
+    let tcp = protocol == "TCP" && engine == Some("envoy");
+    let connections = |value: Option<Value>| value.filter(|_| http || tcp);
+    vec![
+        ("maxConnections", connections(all.max_connections)),
+        ("proxyProtocol", connections(all.proxy_protocol)),
+        ("http", all.http.filter(|_| http)),
+        ("accessLogs", all.access_logs.filter(|_| http)),
+    ]
+}
+
+/// All of them, whatever the protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
+    max_connections: Option<Value>,
+    proxy_protocol: Option<Value>,
+    http: Option<Value>,
+    access_logs: Option<Value>,
+}
+
+pub(crate) fn any_fields() -> impl Strategy<Value = Fields> {
+    let proxy_protocol = option::of(select(vec!["Required", "Optional"]));
+    (option::of(1..=200_000u32), proxy_protocol, option::of(http()), option::of(vec(log(), 0..4)))
+        .prop_map(|(max_connections, proxy_protocol, http, logs)| Fields {
+            max_connections: max_connections.map(Value::from),
+            proxy_protocol: proxy_protocol.map(Value::from),
+            http,
+            access_logs: logs.map(Value::from),
+        })
+}
+
+fn http() -> impl Strategy<Value = Value> {
+    let time = || option::of((1..=3_600u32).prop_map(|s| Value::from(format!("{s}s"))));
+    let number = |most: u32| option::of((1..=most).prop_map(Value::from));
+    (time(), time(), time(), time(), number(8_192), number(10_000), number(16)).prop_map(
+        |(idle, stream, headers, connection, size, streams, hops)| {
+            let fields = [
+                ("idleTimeout", idle),
+                ("streamIdleTimeout", stream),
+                ("requestHeadersTimeout", headers),
+                ("maxConnectionDuration", connection),
+                ("maxRequestHeadersKB", size),
+                ("maxConcurrentStreams", streams),
+                ("trustedHops", hops),
+            ];
+            let there = fields.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
+            Value::Object(there.collect::<Map<_, _>>())
+        },
+    )
+}
+
+fn log() -> impl Strategy<Value = Value> {
+    let to = prop_oneof![
+        Just(("file", json!("/var/log/access.log"))),
+        Just(("stdout", json!({}))),
+        "[a-c]".prop_map(|name| ("otlp", json!({ "service": { "name": name } }))),
+    ];
+    let headers = btree_map("[a-z_]{1,8}", "x-[a-z-]{1,8}", 0..3);
+    (to, headers, option::of(100..600u32), option::of(1..=100u32)).prop_map(
+        |((name, to), headers, status, percent)| {
+            let mut log = json!({ name: to, "headers": headers });
+            if let Some(status) = status {
+                log["minStatus"] = status.into();
+            }
+            if let Some(percent) = percent {
+                log["samplePercent"] = percent.into();
+            }
+            log
+        },
+    )
+}
