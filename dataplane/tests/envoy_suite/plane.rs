@@ -213,6 +213,16 @@ impl Plane {
         (load(&self.transferred.resources), load(&self.transferred.bytes))
     }
 
+    /// What was sent so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let load = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
+        Counts {
+            responses: load(&self.transferred.responses),
+            resources: load(&self.transferred.resources),
+            bytes: load(&self.transferred.bytes),
+        }
+    }
+
     /// Kills the configuration server; its supervisor starts another.
     pub(crate) async fn restart_xds(&mut self) {
         let mut report = self.report.clone();
@@ -239,6 +249,14 @@ impl Plane {
     pub(crate) async fn stop(self) {
         self.supervisor.stop("the test is over").await;
     }
+}
+
+/// What was sent to Envoy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    pub(crate) responses: u64,
+    pub(crate) resources: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Repeats `probe` until it gives something.
