@@ -3,6 +3,7 @@
 
 mod envoy;
 mod exchanges;
+mod extension;
 mod pair;
 mod recorded;
 mod refusals;
