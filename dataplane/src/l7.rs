@@ -19,6 +19,7 @@
 //! answers 500, a service without endpoints 503.
 
 mod action;
+mod affinity;
 mod cluster;
 mod compiler;
 mod edits;
@@ -34,6 +35,7 @@ mod origin;
 mod pb;
 mod precedence;
 mod resource;
+mod retries;
 mod rewrite;
 mod secret;
 mod table;

@@ -55,6 +55,10 @@ pub const MAX_RULES: usize = 256;
 pub const MAX_MATCHES: usize = 64;
 /// The header matches or query matches of one match, and each list of a header edit.
 pub const MAX_CONDITIONS: usize = 32;
+/// The services that get copies of the requests of one rule: each copy costs as much as a request.
+pub const MAX_MIRRORS: usize = 8;
+/// The origins of a CORS policy, and its expressions for origins: each request tries them in turn.
+pub const MAX_ORIGINS: usize = 64;
 /// The services of one rule.
 pub const MAX_BACKENDS: usize = 64;
 /// The endpoints of one service: what a Maglev table of 65,537 slots spreads within 7 %.
@@ -147,6 +151,9 @@ pub const MAX_HEADERS_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest delay that a fault puts into a request; a connection that is held costs memory.
 pub const MAX_FAULT_DELAY: Duration = Duration::from_secs(600);
+/// The longest life of a cookie, and of the answer to a preflight: browsers keep neither for longer
+/// than 400 days (RFC 6265bis, section 5.5).
+pub const MAX_COOKIE_TTL: Duration = Duration::from_secs(400 * 86_400);
 /// The longest first pause before another try.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// The shortest time between probes; faster ones would load the endpoints.

@@ -4,8 +4,11 @@
 //! errors of all objects come at once. What concerns several objects (references, conflicts) is
 //! checked on the whole snapshot.
 
+mod affinity;
 mod backend;
+mod cors;
 mod fault;
+mod forwarding;
 mod header;
 mod http_action;
 mod http_match;

@@ -1,10 +1,20 @@
 //! Routes: which service takes a request, connection or flow.
 
-use std::time::Duration;
+mod affinity;
+mod cors;
+mod fault;
+mod retries;
+mod timeouts;
 
 use serde::Serialize;
 
-use crate::object::{serialize_duration, serialize_optional_duration};
+pub use self::{
+    affinity::{Affinity, Cookie, SessionPersistence},
+    cors::Cors,
+    fault::{Fault, FaultAbort, FaultAnswer, FaultDelay},
+    retries::{Retries, RetryOn},
+    timeouts::Timeouts,
+};
 
 /// Refers to an object by name; of another namespace when one is given.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -59,18 +69,45 @@ pub struct HttpRule {
     /// Edits of the response's headers.
     #[serde(skip_serializing_if = "HeaderEdits::is_empty")]
     pub response_headers: HeaderEdits,
-    /// The time until the whole response has been received; unlimited when absent.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "serialize_optional_duration"
-    )]
-    pub timeout: Option<Duration>,
+    /// How long it may take.
+    #[serde(flatten)]
+    pub timeouts: Timeouts,
     /// When and how often a failed request is tried again; never when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
+    /// What else is done with requests and answers on their way.
+    #[serde(flatten)]
+    pub filters: RuleFilters,
+    /// Services that get copies of the requests; their answers are thrown away.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
+    /// Which requests go to the same endpoint, for services that choose it by a hash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+}
+
+/// What a rule asks for beyond forwarding: each is a filter in the chain of its route.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleFilters {
     /// Faults put into requests on purpose, for tests of clients; none when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// Which scripts of other origins may read the answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
+    /// How clients are kept at an endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_persistence: Option<SessionPersistence>,
+}
+
+/// A service that gets copies of a share of the requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mirror {
+    /// The service.
+    pub service: Reference,
+    /// The share of the requests, in percent, 1 to 100; all by default.
+    pub percent: u32,
 }
 
 /// What happens to a request. Exactly one of the keys stands in the document.
@@ -175,6 +212,7 @@ pub struct HeaderValue {
 
 /// Changes of a request before it is forwarded; at least one part is present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Rewrite {
     /// Replaces the matched prefix (prefix matches) or the whole path (exact matches).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,10 +220,26 @@ pub struct Rewrite {
     /// Replaces the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// Replaces what an expression matches in the path; not beside `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_regex: Option<RegexRewrite>,
+    /// Replaces the host by the value of a header, lower case; not beside `host`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_from_header: Option<String>,
 }
 
-/// Sends the client elsewhere; at least one of scheme, host, port and path is present.
+/// Replaces each part of a path that matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RegexRewrite {
+    /// A regular expression (RE2 syntax).
+    pub pattern: String,
+    /// What comes in place of a match: text with `\1` to `\9` for its groups, `\0` for all of it.
+    pub substitution: String,
+}
+
+/// Sends the client elsewhere; at least one of scheme, host, port and a path is present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Redirect {
     /// `http` or `https`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,6 +255,9 @@ pub struct Redirect {
     pub path: Option<String>,
     /// 301, 302 (default), 303, 307 or 308.
     pub status: u16,
+    /// Replaces the matched prefix; not beside `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace_prefix: Option<String>,
 }
 
 /// An answer given by the proxy.
@@ -211,112 +268,4 @@ pub struct DirectResponse {
     /// The body, at most 4 KiB; empty by default.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub body: String,
-}
-
-/// Faults put into requests; at least one part is present.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// Requests that wait before anything else happens to them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delay: Option<FaultDelay>,
-    /// Requests that are answered by an error.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub abort: Option<FaultAbort>,
-}
-
-/// How long how many requests wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct FaultDelay {
-    /// The time, 1 ms to 10 min.
-    #[serde(serialize_with = "serialize_duration")]
-    pub duration: Duration,
-    /// The share of the requests, in percent, 1 to 100.
-    pub percent: u32,
-}
-
-/// How many requests are answered by which error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct FaultAbort {
-    /// The answer.
-    #[serde(flatten)]
-    pub answer: FaultAnswer,
-    /// The share of the requests, in percent, 1 to 100.
-    pub percent: u32,
-}
-
-/// An error that a client is to see. Exactly one of the keys stands in the document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum FaultAnswer {
-    /// An HTTP status, 400 to 599.
-    Status(u16),
-    /// A gRPC status, 1 to 16.
-    GrpcStatus(u16),
-}
-
-/// When and how often a failed request is tried again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retries {
-    /// Tries after the first, 1 to 10; 1 by default.
-    pub attempts: u32,
-    /// Conditions; `connect-failure`, `refused-stream` and `reset` by default.
-    pub on: Vec<RetryOn>,
-    /// The time that each try may take.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "serialize_optional_duration"
-    )]
-    pub per_try_timeout: Option<Duration>,
-    /// The first pause; doubled each time, with jitter. 25 ms by default.
-    #[serde(serialize_with = "serialize_duration")]
-    pub backoff: Duration,
-}
-
-/// A condition for another try; the words are Envoy's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum RetryOn {
-    /// The connection did not open.
-    #[serde(rename = "connect-failure")]
-    ConnectFailure,
-    /// The endpoint refused the stream before it did anything.
-    #[serde(rename = "refused-stream")]
-    RefusedStream,
-    /// The connection ended without a response.
-    #[serde(rename = "reset")]
-    Reset,
-    /// Any 5xx answer, or none.
-    #[serde(rename = "5xx")]
-    ServerError,
-    /// 502, 503 or 504.
-    #[serde(rename = "gateway-error")]
-    GatewayError,
-    /// 409.
-    #[serde(rename = "retriable-4xx")]
-    Retriable4xx,
-}
-
-impl RetryOn {
-    /// All conditions.
-    pub const ALL: [Self; 6] = [
-        Self::ConnectFailure,
-        Self::RefusedStream,
-        Self::Reset,
-        Self::ServerError,
-        Self::GatewayError,
-        Self::Retriable4xx,
-    ];
-
-    /// Returns Envoy's word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ConnectFailure => "connect-failure",
-            Self::RefusedStream => "refused-stream",
-            Self::Reset => "reset",
-            Self::ServerError => "5xx",
-            Self::GatewayError => "gateway-error",
-            Self::Retriable4xx => "retriable-4xx",
-        }
-    }
 }

@@ -3,20 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use model::route::{
-    DirectResponse, HttpAction, HttpRule, PathMatch, Redirect, Retries, Rewrite, WeightedBackend,
+    Cors, DirectResponse, HttpAction, HttpRule, Mirror, PathMatch, Redirect, Rewrite, Timeouts,
+    WeightedBackend,
 };
 
 use super::{
-    names,
-    pb::{self, core, previous_hosts, route},
-    rewrite,
+    affinity, filters, names,
+    pb::{self, core, route},
+    retries, rewrite,
     table::Sink,
 };
-
-/// Other endpoints that a retry looks for before it takes one that was tried.
-const OTHER_HOST_ATTEMPTS: i64 = 3;
-/// The longest pause between tries, in first pauses; Envoy's own default.
-const LONGEST_BACKOFF: u32 = 10;
 
 /// Translates a rule's action for one of its matches.
 pub(super) fn action(
@@ -27,7 +23,7 @@ pub(super) fn action(
 ) -> route::route::Action {
     use route::route::Action;
     match &rule.action {
-        HttpAction::Redirect(to) => Action::Redirect(redirect(to, field, sink)),
+        HttpAction::Redirect(to) => Action::Redirect(redirect(to, matched, field, sink)),
         HttpAction::DirectResponse(answer) => Action::DirectResponse(direct_response(answer)),
         HttpAction::Forward { backends, rewrite } => {
             Action::Route(forward(rule, backends, rewrite.as_ref(), matched, field, sink))
@@ -43,30 +39,35 @@ fn forward(
     field: &str,
     sink: &mut Sink<'_>,
 ) -> route::RouteAction {
-    use route::route_action::{
-        ClusterNotFoundResponseCode, HashPolicy, HostRewriteSpecifier,
-        hash_policy::{ConnectionProperties, PolicySpecifier},
-    };
+    use route::route_action::{ClusterNotFoundResponseCode, HostRewriteSpecifier};
     let mut action = route::RouteAction {
         cluster_specifier: clusters(backends, sink),
         // A service that is not there is our fault, not an endpoint's: 500, not 503.
         cluster_not_found_response_code: ClusterNotFoundResponseCode::InternalServerError as i32,
         // Zero is unlimited: Envoy's default of 15 s would cut long downloads.
-        timeout: Some(pb::duration(rule.timeout.unwrap_or(Duration::ZERO))),
-        retry_policy: rule.retries.as_ref().map(retry_policy),
-        // Only services balanced by Maglev ask for it, but a route need not know which are.
-        hash_policy: vec![HashPolicy {
-            policy_specifier: Some(PolicySpecifier::ConnectionProperties(ConnectionProperties {
-                source_ip: true,
-            })),
-            ..Default::default()
-        }],
+        timeout: Some(pb::duration(rule.timeouts.timeout.unwrap_or(Duration::ZERO))),
+        idle_timeout: rule.timeouts.stream_idle_timeout.map(pb::duration),
+        max_stream_duration: max_stream_duration(&rule.timeouts),
+        retry_policy: rule.retries.as_ref().map(retries::policy),
+        request_mirror_policies: rule.mirrors.iter().map(|to| mirror(to, sink)).collect(),
+        hash_policy: affinity::hash_policies(rule.affinity.as_ref()),
         ..Default::default()
     };
+    set_cors(&mut action, rule.filters.cors.as_ref());
     if let Some(rewrite) = rewrite {
         if let Some(path) = &rewrite.path {
             sink.origin(format!("{field}.rewrite.path"), path);
             rewrite::path(&mut action, matched, path);
+        }
+        if let Some(regex) = &rewrite.path_regex {
+            sink.origin(format!("{field}.rewrite.pathRegex.pattern"), &regex.pattern);
+            sink.origin(format!("{field}.rewrite.pathRegex.substitution"), &regex.substitution);
+            action.regex_rewrite = Some(rewrite::regex(&regex.pattern, &regex.substitution));
+        }
+        if let Some(header) = &rewrite.host_from_header {
+            sink.origin(format!("{field}.rewrite.hostFromHeader"), header);
+            action.host_rewrite_specifier =
+                Some(HostRewriteSpecifier::HostRewriteHeader(header.clone()));
         }
         if let Some(host) = &rewrite.host {
             sink.origin(format!("{field}.rewrite.host"), host);
@@ -75,6 +76,36 @@ fn forward(
         }
     }
     action
+}
+
+#[expect(deprecated, reason = "the filter of CORS finds the policy nowhere else, see there")]
+fn set_cors(action: &mut route::RouteAction, cors: Option<&Cors>) {
+    action.cors = cors.map(filters::cors::policy);
+}
+
+fn max_stream_duration(timeouts: &Timeouts) -> Option<route::route_action::MaxStreamDuration> {
+    let Timeouts { max_stream_duration, grpc_timeout_header_max, .. } = *timeouts;
+    let bounded = max_stream_duration.is_some() || grpc_timeout_header_max.is_some();
+    bounded.then(|| route::route_action::MaxStreamDuration {
+        max_stream_duration: max_stream_duration.map(pb::duration),
+        grpc_timeout_header_max: grpc_timeout_header_max.map(pb::duration),
+        ..Default::default()
+    })
+}
+
+fn mirror(to: &Mirror, sink: &mut Sink<'_>) -> route::route_action::RequestMirrorPolicy {
+    let name = names::reference(&to.service);
+    sink.cluster(name.clone());
+    route::route_action::RequestMirrorPolicy {
+        cluster: name.to_string(),
+        runtime_fraction: Some(core::RuntimeFractionalPercent {
+            default_value: Some(pb::percent(to.percent)),
+            ..Default::default()
+        }),
+        // The copy is to be the request, its host included.
+        disable_shadow_host_suffix_append: true,
+        ..Default::default()
+    }
 }
 
 fn clusters(
@@ -106,36 +137,21 @@ fn clusters(
     })
 }
 
-fn retry_policy(retries: &Retries) -> route::RetryPolicy {
-    use route::retry_policy::{RetryBackOff, RetryHostPredicate, retry_host_predicate::ConfigType};
-    let on: Vec<&str> = retries.on.iter().map(|on| on.as_str()).collect();
-    // Envoy refuses pauses under a millisecond.
-    let base = retries.backoff.max(Duration::from_millis(1));
-    route::RetryPolicy {
-        retry_on: on.join(","),
-        num_retries: Some(pb::uint32(retries.attempts)),
-        per_try_timeout: retries.per_try_timeout.map(pb::duration),
-        retry_back_off: Some(RetryBackOff {
-            base_interval: Some(pb::duration(base)),
-            max_interval: Some(pb::duration(base * LONGEST_BACKOFF)),
-        }),
-        retry_host_predicate: vec![RetryHostPredicate {
-            name: "envoy.retry_host_predicates.previous_hosts".into(),
-            config_type: Some(ConfigType::TypedConfig(pb::any(
-                &previous_hosts::PreviousHostsPredicate {},
-            ))),
-        }],
-        host_selection_retry_max_attempts: OTHER_HOST_ATTEMPTS,
-        ..Default::default()
-    }
-}
-
-fn redirect(redirect: &Redirect, field: &str, sink: &mut Sink<'_>) -> route::RedirectAction {
+fn redirect(
+    redirect: &Redirect,
+    matched: &PathMatch,
+    field: &str,
+    sink: &mut Sink<'_>,
+) -> route::RedirectAction {
     use route::{
         RedirectAction,
         redirect_action::{PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier},
     };
-    for (name, text) in [("host", &redirect.host), ("path", &redirect.path)] {
+    for (name, text) in [
+        ("host", &redirect.host),
+        ("path", &redirect.path),
+        ("replacePrefix", &redirect.replace_prefix),
+    ] {
         if let Some(text) = text {
             sink.origin(format!("{field}.redirect.{name}"), text);
         }
@@ -147,6 +163,11 @@ fn redirect(redirect: &Redirect, field: &str, sink: &mut Sink<'_>) -> route::Red
         308 => RedirectResponseCode::PermanentRedirect,
         _ => RedirectResponseCode::Found,
     };
+    let path = match (&redirect.path, &redirect.replace_prefix) {
+        (Some(path), _) => Some(PathRewriteSpecifier::PathRedirect(path.clone())),
+        (None, Some(prefix)) => Some(rewrite::redirected(matched, prefix)),
+        (None, None) => None,
+    };
     RedirectAction {
         host_redirect: redirect.host.clone().unwrap_or_default(),
         port_redirect: redirect.port.map_or(0, u32::from),
@@ -155,7 +176,7 @@ fn redirect(redirect: &Redirect, field: &str, sink: &mut Sink<'_>) -> route::Red
             .scheme
             .clone()
             .map(SchemeRewriteSpecifier::SchemeRedirect),
-        path_rewrite_specifier: redirect.path.clone().map(PathRewriteSpecifier::PathRedirect),
+        path_rewrite_specifier: path,
         ..Default::default()
     }
 }

@@ -16,12 +16,14 @@
 //! it when the request's headers pass, by the route of that moment. (Filters that stand in the
 //! listener themselves would not be there for routes that the scripts find.)
 
+pub(super) mod cors;
 mod fault;
 pub(super) mod miss;
+mod session;
 
 use std::collections::HashMap;
 
-use model::route::HttpRule;
+use model::route::{HttpRule, RuleFilters};
 
 use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_matcher};
 
@@ -44,12 +46,22 @@ pub(super) fn of_table() -> HashMap<String, Any> {
 
 /// Returns the settings of a route: the chain of what its rule asks for.
 pub(super) fn of_route(rule: &HttpRule) -> HashMap<String, Any> {
-    let chain: Vec<_> = [rule.fault.as_ref().map(fault::filter)].into_iter().flatten().collect();
+    let chain = chain(&rule.filters);
     if chain.is_empty() {
         return HashMap::new();
     }
     let composite = composite::CompositePerRoute { matcher: Some(always(chain)) };
     settings(route::FilterConfig { config: Some(pb::any(&composite)), ..Default::default() })
+}
+
+/// Makes the chain of a rule. A request meets the filters in this order, an answer in the reverse:
+/// preflights are answered before anything else happens to them.
+fn chain(wanted: &RuleFilters) -> Vec<core::TypedExtensionConfig> {
+    let mut chain = Vec::new();
+    chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
+    chain.extend(wanted.fault.as_ref().map(fault::filter));
+    chain.extend(wanted.session_persistence.as_ref().map(session::filter));
+    chain
 }
 
 fn settings(config: route::FilterConfig) -> HashMap<String, Any> {

@@ -16,8 +16,8 @@ pub(crate) use envoy_types::pb::{
             filters::{
                 common::fault::v3 as fault_common,
                 http::{
-                    composite::v3 as composite, fault::v3 as fault, lua::v3 as lua,
-                    router::v3 as router,
+                    composite::v3 as composite, cors::v3 as cors, fault::v3 as fault,
+                    lua::v3 as lua, router::v3 as router, stateful_session::v3 as stateful_session,
                 },
                 listener::proxy_protocol::v3 as client_proxy_protocol,
                 network::{
@@ -26,12 +26,13 @@ pub(crate) use envoy_types::pb::{
                 },
                 udp::udp_proxy::v3 as udp_proxy,
             },
+            http::stateful_session::{cookie::v3 as session_cookie, header::v3 as session_header},
             retry::host::previous_hosts::v3 as previous_hosts,
             transport_sockets::{
                 proxy_protocol::v3 as proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
             },
         },
-        r#type::{matcher::v3 as matcher, v3 as kind},
+        r#type::{http::v3 as kind_http, matcher::v3 as matcher, v3 as kind},
     },
     google::protobuf::{
         Any, BoolValue, Duration as PbDuration, Struct, UInt32Value, UInt64Value, Value, value,

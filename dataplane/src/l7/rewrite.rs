@@ -10,11 +10,30 @@ pub(super) fn path(action: &mut route::RouteAction, matched: &PathMatch, replace
     match rewrite(matched, replacement) {
         PathRewrite::Prefix(prefix) => action.prefix_rewrite = prefix,
         PathRewrite::Regex { pattern, substitution } => {
-            action.regex_rewrite = Some(matcher::RegexMatchAndSubstitute {
-                pattern: Some(pb::regex(&pattern)),
-                substitution,
-            });
+            action.regex_rewrite = Some(regex(&pattern, &substitution));
         }
+    }
+}
+
+/// Says how the path of a redirect is made of that of the request.
+pub(super) fn redirected(
+    matched: &PathMatch,
+    replacement: &str,
+) -> route::redirect_action::PathRewriteSpecifier {
+    use route::redirect_action::PathRewriteSpecifier;
+    match rewrite(matched, replacement) {
+        PathRewrite::Prefix(prefix) => PathRewriteSpecifier::PrefixRewrite(prefix),
+        PathRewrite::Regex { pattern, substitution } => {
+            PathRewriteSpecifier::RegexRewrite(regex(&pattern, &substitution))
+        }
+    }
+}
+
+/// Replaces what a pattern matches.
+pub(super) fn regex(pattern: &str, substitution: &str) -> matcher::RegexMatchAndSubstitute {
+    matcher::RegexMatchAndSubstitute {
+        pattern: Some(pb::regex(pattern)),
+        substitution: substitution.to_owned(),
     }
 }
 

@@ -76,6 +76,11 @@ async fn answer(
     if number("x-fail-first").is_some_and(|first| nth < first) {
         return Ok(status(StatusCode::SERVICE_UNAVAILABLE));
     }
+    if number("x-refuse-first").is_some_and(|first| nth < first) {
+        let mut response = status(StatusCode::TOO_MANY_REQUESTS);
+        response.headers_mut().insert(header::RETRY_AFTER, "1".parse().unwrap());
+        return Ok(response);
+    }
     if request.headers().get(header::UPGRADE).is_some() {
         let upgrade = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {

@@ -5,11 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where something is not as it should be")]
 
 mod access_log;
+mod affinity;
 mod backend;
 mod churn;
 mod client;
 mod collector;
 mod connections;
+mod cors;
 mod drain;
 mod faults;
 mod forms;
@@ -17,12 +19,15 @@ mod l4;
 mod life;
 mod listening;
 mod load;
+mod mirrors;
 mod paused;
 mod plane;
 mod propagation;
 mod proxy_protocol;
 mod refusal;
 mod restart;
+mod retrying;
+mod rewriting;
 mod routing;
 mod series;
 mod tls;

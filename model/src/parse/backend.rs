@@ -3,11 +3,11 @@
 use super::{
     name::reference,
     reader::{Node, Read},
-    scalar::whole,
+    scalar::{percent, whole},
 };
 use crate::{
-    limits::{MAX_BACKEND_WEIGHT, MAX_BACKENDS, MAX_LISTENERS},
-    route::{Reference, WeightedBackend},
+    limits::{MAX_BACKEND_WEIGHT, MAX_BACKENDS, MAX_LISTENERS, MAX_MIRRORS},
+    route::{Mirror, Reference, WeightedBackend},
 };
 
 /// Reads the listeners of a route: at least one, none twice.
@@ -28,6 +28,23 @@ pub(super) fn backends(node: &Node<'_>, namespace: &str) -> Read<Vec<WeightedBac
         return Err(node.error("has weights with the sum 0", remedy));
     }
     distinct.map(|()| backends)
+}
+
+/// Reads services that get copies of requests: none twice.
+pub(super) fn mirrors(node: &Node<'_>, namespace: &str) -> Read<Vec<Mirror>> {
+    let items = node.items(0, MAX_MIRRORS, |node| mirror(node, namespace))?;
+    let distinct = unique(node, &items, |mirror| &mirror.service);
+    let mirrors: Vec<Mirror> = items.into_iter().collect::<Read<_>>()?;
+    distinct.map(|()| mirrors)
+}
+
+fn mirror(node: &Node<'_>, namespace: &str) -> Read<Mirror> {
+    let fields = node.fields()?;
+    let service = fields.required("service", "{name: …}", |node| reference(node, namespace));
+    let percent = fields.or("percent", 100, percent);
+    let known = fields.finish();
+    let mirror = Mirror { service: service?, percent: percent? };
+    known.map(|()| mirror)
 }
 
 fn backend(node: &Node<'_>, namespace: &str) -> Read<WeightedBackend> {

@@ -2,7 +2,7 @@
 
 use super::{
     reader::{Node, Read},
-    scalar::{duration, whole},
+    scalar::{duration, percent, whole},
 };
 use crate::{
     limits::{MAX_FAULT_DELAY, MIN_TIMEOUT},
@@ -53,10 +53,6 @@ fn abort(node: &Node<'_>) -> Read<FaultAbort> {
     let known = fields.finish();
     let abort = FaultAbort { answer: answer?, percent: percent? };
     known.map(|()| abort)
-}
-
-fn percent(node: &Node<'_>) -> Read<u32> {
-    whole(node, 1..=100)
 }
 
 fn number(node: &Node<'_>, least: u32, most: u32) -> Read<u16> {

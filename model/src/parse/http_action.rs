@@ -2,19 +2,32 @@
 
 use super::{
     backend::backends,
+    header::{header_name, header_value},
     name::host,
-    pattern::{plain_path, target_path},
+    pattern::{plain_path, regex, target_path, whole_match},
     reader::{Fields, Node, Read},
     scalar::{port, status, text, word},
 };
 use crate::{
-    limits::MAX_BODY_BYTES,
-    route::{DirectResponse, HttpAction, Redirect, Rewrite},
+    limits::{MAX_BODY_BYTES, MAX_PATH_BYTES},
+    route::{DirectResponse, HttpAction, Redirect, RegexRewrite, Rewrite},
 };
 
 const ACTIONS: [&str; 3] = ["backends", "redirect", "directResponse"];
 /// Fields that say something about a forwarded request only.
-const FORWARD_ONLY: [&str; 4] = ["rewrite", "timeout", "retries", "requestHeaders"];
+const FORWARD_ONLY: [&str; 11] = [
+    "rewrite",
+    "timeout",
+    "streamIdleTimeout",
+    "maxStreamDuration",
+    "grpcTimeoutHeaderMax",
+    "retries",
+    "requestHeaders",
+    "mirrors",
+    "affinity",
+    "sessionPersistence",
+    "cors",
+];
 const REDIRECT_STATUSES: [u16; 5] = [301, 302, 303, 307, 308];
 const DEFAULT_REDIRECT_STATUS: u16 = 302;
 
@@ -59,12 +72,68 @@ fn rewrite(node: &Node<'_>) -> Read<Rewrite> {
     let fields = node.fields()?;
     let path = fields.optional("path", plain_path);
     let host = fields.optional("host", host);
+    let path_regex = fields.optional("pathRegex", path_regex);
+    let host_from_header = fields.optional("hostFromHeader", header_name);
+    for (one, other) in [("path", "pathRegex"), ("host", "hostFromHeader")] {
+        if fields.has(one) && fields.has(other) {
+            let message = format!("stands beside {one}");
+            return Err(fields.error(other, message, "keep one of them"));
+        }
+    }
     fields.finish()?;
-    let rewrite = Rewrite { path: path?, host: host? };
-    if rewrite.path.is_none() && rewrite.host.is_none() {
+    let rewrite = Rewrite {
+        path: path?,
+        host: host?,
+        path_regex: path_regex?,
+        host_from_header: host_from_header?,
+    };
+    let path = rewrite.path.is_some() || rewrite.path_regex.is_some();
+    if !path && rewrite.host.is_none() && rewrite.host_from_header.is_none() {
         return Err(node.error("changes nothing", "add path or host, or remove it"));
     }
     Ok(rewrite)
+}
+
+fn path_regex(node: &Node<'_>) -> Read<RegexRewrite> {
+    let fields = node.fields()?;
+    let pattern = fields.required("pattern", "a regular expression in RE2 syntax", regex);
+    let substitution =
+        fields.required("substitution", r"what replaces it, such as /v2/\1", |node| {
+            let groups = pattern.as_ref().ok().and_then(|pattern| whole_match(pattern).ok());
+            // One of them is the whole match.
+            substitution(node, groups.map_or(9, |regex| regex.captures_len() - 1))
+        });
+    let known = fields.finish();
+    let rewrite = RegexRewrite { pattern: pattern?, substitution: substitution? };
+    known.map(|()| rewrite)
+}
+
+/// Reads what replaces a match: text with `\0` to `\9`, of which the expression has `groups`.
+fn substitution(node: &Node<'_>, groups: usize) -> Read<String> {
+    let text = header_value(node)?;
+    let plain = |b: u8| b.is_ascii_graphic() && !b"?#".contains(&b);
+    if text.len() > MAX_PATH_BYTES || !text.bytes().all(plain) {
+        let remedy = "write printable ASCII without blanks, ? and #, percent-encoded";
+        return Err(node.error("is not a part of a path", remedy));
+    }
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            continue;
+        }
+        match bytes.next() {
+            Some(digit @ b'0'..=b'9') if usize::from(digit - b'0') <= groups => {}
+            Some(digit @ b'0'..=b'9') => {
+                let message = format!("refers to group {}", char::from(digit));
+                return Err(node.error(message, format!("the pattern has {groups} groups")));
+            }
+            _ => {
+                let remedy = r"write \0 for the match, \1 to \9 for its groups";
+                return Err(node.error(r"has a \ without a digit behind it", remedy));
+            }
+        }
+    }
+    Ok(text)
 }
 
 fn redirect(node: &Node<'_>) -> Read<Redirect> {
@@ -74,6 +143,10 @@ fn redirect(node: &Node<'_>) -> Read<Redirect> {
     let host = fields.optional("host", host);
     let port = fields.optional("port", port);
     let path = fields.optional("path", target_path);
+    let replace_prefix = fields.optional("replacePrefix", plain_path);
+    if fields.has("path") && fields.has("replacePrefix") {
+        return Err(fields.error("replacePrefix", "stands beside path", "keep one of them"));
+    }
     let status = fields.or("status", DEFAULT_REDIRECT_STATUS, |node| {
         let status = status(node)?;
         if REDIRECT_STATUSES.contains(&status) {
@@ -88,11 +161,13 @@ fn redirect(node: &Node<'_>) -> Read<Redirect> {
         port: port?,
         path: path?,
         status: status?,
+        replace_prefix: replace_prefix?,
     };
     let changes = redirect.scheme.is_some()
         || redirect.host.is_some()
         || redirect.port.is_some()
-        || redirect.path.is_some();
+        || redirect.path.is_some()
+        || redirect.replace_prefix.is_some();
     if !changes {
         return Err(node.error("leads back to the same place", "add scheme, host, port or path"));
     }

@@ -54,7 +54,7 @@ fn path_match(node: &Node<'_>) -> Read<PathMatch> {
     }
 }
 
-fn method(node: &Node<'_>) -> Read<String> {
+pub(super) fn method(node: &Node<'_>) -> Read<String> {
     let text = text(node)?;
     if text == "CONNECT" {
         return Err(node.error("opens tunnels, which routes do not carry", "use a TCPRoute"));

@@ -4,20 +4,17 @@ use std::collections::HashMap;
 
 use super::{
     backend::{listeners, unique},
-    fault::fault,
-    header::header_edits,
+    cors::{cors, reached_by_preflights},
+    forwarding::forwarding,
     http_action::http_action,
     http_match::{every_request, http_match},
     name::host_pattern,
     reader::{Fields, Node, Read},
     redirect::loops,
-    retries::retries,
-    scalar::duration,
 };
 use crate::{
-    limits::{MAX_HOSTS, MAX_MATCHES, MAX_RULES, MAX_TIMEOUT, MIN_TIMEOUT},
-    object::format_duration,
-    route::{HeaderEdits, HttpAction, HttpMatch, HttpRoute, HttpRule, PathMatch},
+    limits::{MAX_HOSTS, MAX_MATCHES, MAX_RULES},
+    route::{HttpAction, HttpMatch, HttpRoute, HttpRule, PathMatch, RuleFilters},
 };
 
 /// The matches of each rule, also of rules that have errors elsewhere.
@@ -56,37 +53,28 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Http
     let fields = node.fields()?;
     let matches = matches(&fields, all);
     let action = http_action(&fields, namespace);
-    let request_headers = fields.or("requestHeaders", HeaderEdits::default(), header_edits);
-    let response_headers = fields.or("responseHeaders", HeaderEdits::default(), header_edits);
-    let timeout = fields.optional("timeout", |node| duration(node, MIN_TIMEOUT, MAX_TIMEOUT));
-    let retries = fields.optional("retries", |node| {
-        let retries = retries(node)?;
-        match (timeout, retries.per_try_timeout) {
-            (Ok(Some(timeout)), Some(each)) if each > timeout => {
-                let message = format!(
-                    "has a perTryTimeout of {}, longer than the timeout of {}",
-                    format_duration(each),
-                    format_duration(timeout)
-                );
-                Err(node.error(message, "write at most the timeout of the rule"))
-            }
-            _ => Ok(retries),
-        }
-    });
-    let fault = fields.optional("fault", fault);
+    let forwarding = forwarding(&fields, namespace);
+    let cors = fields.optional("cors", cors);
     let rewritable = match (&matches, &action) {
-        (Ok(matches), Ok(action)) => rewritable(&fields, matches, action),
+        (Ok(matches), Ok(action)) => fits_matches(&fields, matches, action),
         _ => Ok(()),
     };
     let known = fields.finish();
+    let (matches, action, forwarding) = (matches?, action?, forwarding?);
     let rule = HttpRule {
-        matches: matches?,
-        action: action?,
-        request_headers: request_headers?,
-        response_headers: response_headers?,
-        timeout: timeout?,
-        retries: retries?,
-        fault: fault?,
+        matches,
+        action,
+        request_headers: forwarding.request_headers,
+        response_headers: forwarding.response_headers,
+        timeouts: forwarding.timeouts,
+        retries: forwarding.retries,
+        filters: RuleFilters {
+            fault: forwarding.fault,
+            cors: cors?,
+            session_persistence: forwarding.session_persistence,
+        },
+        mirrors: forwarding.mirrors,
+        affinity: forwarding.affinity,
     };
     rewritable.and(known).map(|()| rule)
 }
@@ -125,20 +113,51 @@ fn distinct_matches(node: &Node<'_>, all: &MatchesOfRules) -> Read<()> {
     outcome
 }
 
+/// Checks what a rule says against its matches.
+fn fits_matches(fields: &Fields<'_>, matches: &[HttpMatch], action: &HttpAction) -> Read<()> {
+    let path = match action {
+        HttpAction::Forward { rewrite: Some(rewrite), .. } => {
+            rewritable(fields, matches, rewrite.path.as_deref())
+        }
+        HttpAction::Redirect(redirect) => {
+            replaceable(fields, matches, redirect.replace_prefix.as_deref())
+        }
+        _ => Ok(()),
+    };
+    path.and(reached_by_preflights(fields, matches))
+}
+
 /// A rewritten path replaces a prefix or an exact path; of a regex it is not known which part.
-fn rewritable(fields: &Fields<'_>, matches: &[HttpMatch], action: &HttpAction) -> Read<()> {
-    let HttpAction::Forward { rewrite: Some(rewrite), .. } = action else { return Ok(()) };
-    let Some(path) = &rewrite.path else { return Ok(()) };
+fn rewritable(fields: &Fields<'_>, matches: &[HttpMatch], path: Option<&str>) -> Read<()> {
+    let Some(path) = path else { return Ok(()) };
     let has = |wanted: fn(&PathMatch) -> bool| matches.iter().any(|m| wanted(&m.path));
     if has(|path| matches!(path, PathMatch::Regex(_))) {
         let message = "rewrites the path of a regex match";
-        let remedy = "use prefix or exact matches in this rule, or remove path";
+        let remedy = "use prefix or exact matches in this rule, or pathRegex in place of path";
         return Err(fields.error("rewrite", message, remedy));
     }
-    if path.len() > 1 && path.ends_with('/') && has(|path| matches!(path, PathMatch::Prefix(_))) {
+    if has(|path| matches!(path, PathMatch::Prefix(_))) {
+        ends_without_slash(fields, "rewrite", path)?;
+    }
+    Ok(())
+}
+
+/// Only of a prefix match it is known which part of the path a redirect replaces.
+fn replaceable(fields: &Fields<'_>, matches: &[HttpMatch], path: Option<&str>) -> Read<()> {
+    let Some(path) = path else { return Ok(()) };
+    if matches.iter().any(|m| !matches!(m.path, PathMatch::Prefix(_))) {
+        let message = "replaces the prefix of a match that has none";
+        let remedy = "use prefix matches in this rule, or path in place of replacePrefix";
+        return Err(fields.error("redirect", message, remedy));
+    }
+    ends_without_slash(fields, "redirect", path)
+}
+
+fn ends_without_slash(fields: &Fields<'_>, name: &str, path: &str) -> Read<()> {
+    if path.len() > 1 && path.ends_with('/') {
         let message = "replaces a prefix by a path that ends with /";
         let remedy = format!("write {}", path.trim_end_matches('/'));
-        return Err(fields.error("rewrite", message, remedy));
+        return Err(fields.error(name, message, remedy));
     }
     Ok(())
 }

@@ -118,6 +118,15 @@ impl<'a> Node<'a> {
         self.report.push(self.path, shorten(self.value), message.into(), remedy.into())
     }
 
+    /// Reads a part of this text by a reader of texts; errors show the part, at this place.
+    pub(crate) fn with_text<T>(
+        &self,
+        part: &str,
+        read: impl FnOnce(&Node<'_>) -> Read<T>,
+    ) -> Read<T> {
+        read(&Node { value: &Value::from(part), path: self.path, report: self.report })
+    }
+
     /// Says that the value is of another type than is wanted.
     pub(crate) fn wrong_type(&self, wanted: &str) -> Reported {
         let found = match self.value {

@@ -12,7 +12,7 @@ pub(crate) fn loops(rules: &[HttpRule], index: usize, hosts: &[String]) -> bool 
     if redirect.host.as_ref().is_some_and(|host| !hosts.contains(host)) {
         return false;
     }
-    let Some(target) = &redirect.path else {
+    let Some(target) = redirect.path.as_ref().or(redirect.replace_prefix.as_ref()) else {
         return rules[index].matches.iter().any(unconditional);
     };
     let path = target.split('?').next().unwrap_or(target);

@@ -37,6 +37,11 @@ pub(crate) fn whole(node: &Node<'_>, range: RangeInclusive<u32>) -> Read<u32> {
     }
 }
 
+/// Reads a share in percent that is not nothing.
+pub(crate) fn percent(node: &Node<'_>) -> Read<u32> {
+    whole(node, 1..=100)
+}
+
 /// Reads a port.
 pub(crate) fn port(node: &Node<'_>) -> Read<u16> {
     let number = whole(node, 1..=u32::from(u16::MAX))?;

@@ -146,6 +146,11 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
                 if let HttpAction::Forward { backends, .. } = &rule.action {
                     each_backend(backends, &|| format!("spec.rules[{index}]"), visit);
                 }
+                for (mirror, to) in rule.mirrors.iter().enumerate() {
+                    visit(Kind::Service, &to.service, &|| {
+                        format!("spec.rules[{index}].mirrors[{mirror}].service")
+                    });
+                }
             }
         }
         Spec::PacketFilter(filter) => each_list(filter, visit),

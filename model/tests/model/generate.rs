@@ -12,10 +12,10 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::generate_listener;
+use crate::{generate_listener, generate_policy};
 
-type Raw = BoxedStrategy<Value>;
-type Optional = (&'static str, Option<Value>);
+pub(crate) type Raw = BoxedStrategy<Value>;
+pub(crate) type Optional = (&'static str, Option<Value>);
 
 /// A valid document of any kind.
 pub(crate) fn document() -> Raw {
@@ -33,7 +33,7 @@ pub(crate) fn document() -> Raw {
 }
 
 /// Adds the fields that are there.
-fn with(mut value: Value, fields: impl IntoIterator<Item = Optional>) -> Value {
+pub(crate) fn with(mut value: Value, fields: impl IntoIterator<Item = Optional>) -> Value {
     let map = value.as_object_mut().expect("a mapping");
     map.extend(fields.into_iter().filter_map(|(name, v)| Some((name.to_owned(), v?))));
     value
@@ -58,7 +58,7 @@ fn object(kind: &'static str, spec: impl Strategy<Value = Value> + 'static) -> R
         .boxed()
 }
 
-fn duration(range: std::ops::Range<u64>) -> Raw {
+pub(crate) fn duration(range: std::ops::Range<u64>) -> Raw {
     let least = range.start;
     (range, 0..4u8)
         .prop_map(move |(ms, form)| match form {
@@ -337,7 +337,7 @@ fn filter_rule() -> Raw {
         .boxed()
 }
 
-fn path() -> BoxedStrategy<String> {
+pub(crate) fn path() -> BoxedStrategy<String> {
     "/([a-zA-Z0-9_~!$&'()*+,;=:@-]{1,5}|%[0-9A-F]{2})(/[a-z]{1,3}){0,2}".boxed()
 }
 
@@ -449,10 +449,11 @@ fn action() -> Raw {
         option::of(edits()),
         option::of(duration(10_000..20_000)),
         option::of(retries()),
+        generate_policy::policies(),
     )
-        .prop_map(|(backends, rewrite, edits, timeout, retries)| {
+        .prop_map(|(backends, rewrite, edits, timeout, retries, policies)| {
             with(
-                json!({ "backends": backends }),
+                with(policies, [("backends", Some(json!(backends)))]),
                 [
                     ("rewrite", rewrite),
                     ("requestHeaders", edits),
