@@ -4,10 +4,15 @@
 //! a restart. Never written through Raft. Who is expected to answer is the members' matter
 //! ([`Ledger::expect`]).
 
+pub(crate) mod delay;
 mod table;
 pub mod warning;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use model::{
     EngineReport, Revision, ack::NodeReport, announce::AddressReport, api::Event, cluster::NodeId,
@@ -20,6 +25,7 @@ pub use table::{Table, WaitOutcome};
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     table: Arc<watch::Sender<Table>>,
+    delays: Arc<Mutex<delay::Delays>>,
 }
 
 impl Ledger {
@@ -72,11 +78,25 @@ impl Ledger {
 
     /// Notes that a node's data plane connected to this node, or lost that connection.
     pub fn connected(&self, node: NodeId, connected: bool) {
+        if !connected {
+            self.delays.lock().unwrap_or_else(PoisonError::into_inner).gone(node);
+        }
         self.modify(|table| table.connected(node, connected));
+    }
+
+    /// Notes that a revision is committed, as far as this node knows.
+    pub fn committed(&self, revision: Revision) {
+        let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        delays.committed(Instant::now(), revision);
     }
 
     /// Takes in what engines of a data plane report.
     pub fn engines(&self, node: NodeId, reports: Vec<EngineReport>) {
+        let now = Instant::now();
+        for report in &reports {
+            let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+            delay::record(report.engine, &delays.answered(now, node, report));
+        }
         self.modify(|table| table.engines(node, reports));
     }
 

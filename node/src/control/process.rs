@@ -256,6 +256,7 @@ fn invitation(
 fn describe_metrics() {
     super::configuration::describe();
     crate::publisher::describe();
+    crate::ledger::delay::describe();
     crate::probes::describe();
     crate::announce::describe();
     crate::shares::describe();

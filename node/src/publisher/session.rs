@@ -165,6 +165,7 @@ async fn follow(
                 Ok(batch) => {
                     if let Some(delta) = delta(position, &batch) {
                         position = batch.revision;
+                        publisher.ledger.committed(position);
                         writer.send(&delta).await?;
                         metrics::counter!("marchproxy_push_deltas_total").increment(1);
                     }
