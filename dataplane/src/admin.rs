@@ -3,6 +3,8 @@
 //! Owns the socket. Child of the root supervisor, restarted under a budget; its death harms no
 //! traffic. Whoever may open the socket is root or the data plane's user, so nothing asks who calls.
 
+mod questions;
+
 use std::{
     convert::Infallible,
     fs, io,
@@ -14,7 +16,7 @@ use std::{
 
 use futures::{StreamExt as _, future::BoxFuture};
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt as _, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Bytes, Frame, Incoming},
     server::conn::http1,
@@ -22,8 +24,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::{
-    Revision, Snapshot,
-    explain::{ExplainRequest, Explanation},
+    explain::Explanation,
     qos_report::QosReport,
     traffic::{EndpointList, EndpointQuery},
 };
@@ -32,6 +33,7 @@ use tokio::{net::UnixListener, sync::Semaphore};
 
 use crate::{
     envoy::{Restart, RestartError},
+    preflight::{Candidate, PreflightError, Verdict},
     tasks::Task,
     xdp::{
         engine::EngineError,
@@ -45,9 +47,6 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Requests served at once; scrapes and people, never traffic. Many more than may follow flows.
 const CONNECTIONS: usize = 32;
-
-/// The largest question: a whole configuration in JSON.
-const QUESTION_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// How long a caller may take over its request's head.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -66,6 +65,8 @@ pub trait Pages: Send + Sync + 'static {
     fn qos(&self) -> BoxFuture<'_, Result<QosReport, CountedError>>;
     /// Replaces Envoy by another one; answers when that takes traffic.
     fn restart_envoy(&self, restart: Restart) -> BoxFuture<'_, Result<(), RestartError>>;
+    /// Tries a change of the configuration on an Envoy that takes no traffic.
+    fn preflight(&self, candidate: Candidate) -> BoxFuture<'_, Result<Verdict, PreflightError>>;
     /// Asks for the hand-over to the next data plane; this one ends soon after.
     fn hand_over(&self);
     /// Says what would become of a packet.
@@ -195,14 +196,20 @@ async fn accept(listener: UnixListener, pages: Arc<dyn Pages>) -> io::Error {
 async fn respond(request: Request<Incoming>, pages: &dyn Pages) -> Response<Body> {
     const TEXT: &str = "text/plain; charset=utf-8";
     if request.method() == Method::POST && request.uri().path() == "/explain" {
-        return match explain(request.into_body(), pages).await {
+        return match questions::explain(request.into_body(), pages).await {
             Ok(answer) => page(StatusCode::OK, "application/json", answer),
             Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
         };
     }
     if request.method() == Method::POST && request.uri().path() == "/envoy/restart" {
-        return match restart_envoy(request.uri().query(), pages).await {
+        return match questions::restart_envoy(request.uri().query(), pages).await {
             Ok(()) => page(StatusCode::OK, "application/json", "{}".to_owned()),
+            Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
+        };
+    }
+    if request.method() == Method::POST && request.uri().path() == "/preflight" {
+        return match questions::preflight(request.into_body(), pages).await {
+            Ok(answer) => page(StatusCode::OK, "application/json", answer),
             Err((status, reason)) => page(status, TEXT, format!("{reason}\n")),
         };
     }
@@ -233,30 +240,10 @@ async fn respond(request: Request<Incoming>, pages: &dyn Pages) -> Response<Body
             StatusCode::NOT_FOUND,
             TEXT,
             "there are /healthz, /metrics, /status, /flows, /endpoints and /qos; and to POST to \
-             /explain, /envoy/restart and /hand-over\n"
+             /explain, /preflight, /envoy/restart and /hand-over\n"
                 .to_owned(),
         ),
     }
-}
-
-/// What is asked of `POST /envoy/restart`, in the query.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RestartQuestion {
-    #[serde(default)]
-    drain: bool,
-}
-
-async fn restart_envoy(query: Option<&str>, pages: &dyn Pages) -> Result<(), (StatusCode, String)> {
-    let RestartQuestion { drain } = asked(query)?;
-    let restart = Restart { reason: "an operator asked for it".to_owned(), drain };
-    pages.restart_envoy(restart).await.map_err(|error| {
-        let status = match &error {
-            RestartError::Busy | RestartError::NotReady => StatusCode::CONFLICT,
-            _ => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        (status, runtime::chain::chain(&error))
-    })
 }
 
 fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
@@ -308,55 +295,6 @@ fn asked<T: serde::de::DeserializeOwned>(query: Option<&str>) -> Result<T, (Stat
     let wrong = |reason: String| (StatusCode::BAD_REQUEST, reason);
     let text = decoded(query.unwrap_or("%7B%7D")).ok_or_else(|| wrong("no UTF-8".to_owned()))?;
     serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
-}
-
-/// What is asked of `POST /explain`.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    request: ExplainRequest,
-    kept: Option<Kept>,
-}
-
-/// The configuration of a kept revision.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Kept {
-    revision: Revision,
-    objects: Vec<serde_json::Value>,
-}
-
-impl Kept {
-    fn snapshot(self) -> Result<Snapshot, String> {
-        let mut snapshot = Snapshot::default();
-        for object in self.objects {
-            let text = object.to_string();
-            let object = model::parse::object_from_slice(text.as_bytes());
-            snapshot.put(Arc::new(object.map_err(|errors| errors.to_string())?));
-        }
-        snapshot.set_revision(self.revision);
-        Ok(snapshot)
-    }
-}
-
-/// Answers what would become of a packet.
-async fn explain(body: Incoming, pages: &dyn Pages) -> Result<String, (StatusCode, String)> {
-    let wrong = |reason: String| (StatusCode::BAD_REQUEST, reason);
-    let body = Limited::new(body, QUESTION_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| wrong(error.to_string()))?.to_bytes();
-    let Asked { request, kept } =
-        serde_json::from_slice(&body).map_err(|error| wrong(error.to_string()))?;
-    let kept = kept.map(Kept::snapshot).transpose().map_err(wrong)?;
-    let question = Question { request, kept, node: pages.flows().node() };
-    let answer = pages.explain(question).await.map_err(|error| {
-        let status = match &error {
-            ExplainError::Packet(_) | ExplainError::Interface { .. } => StatusCode::BAD_REQUEST,
-            ExplainError::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
-            ExplainError::Apart(_) | ExplainError::Engine(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, runtime::chain::chain(&error))
-    })?;
-    Ok(serde_json::to_string(&answer).expect("an answer has string keys"))
 }
 
 /// Decodes percent-encoding (RFC 3986, section 2.1).

@@ -20,6 +20,7 @@ pub mod l7;
 pub mod lkg;
 pub mod metrics;
 mod netlink;
+pub mod preflight;
 pub mod root;
 pub mod shares;
 pub mod subscriber;

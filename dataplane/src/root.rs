@@ -43,7 +43,9 @@ use crate::{
     desired::{Changed, Desired, DesiredReceiver},
     envoy::Life,
     hand_over::HandOver,
+    l7,
     lkg::{RecorderStatus, RefusalStore, Store, StoreError},
+    preflight::{Preflight, PreflightArguments},
     subscriber::{PushStatus, ReportBook},
     xdp::{
         L4Placement,
@@ -220,6 +222,14 @@ impl DataPlane {
             explaining: Mutex::default(),
             envoy: envoy.clone(),
             life: life.clone(),
+            preflight: Preflight::new(PreflightArguments {
+                desired: desired_receiver.clone(),
+                run_dir: config.run_dir.join("preflight"),
+                binary: config.envoy.clone(),
+                node: format!("node-{}", identity.node()),
+                cluster: identity.cluster().to_string(),
+                settings: l7::Settings { any_address: config.any_address() },
+            }),
             supervisor: OnceLock::new(),
         });
         let parts = children::Parts {
@@ -288,12 +298,13 @@ impl DataPlane {
     /// plane. Where nobody keeps Envoy, it is drained and ended all the same.
     pub async fn leave(self, reason: &str) {
         self.hand_over.begin();
-        self.supervisor.stop(reason).await;
+        self.stop(reason).await;
     }
 
     /// Drains and stops all actors, the last started first.
     pub async fn stop(self, reason: &str) {
         self.supervisor.stop(reason).await;
+        self.status.preflight.stop().await;
     }
 }
 

@@ -44,9 +44,12 @@ pub struct ApplyResponse {
     pub dry_run: bool,
     /// Each object of the request.
     pub objects: Vec<ObjectOutcome>,
-    /// What the guard against lock-outs found, and was overruled in by force.
+    /// What the guard against lock-outs and the try on an Envoy found, and were overruled in by force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forced: Vec<ConfigError>,
+    /// What does not hinder the write: that it was not tried on an Envoy, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One revision of the history.

@@ -1,4 +1,5 @@
-//! A file that our validation lets pass and Envoy refuses.
+//! A file that our validation lets pass and Envoy refuses: before the commit, and after one that was
+//! forced.
 
 use anyhow::{Context, Result, ensure};
 use chaos_tests::{Fixture, HOST, LIMIT, scenario};
@@ -29,7 +30,18 @@ fn cluster_a_poisoned_file_is_named_and_harms_nothing() {
         eprintln!("the poison is {pattern}");
         ensure!(pattern == POISON, "validation refuses {POISON}; the poison was {pattern}");
         let member = &fixture.cluster.members[1];
-        let said = member.run_with(&["apply", "-f", "-", "--wait"], &poison)?.refused()?;
+        let before = fixture.cluster.status(1)?.0["revision"].clone();
+        for further in [&[][..], &["--dry-run"], &["--dry-run", "--force"]] {
+            let words = [&["apply", "-f", "-"], further].concat();
+            let said = member.run_with(&words, &poison)?.refused()?;
+            for part in ["HTTPRoute/default/poison", "spec.rules[0].matches[0].path", ENVOY_SAYS] {
+                ensure!(said.contains(part), "no {part:?} before the commit in:\n{said}");
+            }
+        }
+        let after = fixture.cluster.status(1)?.0["revision"].clone();
+        ensure!(before == after, "{before} became {after}");
+        let words = ["apply", "-f", "-", "--wait", "--force"];
+        let said = member.run_with(&words, &poison)?.refused()?;
         for part in ["HTTPRoute/default/poison", "spec.rules[0]", "node"] {
             ensure!(said.contains(part), "no {part:?} in:\n{said}");
         }
@@ -55,7 +67,7 @@ fn cluster_a_poisoned_file_is_named_and_harms_nothing() {
     });
 }
 
-/// The first candidate that a dry run accepts.
+/// The first candidate that validation accepts: Envoy, which is asked after it, may refuse it.
 fn first_that_passes(fixture: &Fixture) -> Result<(&'static str, String)> {
     let mut answers = String::new();
     for pattern in CANDIDATES {
@@ -66,7 +78,7 @@ fn first_that_passes(fixture: &Fixture) -> Result<(&'static str, String)> {
         );
         let output =
             fixture.cluster.members[1].run_with(&["apply", "-f", "-", "--dry-run"], &document)?;
-        if output.success() {
+        if output.success() || output.stderr.contains("Envoy refuses it") {
             return Ok((pattern, document));
         }
         answers += &output.stderr;

@@ -1,5 +1,6 @@
 //! The pages, over a real socket.
 
+use model::Revision;
 use runtime::supervision::{ChildSpec, SupervisorHandle};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -37,6 +38,11 @@ impl Pages for Fixed {
 
     fn restart_envoy(&self, _restart: Restart) -> BoxFuture<'_, Result<(), RestartError>> {
         Box::pin(async { Err(RestartError::NothingRuns) })
+    }
+
+    fn preflight(&self, candidate: Candidate) -> BoxFuture<'_, Result<Verdict, PreflightError>> {
+        let (base, present) = (candidate.base, Revision(4));
+        Box::pin(async move { Err(PreflightError::OtherBase { base, present }) })
     }
 
     fn hand_over(&self) {}
@@ -101,7 +107,8 @@ async fn pages_are_served_to_the_owner_only_and_again_after_a_restart() {
         check("GET /endpoints?%7B%22service%22%3A%22a%22%7D", "503", "status`\n").await;
         check("GET /endpoints?%7B%22verdict%22%3A1%7D", "400", "column 10\n").await;
         check("GET /qos", "200", "\"listeners\":[],\"classes\":[],\"workers\":[]}").await;
-        check("GET /", "404", "to POST to /explain, /envoy/restart and /hand-over\n").await;
+        check("GET /", "404", "to POST to /explain, /preflight, /envoy/restart and /hand-over\n")
+            .await;
         check("POST /envoy/restart", "503", "no Envoy runs here\n").await;
         check("POST /envoy/restart?%7B%22gently%22%3A1%7D", "400", "column 9\n").await;
         check("POST /hand-over", "200", "{}").await;

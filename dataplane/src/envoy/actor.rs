@@ -74,7 +74,7 @@ impl Actor for EnvoyActor {
     ) -> Result<EnvoyState, ActorProcessingErr> {
         stats::describe();
         super::status::describe();
-        metrics::gauge!("marchproxy_envoy_ready").set(0.0);
+        arguments.life.ready(false);
         let found = find(&arguments).await?;
         let output = match &arguments.life.keeping {
             Some(_) => Some(trace_pipe("envoy", &arguments.output())?),

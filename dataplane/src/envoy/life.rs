@@ -46,6 +46,8 @@ pub struct Life {
     /// Makes the actor's stop leave Envoy to the next data plane, where somebody keeps it.
     pub hand_over: HandOver,
     counted: Arc<Mutex<Reading>>,
+    /// Whether it takes no traffic, so that metrics say nothing of it.
+    canary: bool,
 }
 
 impl Default for Life {
@@ -58,6 +60,7 @@ impl Default for Life {
             status: watch::Sender::default(),
             hand_over: HandOver::default(),
             counted: Arc::default(),
+            canary: false,
         }
     }
 }
@@ -67,6 +70,24 @@ impl Life {
     #[must_use]
     pub fn new(keeping: Option<Keeping>) -> Self {
         Self { keeping, ..Self::default() }
+    }
+
+    /// Begins the life of an Envoy on which configurations are tried.
+    #[must_use]
+    pub fn canary() -> Self {
+        Self { canary: true, ..Self::default() }
+    }
+
+    /// Tells whether it takes traffic, as a rule.
+    pub(super) fn is_canary(&self) -> bool {
+        self.canary
+    }
+
+    /// Says in the metrics whether it takes traffic.
+    pub(super) fn ready(&self, ready: bool) {
+        if !self.canary {
+            metrics::gauge!("marchproxy_envoy_ready").set(if ready { 1.0 } else { 0.0 });
+        }
     }
 
     pub(super) fn is_handed_over(&self) -> bool {

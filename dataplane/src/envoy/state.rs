@@ -96,7 +96,7 @@ impl EnvoyState {
         exit: Exit,
     ) -> Result<(), ActorProcessingErr> {
         if self.is_serving(instance) {
-            metrics::gauge!("marchproxy_envoy_ready").set(0.0);
+            self.arguments.life.ready(false);
             if let Some(candidate) = self.candidate.take() {
                 // It waits for sockets that nobody hands over any more.
                 candidate.running.end().await;
@@ -110,7 +110,9 @@ impl EnvoyState {
                 crashes.count += 1;
                 crashes.exit = exit.to_string();
             });
-            metrics::counter!("marchproxy_envoy_crashes_total").increment(1);
+            if !self.arguments.life.is_canary() {
+                metrics::counter!("marchproxy_envoy_crashes_total").increment(1);
+            }
             return Err(format!("envoy {exit}").into());
         }
         if self.is_candidate(instance) {
@@ -143,11 +145,13 @@ impl EnvoyState {
         if let Some(serving) = self.serving.as_mut().filter(|it| it.start.instance == instance) {
             serving.ready = true;
             serving.note(&self.arguments)?;
-            metrics::gauge!("marchproxy_envoy_ready").set(1.0);
+            self.arguments.life.ready(true);
             tracing::info!("envoy takes traffic");
-            let admin = Admin::new(&self.arguments.admin_socket());
-            let counting = watch::count(admin, self.arguments.life.clone());
-            self.counting = Some(Task::spawn(counting));
+            if !self.arguments.life.is_canary() {
+                let admin = Admin::new(&self.arguments.admin_socket());
+                let counting = watch::count(admin, self.arguments.life.clone());
+                self.counting = Some(Task::spawn(counting));
+            }
         }
         if let Some(restart) = self.due.take() {
             // A mailbox that is closed means that the data plane stops.
@@ -218,7 +222,7 @@ impl EnvoyState {
             // Its end is expected, so it is not a failure.
             self.serving = None;
             self.counting = None;
-            metrics::gauge!("marchproxy_envoy_ready").set(0.0);
+            self.arguments.life.ready(false);
             let running = Running::start(&binary, &self.arguments, 0, myself).await?;
             self.lead(&running, true);
             self.serving = Some(running);

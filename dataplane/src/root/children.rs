@@ -153,6 +153,7 @@ fn xds(parts: &Parts) -> ChildSpec {
             leading: leading.clone(),
             crashes: crashes.clone(),
             crash_limits: CrashLimits::default(),
+            opens_ports: true,
         };
         (XdsActor, arguments)
     })

@@ -28,6 +28,7 @@ use crate::{
     desired::DesiredReceiver,
     envoy::{EnvoyMessage, Life, Restart, RestartError},
     lkg::RecorderStatus,
+    preflight::{Candidate, Preflight, PreflightError, Verdict},
     subscriber::{PushStatus, Reports},
     xdp::{
         Engine, L4Placement, Placement,
@@ -59,6 +60,7 @@ pub struct Status {
     pub(super) explaining: tokio::sync::Mutex<()>,
     pub(super) envoy: Current<EnvoyMessage>,
     pub(super) life: Life,
+    pub(super) preflight: Preflight,
     pub(super) supervisor: OnceLock<SupervisorHandle>,
 }
 
@@ -129,6 +131,10 @@ impl Pages for Status {
                 _ => Err(RestartError::Stopping),
             }
         })
+    }
+
+    fn preflight(&self, candidate: Candidate) -> BoxFuture<'_, Result<Verdict, PreflightError>> {
+        Box::pin(self.preflight.check(candidate))
     }
 
     fn hand_over(&self) {

@@ -69,6 +69,8 @@ pub(super) struct OwnEnvoy {
     pub(super) admin: Admin,
     /// Which of two Envoys of this node is told the configuration.
     pub(super) leading: watch::Receiver<Leading>,
+    /// Whether it opens ports.
+    pub(super) opens_ports: bool,
 }
 
 /// Runs one client until its last stream ends or the actor does.
@@ -220,7 +222,7 @@ impl Driver {
 
     /// Whether the client can be asked where it listens.
     fn tells_listening(&self) -> bool {
-        self.shared.own.as_ref().is_some_and(|own| own.leading.borrow().admin)
+        self.shared.own.as_ref().is_some_and(|own| own.opens_ports && own.leading.borrow().admin)
     }
 
     /// Tells an Envoy nothing while another one of its node leads: the ledger is about that one, and

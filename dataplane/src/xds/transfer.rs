@@ -19,6 +19,8 @@ pub struct Transferred {
     pub bytes: AtomicU64,
     /// Responses that were refused.
     pub refusals: AtomicU64,
+    /// Whether the metrics are to say nothing of it.
+    pub untold: bool,
 }
 
 /// Says once what each metric is.
@@ -69,9 +71,11 @@ impl Transferred {
         self.responses.fetch_add(1, Ordering::Relaxed);
         self.resources.fetch_add(resources, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        counter!("marchproxy_xds_responses_total", "type" => kind).increment(1);
-        counter!("marchproxy_xds_resources_total", "type" => kind).increment(resources);
-        counter!("marchproxy_xds_bytes_total", "type" => kind).increment(bytes);
+        if !self.untold {
+            counter!("marchproxy_xds_responses_total", "type" => kind).increment(1);
+            counter!("marchproxy_xds_resources_total", "type" => kind).increment(resources);
+            counter!("marchproxy_xds_bytes_total", "type" => kind).increment(bytes);
+        }
         tracing::debug!(kind, revision = version, resources, removed, bytes, "sent to envoy");
     }
 
@@ -84,7 +88,9 @@ impl Transferred {
         let Some(refusal) = refusal else { return };
         tracing::debug!(kind = type_url, message = refusal.message, "refused by envoy");
         self.refusals.fetch_add(1, Ordering::Relaxed);
-        counter!("marchproxy_xds_refusals_total", "type" => label(type_url)).increment(1);
+        if !self.untold {
+            counter!("marchproxy_xds_refusals_total", "type" => label(type_url)).increment(1);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ mod load;
 mod mirrors;
 mod paused;
 mod plane;
+mod preflight;
 mod propagation;
 mod proxy_protocol;
 mod refusal;

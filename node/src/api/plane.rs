@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header, request::Builder};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
+use http::{Request, StatusCode, request::Builder};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Shared, reply::ApiError};
-use crate::client::request::encode;
+use crate::{
+    client::request::encode,
+    dataplane_socket::{SOCKET, exchange},
+};
 
-/// The data plane's socket in the run directory.
-const SOCKET: &str = "dataplane.sock";
 /// How long the data plane may take; below the usual time-out of a scrape.
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long the data plane may take over what it has to think about.
@@ -97,18 +96,4 @@ async fn ask(
         // An older data plane, which an upgrade in place leaves running.
         _ => ApiError::bad_gateway(format!("this node's data plane answered {status}: {words}")),
     })
-}
-
-type Exchanged = (Response<Incoming>, AbortOnDropHandle<hyper::Result<()>>);
-
-async fn exchange(
-    socket: &std::path::Path,
-    request: Builder,
-    body: Bytes,
-) -> Result<Exchanged, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-    let request = request.header(header::HOST, "dataplane").body(Full::new(body))?;
-    Ok((sender.send_request(request).await?, connection))
 }

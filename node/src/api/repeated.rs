@@ -34,5 +34,6 @@ pub(super) async fn earlier(
         dry_run: false,
         objects: entry.objects,
         forced: Vec::new(),
+        warnings: Vec::new(),
     }))
 }

@@ -135,6 +135,12 @@ impl From<ApplyError> for ApiError {
                 error.errors = Some(errors);
                 error
             }
+            ApplyError::EngineRefuses(errors) => {
+                let mut error =
+                    Self::new(StatusCode::UNPROCESSABLE_ENTITY, "engine_refuses", message);
+                error.errors = Some(errors);
+                error
+            }
             ApplyError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", message),
             ApplyError::NotFound { .. } => Self::not_found(message),
             ApplyError::NotKept { .. } => Self::new(StatusCode::NOT_FOUND, "not_kept", message),

@@ -11,6 +11,9 @@ pub enum ApplyError {
     /// A packet filter would cut off the cluster or the caller; nothing was written. Force does.
     #[error("a packet filter would cut off the cluster or the caller")]
     LockOut(ConfigErrors),
+    /// Envoy refuses it, as a try has shown; nothing was written. Force does.
+    #[error("Envoy refuses a part of the configuration")]
+    EngineRefuses(ConfigErrors),
     /// The configuration is at another revision than expected; nothing was written. Read again.
     #[error("the configuration is at revision {found}, expected {expected}")]
     Conflict {

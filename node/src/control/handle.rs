@@ -30,7 +30,6 @@ use super::{
 use crate::announce::Lease;
 use crate::certificates::Certificates;
 use crate::joining::{JoinError, JoinGrant, JoinLine, admission::Admissions};
-use crate::ledger::Ledger;
 use crate::membership::{
     self, Membership, Record,
     removal::{self, Removed, RemovedError},
@@ -39,6 +38,7 @@ use crate::probes::Results;
 use crate::settings::Settings;
 use crate::shares::Shares;
 use crate::tokens::{AuthError, Caller, Role, TokenError, TokenInfo, Tokens};
+use crate::{dataplane_socket::SOCKET, ledger::Ledger, preflight::Preflight};
 
 /// Events that a slow listener may lag behind before it is told that it lost some: some seconds of
 /// a busy cluster.
@@ -98,10 +98,12 @@ impl Control {
         removed: Removed,
     ) -> Result<Self, runtime::tls::TlsError> {
         let configuration = Configuration::new(consensus.clone());
+        let socket = settings.dataplane.then(|| settings.run_dir.join(SOCKET));
+        let preflight = Preflight::new(socket);
         let inner = Inner {
             addresses: settings.addresses(),
             api_tls: certificates.live().server_api()?,
-            writer: Writer::new(consensus.clone(), configuration.clone()),
+            writer: Writer::new(consensus.clone(), configuration.clone(), preflight),
             tokens: Tokens::new(consensus.clone()),
             admissions: Admissions::new(consensus.clone(), certificates.clone()),
             ledger: Ledger::default(),

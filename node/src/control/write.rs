@@ -22,7 +22,7 @@ use super::{
     objects::operations,
     store::{configuration_unchanged, touch_configuration},
 };
-use crate::membership::members;
+use crate::{membership::members, preflight::Preflight};
 
 /// Times that a write begins again because another came first. Writers on one node queue, so only
 /// as many as there are other nodes compete.
@@ -35,7 +35,9 @@ const OUTCOME_WITHIN: Duration = Duration::from_secs(10);
 const OUTCOME_RETRY: Duration = Duration::from_millis(200);
 
 /// What the history says of a write that the guard against lock-outs would have refused.
-const FORCED: &str = "[forced: cuts off the cluster or the caller]";
+const CUTS_OFF: &str = "[forced: cuts off the cluster or the caller]";
+/// What it says of one that Envoy refuses.
+const REFUSED: &str = "[forced: Envoy refuses it]";
 
 /// What a caller wants to do to the configuration.
 pub(super) enum Edit {
@@ -50,11 +52,16 @@ pub(super) struct Writer {
     consensus: Consensus,
     configuration: Configuration,
     queue: Arc<Mutex<()>>,
+    preflight: Preflight,
 }
 
 impl Writer {
-    pub(super) fn new(consensus: Consensus, configuration: Configuration) -> Self {
-        Self { consensus, configuration, queue: Arc::default() }
+    pub(super) fn new(
+        consensus: Consensus,
+        configuration: Configuration,
+        preflight: Preflight,
+    ) -> Self {
+        Self { consensus, configuration, queue: Arc::default(), preflight }
     }
 
     pub(super) async fn write(
@@ -68,20 +75,30 @@ impl Writer {
             let present = self.configuration.read(Consistency::Linearizable).await?;
             check_expected(&options, present.revision())?;
             let plan = self.plan(&edit, &present)?;
-            let forced = self.guard(&plan, &present, &options)?;
+            let cut_off = self.guard(&plan, &present, &options)?;
+            let tried = self.preflight.check(present.revision(), &plan).await;
+            if let Some(errors) = tried.errors() {
+                // A dry run is a question, and this its answer.
+                if options.dry_run || !options.force {
+                    return Err(ApplyError::EngineRefuses(errors));
+                }
+            }
+            let forced: Vec<_> = cut_off.iter().chain(&tried.refused).cloned().collect();
+            let marks = [(!cut_off.is_empty(), CUTS_OFF), (!tried.refused.is_empty(), REFUSED)];
             let mut operations = operations(&plan);
             let respond = |revision| ApplyResponse {
                 revision,
                 dry_run: options.dry_run,
                 objects: plan.outcomes.clone(),
                 forced: forced.clone(),
+                warnings: tried.warnings.clone(),
             };
             if options.dry_run || plan.is_empty() {
                 return Ok(respond(present.revision()));
             }
             operations.push(touch_configuration());
             let mut transaction =
-                Transaction::new(options.actor.as_str(), message(&options, &forced), operations);
+                Transaction::new(options.actor.as_str(), message(&options, marks), operations);
             if let Some(request) = options.request {
                 // A refused attempt is remembered under its id, so each attempt has its own; a
                 // caller's retry goes through the same ones.
@@ -152,12 +169,10 @@ impl Writer {
 }
 
 /// The message for the history, which tells of force.
-fn message(options: &ApplyOptions, forced: &[ConfigError]) -> String {
-    match (forced, options.message.as_str()) {
-        ([], message) => message.to_owned(),
-        (_, "") => FORCED.to_owned(),
-        (_, message) => format!("{message} {FORCED}"),
-    }
+fn message(options: &ApplyOptions, marks: [(bool, &str); 2]) -> String {
+    let own = Some(options.message.as_str()).filter(|own| !own.is_empty());
+    let marks = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark));
+    own.into_iter().chain(marks).collect::<Vec<_>>().join(" ")
 }
 
 fn check_expected(options: &ApplyOptions, found: Revision) -> Result<(), ApplyError> {

@@ -4,7 +4,7 @@ use http::Method;
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::harness::{Node, SHOP};
-use crate::api::routes::operations;
+use crate::api::routes::{Input, operations};
 
 /// Cases of each property; each is a request over TLS.
 const CASES: u32 = 200;
@@ -40,7 +40,8 @@ fn no_body_query_or_path_makes_the_node_fail() {
     let node = runtime.block_on(Node::start());
     let posts: Vec<&str> = operations()
         .iter()
-        .filter(|operation| operation.method == Method::POST)
+        // What takes no body is an order to the data plane, which does not run here.
+        .filter(|it| it.method == Method::POST && it.input != Input::Nothing)
         .map(|operation| operation.path)
         .collect();
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) };

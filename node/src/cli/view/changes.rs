@@ -24,6 +24,9 @@ pub fn applied(response: &ApplyResponse) -> String {
     for error in &response.forced {
         writeln!(out, "forced: {error}").expect("a String takes everything");
     }
+    for warning in &response.warnings {
+        writeln!(out, "warning: {warning}").expect("a String takes everything");
+    }
     let changed = response.objects.iter().any(|outcome| outcome.action != Action::Unchanged);
     let line = match (response.dry_run, changed) {
         (true, true) => {
@@ -157,8 +160,10 @@ mod tests {
                 outcome("Listener/default/web", Action::Unchanged),
             ],
             forced: Vec::new(),
+            warnings: vec!["not tried".to_owned()],
         };
-        let lines = "Service/default/cart updated\nListener/default/web unchanged\n";
+        let lines =
+            "Service/default/cart updated\nListener/default/web unchanged\nwarning: not tried\n";
         assert_eq!(applied(&response), format!("{lines}revision 42\n"));
         response.dry_run = true;
         assert!(applied(&response).ends_with("dry run against revision 42: nothing is written\n"));

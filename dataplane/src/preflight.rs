@@ -1,0 +1,169 @@
+//! Tries a configuration on an Envoy of its own before it is committed: the canary.
+//!
+//! The canary is configured as the node's Envoy is, by a server and a translation of its own, but
+//! opens no port and takes no traffic. What it refuses is told by object, field and Envoy's words.
+//! It is started with the first question and stays: some 60 MB, and as much again for the
+//! translation of 10,000 services.
+//!
+//! **Invariants.** Nothing here changes what the node's Envoy is told. A question is answered within
+//! a bounded time. What was refused before the change is not the change's fault.
+
+mod canary;
+mod portless;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use model::{Object, ObjectKey, Refusal, Revision, Snapshot};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Mutex, time::timeout};
+
+use crate::{
+    desired::DesiredReceiver,
+    l7::{ResourceType, Settings},
+};
+use canary::Canary;
+pub(crate) use portless::portless;
+
+/// How long the data plane may be behind the revision that a change is based on: a push takes
+/// milliseconds.
+const BASE_WITHIN: Duration = Duration::from_secs(1);
+/// How long the canary may take: a start with 10,000 services, which is 3 s, and two answers.
+const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+
+/// A change that is to be tried.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The revision that it changes.
+    pub base: Revision,
+    /// What is new or different.
+    pub puts: Vec<Object>,
+    /// What goes.
+    pub deletes: Vec<ObjectKey>,
+}
+
+/// Why a change was not tried; it may be right or wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// The data plane runs another configuration.
+    #[error("the data plane is at revision {present}, the change is based on {base}")]
+    OtherBase {
+        /// What it is based on.
+        base: Revision,
+        /// What there is.
+        present: Revision,
+    },
+    /// There is no canary to be had.
+    #[error("there is no Envoy to try it on: {reason}")]
+    NoCanary {
+        /// Why.
+        reason: String,
+    },
+    /// It takes too long.
+    #[error("the Envoy that was to try it did not answer within {ANSWER_WITHIN:?}")]
+    TimedOut,
+}
+
+/// What came of a try.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What Envoy refuses of the change.
+    pub refusals: Vec<Refusal>,
+    /// What it refuses for what this node's files are: they may be there by the time they are
+    /// needed, and are on another node.
+    pub of_this_node: Vec<Refusal>,
+}
+
+/// What a canary is made of.
+#[derive(Clone, Debug)]
+pub struct PreflightArguments {
+    /// The configuration that is in force.
+    pub desired: DesiredReceiver,
+    /// Where its files stand; made when it is needed.
+    pub run_dir: PathBuf,
+    /// The executable, by flag.
+    pub binary: Option<PathBuf>,
+    /// The node's name in Envoy's eyes.
+    pub node: String,
+    /// The cluster's.
+    pub cluster: String,
+    /// Node settings of the translation.
+    pub settings: Settings,
+}
+
+/// Answers questions, one after the other. Clones share the canary.
+#[derive(Clone, Debug)]
+pub struct Preflight {
+    arguments: PreflightArguments,
+    canary: Arc<Mutex<Option<Canary>>>,
+}
+
+impl Preflight {
+    /// Prepares; starts nothing.
+    #[must_use]
+    pub fn new(arguments: PreflightArguments) -> Self {
+        Self { arguments, canary: Arc::default() }
+    }
+
+    /// Tries a change; tells what Envoy refuses of it that it did not refuse before.
+    ///
+    /// # Errors
+    /// See [`PreflightError`]: it was not tried.
+    pub async fn check(&self, candidate: Candidate) -> Result<Verdict, PreflightError> {
+        let base = self.base(candidate.base).await?;
+        let mut changed = base.clone();
+        for key in &candidate.deletes {
+            changed.remove(key);
+        }
+        for object in candidate.puts {
+            changed.put(Arc::new(object));
+        }
+        let answered = timeout(ANSWER_WITHIN, self.ask(&base, &changed)).await;
+        let refused = answered.unwrap_or(Err(PreflightError::TimedOut))?;
+        let secret = ResourceType::Secret.to_string();
+        let (of_this_node, refusals) =
+            refused.into_iter().partition(|refusal| refusal.resource.starts_with(&secret));
+        Ok(Verdict { refusals, of_this_node })
+    }
+
+    /// Ends the canary.
+    pub async fn stop(&self) {
+        if let Some(canary) = self.canary.lock().await.take() {
+            canary.stop().await;
+        }
+    }
+
+    async fn base(&self, base: Revision) -> Result<Snapshot, PreflightError> {
+        let mut desired = self.arguments.desired.clone();
+        // Late, it is at another revision, which is told below.
+        let _ = timeout(BASE_WITHIN, desired.wait_for(|it| it.revision >= base)).await;
+        let desired = desired.borrow();
+        if desired.revision != base {
+            return Err(PreflightError::OtherBase { base, present: desired.revision });
+        }
+        Ok(desired.config.clone())
+    }
+
+    async fn ask(
+        &self,
+        base: &Snapshot,
+        changed: &Snapshot,
+    ) -> Result<Vec<Refusal>, PreflightError> {
+        let mut place = self.canary.lock().await;
+        if place.as_ref().is_some_and(|canary| !canary.runs()) {
+            *place = None;
+        }
+        let canary = match &mut *place {
+            Some(canary) => canary,
+            none => none.insert(Canary::start(&self.arguments).await?),
+        };
+        let refused = canary.ask(changed).await?;
+        if refused.is_empty() {
+            return Ok(refused);
+        }
+        let before = canary.ask(base).await?;
+        let known = |refusal: &Refusal| {
+            before.iter().any(|it| it.resource == refusal.resource && it.message == refusal.message)
+        };
+        Ok(refused.into_iter().filter(|refusal| !known(refusal)).collect())
+    }
+}
