@@ -30,11 +30,13 @@ pub enum Kind {
     /// Limits, classes and marks for the traffic of listeners.
     #[serde(rename = "QoSPolicy")]
     QosPolicy,
+    /// Who may send the requests of a route.
+    AuthPolicy,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Listener,
         Self::HttpRoute,
         Self::TcpRoute,
@@ -43,6 +45,7 @@ impl Kind {
         Self::PacketFilter,
         Self::PrefixList,
         Self::QosPolicy,
+        Self::AuthPolicy,
     ];
 
     /// Returns the name that documents use, such as `HTTPRoute`.
@@ -57,6 +60,7 @@ impl Kind {
             Self::PacketFilter => "PacketFilter",
             Self::PrefixList => "PrefixList",
             Self::QosPolicy => "QoSPolicy",
+            Self::AuthPolicy => "AuthPolicy",
         }
     }
 }
@@ -73,7 +77,7 @@ pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
     #[error(
         "unknown kind {0:?}; known are Listener, HTTPRoute, TCPRoute, UDPRoute, Service, \
-         PacketFilter, PrefixList and QoSPolicy"
+         PacketFilter, PrefixList, QoSPolicy and AuthPolicy"
     )]
     Kind(String),
     /// The text is not `kind/namespace/name`.

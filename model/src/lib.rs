@@ -10,6 +10,7 @@
 pub mod ack;
 pub mod announce;
 pub mod api;
+pub mod auth_policy;
 pub mod cluster;
 pub mod endpoint;
 pub mod error;
@@ -37,6 +38,7 @@ pub mod traffic;
 pub mod validate;
 
 pub use ack::{AckState, Engine, EngineReport, Refusal};
+pub use auth_policy::AuthPolicy;
 pub use endpoint::EndpointId;
 pub use error::{ConfigError, ConfigErrors};
 pub use field_change::{FieldChange, ObjectDiff, diff_snapshots, field_changes};

@@ -143,6 +143,8 @@ pub const MAX_THRESHOLD: u32 = 100;
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// The longest timeout of a request or of one try.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// The longest time that a service may take to permit a request.
+pub const MAX_PERMISSION_TIMEOUT: Duration = Duration::from_secs(60);
 /// The shortest time that an idle connection or stream is kept; less would cut working ones.
 pub const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest time that a client may take to send its headers.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Serialize, Serializer};
 
 use crate::{
+    auth_policy::AuthPolicy,
     key::{Kind, ObjectKey},
     listener::Listener,
     packet_filter::{PacketFilter, PrefixList},
@@ -49,6 +50,8 @@ pub enum Spec {
     /// Limits, classes and marks.
     #[serde(rename = "QoSPolicy")]
     QosPolicy(QosPolicy),
+    /// What requests have to show.
+    AuthPolicy(AuthPolicy),
 }
 
 impl Spec {
@@ -64,6 +67,7 @@ impl Spec {
             Self::PacketFilter(_) => Kind::PacketFilter,
             Self::PrefixList(_) => Kind::PrefixList,
             Self::QosPolicy(_) => Kind::QosPolicy,
+            Self::AuthPolicy(_) => Kind::AuthPolicy,
         }
     }
 }

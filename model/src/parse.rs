@@ -5,6 +5,7 @@
 //! checked on the whole snapshot.
 
 mod affinity;
+mod auth_policy;
 mod backend;
 mod cors;
 mod fault;
@@ -164,5 +165,6 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::PacketFilter => packet_filter::packet_filter(node, namespace).map(Spec::PacketFilter),
         Kind::PrefixList => packet_filter::prefix_list(node).map(Spec::PrefixList),
         Kind::QosPolicy => qos_policy::qos_policy(node, namespace).map(Spec::QosPolicy),
+        Kind::AuthPolicy => auth_policy::auth_policy(node, namespace).map(Spec::AuthPolicy),
     })
 }

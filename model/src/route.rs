@@ -90,6 +90,9 @@ pub struct HttpRule {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleFilters {
+    /// What requests have to show; nothing when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Reference>,
     /// Faults put into requests on purpose, for tests of clients; none when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
+    auth_policy::AuthPolicy,
     key::{Kind, ObjectKey},
     listener::Listener,
     object::{Object, Spec},
@@ -128,6 +129,15 @@ impl Snapshot {
     pub fn prefix_list(&self, namespace: &str, name: &str) -> Option<&PrefixList> {
         match &self.get(&ObjectKey::new(Kind::PrefixList, namespace, name))?.spec {
             Spec::PrefixList(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    /// Returns an authentication policy.
+    #[must_use]
+    pub fn auth_policy(&self, namespace: &str, name: &str) -> Option<&AuthPolicy> {
+        match &self.get(&ObjectKey::new(Kind::AuthPolicy, namespace, name))?.spec {
+            Spec::AuthPolicy(policy) => Some(policy),
             _ => None,
         }
     }

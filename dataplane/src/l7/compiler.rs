@@ -14,7 +14,7 @@ use model::{EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::Eng
 
 use super::{
     ResourceType, cluster, endpoints,
-    index::{Hosts, Index},
+    index::{Hosts, Index, listener_key},
     listener, names,
     resource::ResourceId,
     secret, table,
@@ -97,6 +97,7 @@ impl Compiler {
     /// Finds what the differences concern, and brings the index up to date.
     fn affected(&mut self, input: &Input) -> Affected {
         let mut affected = Affected::default();
+        let mut policies = Vec::new();
         for change in self.input.config.diff(&input.config) {
             let Some((old, new)) = change.of_spec() else { continue };
             let key = change.key();
@@ -116,6 +117,7 @@ impl Compiler {
                     Spec::Listener(_) => {
                         affected.listeners.insert(key.clone());
                     }
+                    Spec::AuthPolicy(_) => policies.push(key.clone()),
                     Spec::PacketFilter(_) | Spec::PrefixList(_) | Spec::QosPolicy(_) => {}
                 }
             }
@@ -124,6 +126,13 @@ impl Compiler {
                 let hosts: Vec<_> = hosts.map(|(host, _)| (key.clone(), host.to_owned())).collect();
                 affected.hosts.extend(hosts);
                 affected.hosts.insert((key.clone(), "*".to_owned()));
+            }
+        }
+        for route in policies.iter().flat_map(|policy| self.index.referring(policy)) {
+            let Some(route) = input.config.http_route(route) else { continue };
+            for listener in route.listeners.iter().map(listener_key) {
+                let hosts = route.hosts.iter().map(|host| (listener.clone(), host.clone()));
+                affected.hosts.extend(hosts);
             }
         }
         if !Arc::ptr_eq(&self.input.unhealthy, &input.unhealthy) {
@@ -188,7 +197,7 @@ impl Compiler {
             }
             let scope = self.serves_http(listener).then(|| {
                 let routes = self.attached(self.index.routes(listener, host));
-                table::scope(listener, host, &routes)
+                table::scope(&self.input.config, listener, host, &routes)
             });
             let name = names::scope(listener, host);
             if self.world.set(ResourceType::ScopedRoute, &name, scope.flatten()) {
@@ -202,7 +211,7 @@ impl Compiler {
                     .wildcards(listener)
                     .map(|(host, keys)| (host, self.attached(keys)))
                     .collect();
-                table::wildcards(listener, &hosts)
+                table::wildcards(&self.input.config, listener, &hosts)
             });
             let name = names::wildcards(listener);
             if self.world.set(ResourceType::ScopedRoute, &name, scope) {

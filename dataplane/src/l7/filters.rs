@@ -16,14 +16,19 @@
 //! it when the request's headers pass, by the route of that moment. (Filters that stand in the
 //! listener themselves would not be there for routes that the scripts find.)
 
+mod basic;
 pub(super) mod cors;
+mod external;
 mod fault;
 pub(super) mod miss;
 mod session;
 
 use std::collections::HashMap;
 
-use model::route::{HttpRule, RuleFilters};
+use model::{
+    AuthPolicy,
+    route::{HttpRule, RuleFilters},
+};
 
 use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_matcher};
 
@@ -44,9 +49,10 @@ pub(super) fn of_table() -> HashMap<String, Any> {
     settings(route::FilterConfig { disabled: true, ..Default::default() })
 }
 
-/// Returns the settings of a route: the chain of what its rule asks for.
-pub(super) fn of_route(rule: &HttpRule) -> HashMap<String, Any> {
-    let chain = chain(&rule.filters);
+/// Returns the settings of a route: the chain of what its rule asks for, with the policy that the
+/// rule refers to.
+pub(super) fn of_route(rule: &HttpRule, auth: Option<&AuthPolicy>) -> HashMap<String, Any> {
+    let chain = chain(&rule.filters, auth);
     if chain.is_empty() {
         return HashMap::new();
     }
@@ -55,10 +61,13 @@ pub(super) fn of_route(rule: &HttpRule) -> HashMap<String, Any> {
 }
 
 /// Makes the chain of a rule. A request meets the filters in this order, an answer in the reverse:
-/// preflights are answered before anything else happens to them.
-fn chain(wanted: &RuleFilters) -> Vec<core::TypedExtensionConfig> {
+/// preflights, which carry no credentials, are answered before anything else happens to them, and who
+/// may not send a request causes no fault.
+fn chain(wanted: &RuleFilters, auth: Option<&AuthPolicy>) -> Vec<core::TypedExtensionConfig> {
     let mut chain = Vec::new();
     chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
+    chain.extend(auth.and_then(|policy| policy.basic.as_ref()).map(basic::filter));
+    chain.extend(auth.and_then(|policy| policy.external.as_ref()).map(external::filter));
     chain.extend(wanted.fault.as_ref().map(fault::filter));
     chain.extend(wanted.session_persistence.as_ref().map(session::filter));
     chain

@@ -12,6 +12,14 @@ pub(super) fn listener_key(reference: &Reference) -> ObjectKey {
     ObjectKey::new(Kind::Listener, reference.namespace.as_str(), reference.name.as_str())
 }
 
+/// The policies that a route refers to, some perhaps twice.
+fn policies(route: &HttpRoute) -> impl Iterator<Item = ObjectKey> {
+    route.rules.iter().filter_map(|rule| {
+        let policy = rule.filters.auth.as_ref()?;
+        Some(ObjectKey::new(Kind::AuthPolicy, policy.namespace.as_str(), policy.name.as_str()))
+    })
+}
+
 /// A set of (listener, host).
 pub(super) type Hosts = BTreeSet<(ObjectKey, String)>;
 
@@ -20,6 +28,8 @@ pub(super) type Hosts = BTreeSet<(ObjectKey, String)>;
 pub(super) struct Index {
     http: BTreeMap<ObjectKey, BTreeMap<String, BTreeSet<ObjectKey>>>,
     l4: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// HTTP routes by the policies that they refer to.
+    policies: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
 }
 
 impl Index {
@@ -31,6 +41,17 @@ impl Index {
         present: bool,
         touched: &mut Hosts,
     ) {
+        for policy in policies(route) {
+            let routes = self.policies.entry(policy.clone()).or_default();
+            if present {
+                routes.insert(key.clone());
+            } else {
+                routes.remove(key);
+            }
+            if routes.is_empty() {
+                self.policies.remove(&policy);
+            }
+        }
         for reference in &route.listeners {
             let listener = listener_key(reference);
             for host in &route.hosts {
@@ -73,6 +94,11 @@ impl Index {
             }
             touched.insert(listener);
         }
+    }
+
+    /// Walks over the HTTP routes that refer to a policy.
+    pub(super) fn referring(&self, policy: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        self.policies.get(policy).into_iter().flatten()
     }
 
     /// Walks over the hosts of a listener.

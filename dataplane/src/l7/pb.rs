@@ -16,8 +16,9 @@ pub(crate) use envoy_types::pb::{
             filters::{
                 common::fault::v3 as fault_common,
                 http::{
-                    composite::v3 as composite, cors::v3 as cors, fault::v3 as fault,
-                    lua::v3 as lua, router::v3 as router, stateful_session::v3 as stateful_session,
+                    basic_auth::v3 as basic_auth, composite::v3 as composite, cors::v3 as cors,
+                    ext_authz::v3 as ext_authz, fault::v3 as fault, lua::v3 as lua,
+                    router::v3 as router, stateful_session::v3 as stateful_session,
                 },
                 listener::proxy_protocol::v3 as client_proxy_protocol,
                 network::{

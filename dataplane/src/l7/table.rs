@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
-    ObjectKey,
+    AuthPolicy, ObjectKey, Snapshot,
     route::{HttpMatch, HttpRoute, HttpRule},
 };
 
@@ -45,19 +45,28 @@ impl Sink<'_> {
 }
 
 /// Makes the scope of an exact host; nothing when no route serves it.
-pub(super) fn scope(listener: &ObjectKey, host: &str, routes: &[Attached<'_>]) -> Option<Resource> {
+pub(super) fn scope(
+    config: &Snapshot,
+    listener: &ObjectKey,
+    host: &str,
+    routes: &[Attached<'_>],
+) -> Option<Resource> {
     if routes.is_empty() {
         return None;
     }
-    let mut table = Table::default();
+    let mut table = Table::new(config);
     table.host(host, "*", routes);
     Some(table.finish(names::scope(listener, host), host, listener, ""))
 }
 
 /// Makes the scope with all wildcard hosts of a listener; there also when it has none, so that
 /// every listener has a scope and Envoy need not wait for one.
-pub(super) fn wildcards(listener: &ObjectKey, hosts: &[(&str, Vec<Attached<'_>>)]) -> Resource {
-    let mut table = Table::default();
+pub(super) fn wildcards(
+    config: &Snapshot,
+    listener: &ObjectKey,
+    hosts: &[(&str, Vec<Attached<'_>>)],
+) -> Resource {
+    let mut table = Table::new(config);
     for (host, routes) in hosts {
         table.host(host, host, routes);
     }
@@ -69,8 +78,10 @@ pub(super) fn wildcards(listener: &ObjectKey, hosts: &[(&str, Vec<Attached<'_>>)
     )
 }
 
-#[derive(Default)]
-struct Table {
+struct Table<'a> {
+    /// Where the policies are that routes refer to.
+    config: &'a Snapshot,
+    policies: Vec<&'a AuthPolicy>,
     hosts: Vec<route::VirtualHost>,
     parts: Vec<Part>,
     origins: Vec<Origin>,
@@ -82,7 +93,18 @@ struct Table {
 #[derive(serde::Serialize)]
 struct Part(String, Vec<(String, HttpMatch, HttpRule)>);
 
-impl Table {
+impl<'a> Table<'a> {
+    fn new(config: &'a Snapshot) -> Self {
+        Self {
+            config,
+            policies: Vec::new(),
+            hosts: Vec::new(),
+            parts: Vec::new(),
+            origins: Vec::new(),
+            clusters: BTreeSet::new(),
+        }
+    }
+
     /// Adds a host whose virtual host answers for `domain`.
     fn host(&mut self, host: &str, domain: &str, routes: &[Attached<'_>]) {
         let mut entries: Vec<(Rank, &HttpRule, &HttpMatch, &ObjectKey, usize, usize)> = Vec::new();
@@ -104,7 +126,9 @@ impl Table {
                 origins: &mut self.origins,
                 clusters: &mut self.clusters,
             };
-            let route = one(rule, m, rule_index, position, &mut sink);
+            let auth = auth(self.config, rule);
+            let route = one((rule, m), (rule_index, position), auth, &mut sink);
+            self.policies.extend(auth.ok().flatten());
             let bare = HttpRule { matches: Vec::new(), ..rule.clone() };
             part.1.push((route.name.clone(), m.clone(), bare));
             translated.push(route);
@@ -127,8 +151,13 @@ impl Table {
             key::{Fragment, fragment::Type},
         };
         let name: Arc<str> = name.into();
-        let version =
-            Version::of(ResourceType::ScopedRoute).part(&name.as_ref()).part(&self.parts).finish();
+        let mut version =
+            Version::of(ResourceType::ScopedRoute).part(&name.as_ref()).part(&self.parts);
+        // In the order of the rules that refer to them.
+        for policy in &self.policies {
+            version.add(policy);
+        }
+        let version = version.finish();
         let configuration = route::RouteConfiguration {
             // Seen in Envoy's own dumps only; the scope's name says the rest.
             name: key.to_owned(),
@@ -163,22 +192,43 @@ impl Table {
     }
 }
 
+/// The policy that a rule refers to is not there.
+#[derive(Clone, Copy)]
+struct Missing;
+
+/// Returns the policy of a rule that refers to one.
+fn auth<'a>(config: &'a Snapshot, rule: &HttpRule) -> Result<Option<&'a AuthPolicy>, Missing> {
+    let Some(reference) = &rule.filters.auth else { return Ok(None) };
+    config.auth_policy(&reference.namespace, &reference.name).map(Some).ok_or(Missing)
+}
+
 fn one(
-    rule: &HttpRule,
-    m: &HttpMatch,
-    rule_index: usize,
-    position: usize,
+    (rule, m): (&HttpRule, &HttpMatch),
+    (rule_index, position): (usize, usize),
+    auth: Result<Option<&AuthPolicy>, Missing>,
     sink: &mut Sink<'_>,
 ) -> route::Route {
     let field = format!("spec.rules[{rule_index}]");
     let requests = format!("{field}.requestHeaders");
     let responses = format!("{field}.responseHeaders");
+    let services = auth.iter().flatten().copied().flat_map(AuthPolicy::services);
+    for (_, service) in services {
+        sink.cluster(names::reference(service));
+    }
+    if let Some(basic) = auth.ok().flatten().and_then(|policy| policy.basic.as_ref()) {
+        sink.origin(format!("{field}.auth"), &basic.users_file);
+    }
+    let action = match auth {
+        Ok(_) => action::action(rule, &m.path, &field, sink),
+        // Nobody gets by because a policy is not there.
+        Err(Missing) => answer(500),
+    };
     route::Route {
         // Named, because the script for hosts without a scope asks whether there is a name.
         name: format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name),
         r#match: Some(matching::route_match(m, &format!("{field}.matches[{position}]"), sink)),
-        action: Some(action::action(rule, &m.path, &field, sink)),
-        typed_per_filter_config: filters::of_route(rule),
+        action: Some(action),
+        typed_per_filter_config: filters::of_route(rule, auth.ok().flatten()),
         request_headers_to_add: edits::options(&rule.request_headers, &requests, sink),
         request_headers_to_remove: edits::removed(&rule.request_headers, &requests, sink),
         response_headers_to_add: edits::options(&rule.response_headers, &responses, sink),
@@ -195,12 +245,16 @@ fn not_found() -> route::Route {
             path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".into())),
             ..Default::default()
         }),
-        action: Some(route::route::Action::DirectResponse(route::DirectResponseAction {
-            status: 404,
-            ..Default::default()
-        })),
+        action: Some(answer(404)),
         ..Default::default()
     }
+}
+
+fn answer(status: u32) -> route::route::Action {
+    route::route::Action::DirectResponse(route::DirectResponseAction {
+        status,
+        ..Default::default()
+    })
 }
 
 fn takes_everything(route: &route::Route) -> bool {

@@ -146,7 +146,7 @@ impl Planner {
                         }
                     }
                 }
-                Kind::HttpRoute | Kind::PacketFilter | Kind::PrefixList => {}
+                Kind::HttpRoute | Kind::AuthPolicy | Kind::PacketFilter | Kind::PrefixList => {}
             }
         }
         self.config = config.clone();

@@ -6,11 +6,13 @@
 
 mod access_log;
 mod affinity;
+mod auth;
 mod backend;
 mod churn;
 mod client;
 mod collector;
 mod connections;
+mod consent;
 mod cors;
 mod drain;
 mod faults;

@@ -62,7 +62,7 @@ pub(super) fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-fn edited_name(node: &Node<'_>) -> Read<String> {
+pub(super) fn edited_name(node: &Node<'_>) -> Read<String> {
     let name = header_name(node)?;
     if HOP_BY_HOP.contains(&name.as_str()) {
         let message = "is a hop-by-hop header, which belongs to one connection";

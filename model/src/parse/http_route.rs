@@ -8,7 +8,7 @@ use super::{
     forwarding::forwarding,
     http_action::http_action,
     http_match::{every_request, http_match},
-    name::host_pattern,
+    name::{host_pattern, reference},
     reader::{Fields, Node, Read},
     redirect::loops,
 };
@@ -55,6 +55,7 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Http
     let action = http_action(&fields, namespace);
     let forwarding = forwarding(&fields, namespace);
     let cors = fields.optional("cors", cors);
+    let auth = fields.optional("auth", |node| reference(node, namespace));
     let rewritable = match (&matches, &action) {
         (Ok(matches), Ok(action)) => fits_matches(&fields, matches, action),
         _ => Ok(()),
@@ -71,6 +72,7 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Http
         filters: RuleFilters {
             fault: forwarding.fault,
             cors: cors?,
+            auth: auth?,
             session_persistence: forwarding.session_persistence,
         },
         mirrors: forwarding.mirrors,

@@ -62,7 +62,7 @@ fn check_referred(
         .iter()
         .filter(|key| match key.kind {
             Kind::Listener => true,
-            Kind::Service | Kind::PrefixList => snapshot.get(key).is_none(),
+            Kind::Service | Kind::PrefixList | Kind::AuthPolicy => snapshot.get(key).is_none(),
             Kind::HttpRoute
             | Kind::TcpRoute
             | Kind::UdpRoute
@@ -82,6 +82,7 @@ fn check_referred(
         Kind::UdpRoute,
         Kind::PacketFilter,
         Kind::QosPolicy,
+        Kind::AuthPolicy,
     ];
     for (key, object) in referring.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
         if changed.contains(key) {
@@ -151,10 +152,18 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
                         format!("spec.rules[{index}].mirrors[{mirror}].service")
                     });
                 }
+                if let Some(policy) = &rule.filters.auth {
+                    visit(Kind::AuthPolicy, policy, &|| format!("spec.rules[{index}].auth"));
+                }
             }
         }
         Spec::PacketFilter(filter) => each_list(filter, visit),
         Spec::QosPolicy(policy) => each_listener(&policy.listeners, visit),
+        Spec::AuthPolicy(policy) => {
+            for (path, service) in policy.services() {
+                visit(Kind::Service, service, &|| path.clone());
+            }
+        }
     }
 }
 
@@ -197,7 +206,11 @@ fn fits(route: Kind, listener: &Listener) -> bool {
         Kind::TcpRoute => listener.protocol == Protocol::Tcp,
         Kind::UdpRoute => listener.protocol == Protocol::Udp,
         Kind::QosPolicy => !listener.protocol.is_http(),
-        Kind::Listener | Kind::Service | Kind::PacketFilter | Kind::PrefixList => true,
+        Kind::Listener
+        | Kind::Service
+        | Kind::PacketFilter
+        | Kind::PrefixList
+        | Kind::AuthPolicy => true,
     }
 }
 
@@ -210,7 +223,8 @@ fn wanted(route: Kind) -> &'static str {
         | Kind::Listener
         | Kind::Service
         | Kind::PacketFilter
-        | Kind::PrefixList => "HTTP or HTTPS",
+        | Kind::PrefixList
+        | Kind::AuthPolicy => "HTTP or HTTPS",
     }
 }
 

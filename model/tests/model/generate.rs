@@ -12,7 +12,7 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{generate_listener, generate_policy};
+use crate::{generate_auth, generate_listener, generate_policy};
 
 pub(crate) type Raw = BoxedStrategy<Value>;
 pub(crate) type Optional = (&'static str, Option<Value>);
@@ -21,6 +21,7 @@ pub(crate) type Optional = (&'static str, Option<Value>);
 pub(crate) fn document() -> Raw {
     prop_oneof![
         listener(),
+        object("AuthPolicy", generate_auth::policy()),
         http_route(),
         l4_route("TCPRoute"),
         l4_route("UDPRoute"),
@@ -463,9 +464,10 @@ fn action() -> Raw {
             )
         });
     let action = prop_oneof![1 => redirect, 1 => direct, 3 => forward];
-    (action, option::of(edits()), option::of(fault()))
-        .prop_map(|(action, edits, fault)| {
-            with(action, [("responseHeaders", edits), ("fault", fault)])
+    let auth = option::of("[a-c]").prop_map(|name| name.map(|name| json!({ "name": name })));
+    (action, option::of(edits()), option::of(fault()), auth)
+        .prop_map(|(action, edits, fault, auth)| {
+            with(action, [("responseHeaders", edits), ("fault", fault), ("auth", auth)])
         })
         .boxed()
 }

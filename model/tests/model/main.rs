@@ -5,6 +5,7 @@ mod checking;
 mod example;
 mod filters;
 mod generate;
+mod generate_auth;
 mod generate_listener;
 mod generate_policy;
 mod lockouts;

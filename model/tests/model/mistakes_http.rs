@@ -276,3 +276,40 @@ fn faults() {
         &["spec.rules[0].fault.abort.grpcStatus = 14: stands beside status"],
     );
 }
+
+#[test]
+fn auth_policies() {
+    let check = |spec: &str, expected: &[&str]| check_spec("AuthPolicy", spec, expected);
+    check("{ basic: { usersFile: /etc/users } }", &[]);
+    check("{ external: { service: { name: a }, onFailure: Allow, allowUnchecked: true } }", &[]);
+    check("{}", &["spec = {}: demands nothing"]);
+    check(
+        "{ basic: { usersFile: users, userHeader: host }, external: { timeout: 2m, pathPrefix: x, jwt: 1 } }",
+        &[
+            "spec.basic.userHeader = \"host\": is the host",
+            "spec.basic.usersFile = \"users\": is not an absolute path",
+            "spec.external.jwt = 1: is not a known field",
+            "spec.external.pathPrefix = \"x\": does not begin with /",
+            "spec.external.service: is missing",
+            "spec.external.timeout = \"2m\": is too long",
+        ],
+    );
+    check(
+        "{ external: { service: { name: a }, onFailure: Allow } }",
+        &[
+            "spec.external.onFailure = \"Allow\": lets requests pass unchecked while the service does not answer",
+        ],
+    );
+    check(
+        "{ external: { service: { name: a }, allowUnchecked: true } }",
+        &["spec.external.allowUnchecked = true: confirms what is not asked for"],
+    );
+    check(
+        "{ external: { service: { name: a }, requestHeaders: [x-a, X-A], upstreamHeaders: [te] } }",
+        &[
+            "spec.external.requestHeaders[1] = \"X-A\": stands in the list twice",
+            "spec.external.upstreamHeaders[0] = \"te\": is a hop-by-hop header, which belongs to one connection",
+        ],
+    );
+    rule("auth: { name: A_ }", &["spec.rules[0].auth.name = \"A_\": is not a valid name"]);
+}

@@ -35,6 +35,45 @@ spec:
       protocol: UDP
 ";
 
+/// What Envoy does beyond forwarding, with every field.
+const HTTP: &str = "\
+kind: Listener
+metadata: { name: full }
+spec:
+  protocol: HTTP
+  port: 8090
+  proxyProtocol: Optional
+  maxConnections: 1000
+  http: { idleTimeout: 1m, streamIdleTimeout: 1m, requestHeadersTimeout: 5s, maxConnectionDuration: 1h, maxRequestHeadersKB: 32, maxConcurrentStreams: 50, trustedHops: 1 }
+  accessLogs:
+    - { file: /var/log/a.log, headers: { shop: x-shop }, minStatus: 400, samplePercent: 10 }
+    - { stdout: {} }
+    - { otlp: { service: { name: asked } } }
+---
+kind: Service
+metadata: { name: asked }
+spec: { endpoints: [] }
+---
+kind: AuthPolicy
+metadata: { name: who }
+spec:
+  basic: { usersFile: /etc/users, userHeader: x-user }
+  external: { service: { name: asked }, pathPrefix: /check, requestHeaders: [x-a], upstreamHeaders: [x-b], onFailure: Allow, allowUnchecked: true }
+---
+kind: HTTPRoute
+metadata: { name: full }
+spec:
+  listeners: [{ name: full }]
+  hosts: ['*']
+  rules:
+    - backends: [{ service: { name: asked } }]
+      auth: { name: who }
+      fault: { delay: { duration: 1s, percent: 1 }, abort: { status: 503, percent: 1 } }
+    - matches: [{ path: { prefix: /grpc } }]
+      backends: [{ service: { name: asked } }]
+      fault: { abort: { grpcStatus: 14, percent: 1 } }
+";
+
 /// A packet.
 const EXPLAIN: &str = r#"{"from":"10.0.0.1:4242","to":"10.0.0.2:80"}"#;
 
@@ -164,6 +203,8 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("GET", "/v1/objects/{kind}", "/v1/objects/prefixlists", String::new(), 200),
         ("POST", "/v1/apply", "/v1/apply", POLICY.to_owned(), 200),
         ("GET", "/v1/objects/{kind}", "/v1/objects/qospolicies", String::new(), 200),
+        ("POST", "/v1/apply", "/v1/apply", HTTP.to_owned(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/authpolicies", String::new(), 200),
         ("POST", "/v1/apply", "/v1/apply", bad, 422),
         ("POST", "/v1/apply", "/v1/apply?expectRevision=1", SHOP.to_owned(), 409),
         ("POST", "/v1/apply", "/v1/apply?unknown=1", SHOP.to_owned(), 400),

@@ -76,7 +76,7 @@ Examples:
   marchproxy get httproute shop -o yaml
   marchproxy get listeners -A")]
 pub struct GetArgs {
-    /// Listener, HTTPRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList or QoSPolicy;
+    /// Listener, HTTPRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList, QoSPolicy or AuthPolicy;
     /// letter case and the plural do not matter
     pub kind: Kind,
     /// One object of that kind

@@ -37,6 +37,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::PacketFilter => &["PRIORITY", "RULES", "RATES", "LISTS"],
         Kind::PrefixList => &["PREFIXES"],
         Kind::QosPolicy => &["LISTENERS", "CLASS", "INGRESS", "EGRESS", "EXCESS", "DSCP", "ECN"],
+        Kind::AuthPolicy => &["USERS", "EXTERNAL"],
     }
 }
 
@@ -82,6 +83,9 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
             text(&spec["dscp"]),
             text(&spec["ecn"]),
         ],
+        Kind::AuthPolicy => {
+            vec![text(&spec["basic"]["usersFile"]), reference(&spec["external"]["service"])]
+        }
     }
 }
 

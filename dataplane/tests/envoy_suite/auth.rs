@@ -1,0 +1,130 @@
+//! Who may send a request: by a password, or the consent of a service that is asked. Each is demanded whichever
+//! way the route was found, and of no other route.
+
+use serde_json::{Value, json};
+
+use crate::{
+    backend::Backend,
+    client::{Answer, send},
+    consent::Consent,
+    plane::{Plane, free_port, http_listener, route, service},
+};
+
+/// Hosts that find their route by a scope, by the script for capitals, by that for wildcards, and by
+/// both.
+const HOSTS: [&str; 4] = ["a.example", "A.Example", "x.w.example", "X.W.example"];
+
+/// Routes of which one path asks for the policy and all others do not.
+fn routes() -> String {
+    let rules = "    - matches: [{ path: { prefix: /private } }]\n      backends: [{ service: { name: a } \
+                 }]\n      auth: { name: who }\n    - backends: [{ service: { name: a } }]";
+    route("exact", "a.example", rules) + &route("wild", "*.w.example", rules)
+}
+
+fn policy(spec: &Value) -> String {
+    let object = json!({ "kind": "AuthPolicy", "metadata": { "name": "who" }, "spec": spec });
+    format!("---\n{object}\n")
+}
+
+struct Stage {
+    plane: Plane,
+    backend: Backend,
+    port: u16,
+}
+
+impl Stage {
+    async fn with(spec: &Value, more: &str) -> Self {
+        let backend = Backend::start("a").await;
+        let port = free_port();
+        let config =
+            http_listener(port) + &service("a", &[backend.port]) + more + &policy(spec) + &routes();
+        Self { plane: Plane::with(&config).await, backend, port }
+    }
+
+    async fn ask(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        send(self.port, "GET", host, path, headers).await
+    }
+
+    /// Asserts the status of a request for the path that is guarded, on all hosts.
+    async fn guarded(&self, headers: &[(&str, &str)], status: u16) {
+        for host in HOSTS {
+            let answer = self.ask(host, "/private/x", headers).await;
+            assert_eq!(answer.status, status, "{host}, {headers:?}: {answer:?}");
+        }
+    }
+
+    /// Asserts that what is not guarded is open.
+    async fn others_are_open(&self) {
+        for host in HOSTS {
+            assert_eq!(self.ask(host, "/", &[]).await.backend(), "a", "{host}");
+        }
+    }
+}
+
+fn merged(claims: &Value, more: &Value) -> Value {
+    let mut all = claims.clone();
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_a_password_is_demanded_and_a_missing_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let users = directory.path().join("users");
+    // htpasswd -s: the SHA-1 of "test1".
+    std::fs::write(&users, "user1:{SHA}tESsBmE/yNY3lb6a0L6vVQEZNqw=\n").unwrap();
+    let spec = json!({ "basic": { "usersFile": users, "userHeader": "x-user" } });
+    let mut stage = Stage::with(&spec, "").await;
+    // user1:test1, user1:test2
+    stage.guarded(&[("authorization", "Basic dXNlcjE6dGVzdDE=")], 200).await;
+    stage.guarded(&[("authorization", "Basic dXNlcjE6dGVzdDI=")], 401).await;
+    stage.guarded(&[], 401).await;
+    let told = [("authorization", "Basic dXNlcjE6dGVzdDE="), ("x-user", "mallory")];
+    let answer = stage.ask("a.example", "/private", &told).await.json();
+    assert_eq!(answer["headers"]["x-user"], "user1");
+    stage.others_are_open().await;
+
+    let gone = json!({ "basic": { "usersFile": "/nonexistent/users" } });
+    let revision = stage.plane.publish(&policy(&gone));
+    let refusals = stage.plane.refused(revision).await;
+    let named = refusals.iter().all(|refusal| refusal.field == "spec.rules[0].auth");
+    assert!(named && !refusals.is_empty(), "{refusals:?}");
+    stage.guarded(&[], 401).await;
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_a_service_consents_and_its_silence_closes_unless_that_was_confirmed() {
+    let consent = Consent::start(200, "").await;
+    let refusal = Consent::start(418, "no").await;
+    let services = service("yes", &[consent.port])
+        + &service("no", &[refusal.port])
+        + &service("nobody", &[free_port()]);
+    let spec = |name: &str, more: &Value| {
+        let external = json!({ "service": { "name": name }, "pathPrefix": "/check",
+            "requestHeaders": ["x-shop"], "upstreamHeaders": ["x-consent"] });
+        json!({ "external": merged(&external, more) })
+    };
+    let mut stage = Stage::with(&spec("yes", &json!({})), &services).await;
+    let headers = [("authorization", "Bearer x"), ("x-shop", "7"), ("x-other", "8")];
+    stage.guarded(&headers, 200).await;
+    let asked = consent.asked();
+    assert_eq!(asked[0].path, "/check/private/x");
+    assert_eq!(asked[0].headers["authorization"], "Bearer x");
+    assert_eq!(asked[0].headers["x-shop"], "7");
+    assert!(asked[0].headers.get("x-other").is_none(), "{:?}", asked[0]);
+    let answer = stage.ask("a.example", "/private", &headers).await.json();
+    assert_eq!(answer["headers"]["x-consent"], "given");
+    stage.others_are_open().await;
+
+    stage.plane.apply(&policy(&spec("no", &json!({})))).await;
+    let before = stage.backend.seen();
+    stage.guarded(&headers, 418).await;
+    assert_eq!(stage.backend.seen(), before, "the service sees nothing that is refused");
+    stage.plane.apply(&policy(&spec("nobody", &json!({})))).await;
+    stage.guarded(&headers, 403).await;
+    let open = json!({ "onFailure": "Allow", "allowUnchecked": true });
+    stage.plane.apply(&policy(&spec("nobody", &open))).await;
+    stage.guarded(&headers, 200).await;
+    stage.plane.stop().await;
+}

@@ -1,0 +1,71 @@
+//! `AuthPolicy`: who may send a request.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{object::serialize_duration, route::Reference};
+
+/// What a request has to show; all parts that are present must be satisfied, and at least one is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuthPolicy {
+    /// A user name and password (RFC 7617).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<Basic>,
+    /// The consent of a service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<External>,
+}
+
+/// Users with passwords.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Basic {
+    /// The absolute path, on each node, of a file of lines `user:{SHA}…` (htpasswd -s).
+    pub users_file: String,
+    /// The header that tells the service the user's name; not told when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_header: Option<String>,
+}
+
+/// A service that is asked about each request, over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct External {
+    /// The service; 200 is consent, any other status the answer to the client.
+    pub service: Reference,
+    /// What stands before the request's path; nothing by default.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path_prefix: String,
+    /// How long it may take, 1 ms to 1 min; 200 ms by default.
+    #[serde(serialize_with = "serialize_duration")]
+    pub timeout: Duration,
+    /// Headers of the request that it sees beside host, method, path and `authorization`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub request_headers: Vec<String>,
+    /// Headers of its consent that are added to the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub upstream_headers: Vec<String>,
+    /// What happens to requests while it does not answer.
+    pub on_failure: OnFailure,
+    /// That requests may pass unchecked; true exactly when [`Self::on_failure`] lets them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_unchecked: bool,
+}
+
+/// What happens to requests while nobody can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum OnFailure {
+    /// They are answered by 403.
+    #[default]
+    Deny,
+    /// They pass unchecked.
+    Allow,
+}
+
+impl AuthPolicy {
+    /// Walks over the services that it needs, with the paths of the references.
+    pub fn services(&self) -> impl Iterator<Item = (String, &Reference)> {
+        self.external.iter().map(|one| ("spec.external.service".to_owned(), &one.service))
+    }
+}

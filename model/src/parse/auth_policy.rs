@@ -1,0 +1,89 @@
+//! Reads the spec of an `AuthPolicy`.
+
+use std::time::Duration;
+
+use super::{
+    backend::unique,
+    header::edited_name,
+    name::reference,
+    pattern::target_path,
+    reader::{Fields, Node, Read},
+    scalar::{boolean, duration, file, word},
+};
+use crate::{
+    auth_policy::{AuthPolicy, Basic, External, OnFailure},
+    limits::{MAX_CONDITIONS, MAX_PERMISSION_TIMEOUT, MIN_TIMEOUT},
+};
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(200);
+
+pub(super) fn auth_policy(node: &Node<'_>, namespace: &str) -> Read<AuthPolicy> {
+    let fields = node.fields()?;
+    let basic = fields.optional("basic", basic);
+    let external = fields.optional("external", |node| external(node, namespace));
+    let known = fields.finish();
+    let policy = AuthPolicy { basic: basic?, external: external? };
+    known?;
+    if policy.basic.is_none() && policy.external.is_none() {
+        return Err(node.error("demands nothing", "add basic or external"));
+    }
+    Ok(policy)
+}
+
+fn basic(node: &Node<'_>) -> Read<Basic> {
+    let fields = node.fields()?;
+    let users_file = fields.required("usersFile", "the path of an htpasswd file", file);
+    let user_header = fields.optional("userHeader", edited_name);
+    let known = fields.finish();
+    let basic = Basic { users_file: users_file?, user_header: user_header? };
+    known.map(|()| basic)
+}
+
+fn external(node: &Node<'_>, namespace: &str) -> Read<External> {
+    let fields = node.fields()?;
+    let service =
+        fields.required("service", "{name: …}, whom to ask", |node| reference(node, namespace));
+    let path_prefix = fields.or("pathPrefix", String::new(), target_path);
+    let timeout = fields
+        .or("timeout", DEFAULT_TIMEOUT, |node| duration(node, MIN_TIMEOUT, MAX_PERMISSION_TIMEOUT));
+    let headers = |node: &Node<'_>| {
+        let items = node.items(0, MAX_CONDITIONS, edited_name)?;
+        unique(node, &items, |name| name)?;
+        items.into_iter().collect::<Read<Vec<_>>>()
+    };
+    let request_headers = fields.or("requestHeaders", Vec::new(), headers);
+    let upstream_headers = fields.or("upstreamHeaders", Vec::new(), headers);
+    let on_failure = on_failure(&fields);
+    let known = fields.finish();
+    let (on_failure, allow_unchecked) = on_failure?;
+    let external = External {
+        service: service?,
+        path_prefix: path_prefix?,
+        timeout: timeout?,
+        request_headers: request_headers?,
+        upstream_headers: upstream_headers?,
+        on_failure,
+        allow_unchecked,
+    };
+    known.map(|()| external)
+}
+
+/// Requests pass unchecked only when that is said twice.
+fn on_failure(fields: &Fields<'_>) -> Read<(OnFailure, bool)> {
+    let words = [("Deny", OnFailure::Deny), ("Allow", OnFailure::Allow)];
+    let wanted = fields.or("onFailure", OnFailure::Deny, |node| word(node, &words));
+    let confirmed = fields.or("allowUnchecked", false, boolean);
+    let (wanted, confirmed) = (wanted?, confirmed?);
+    match (wanted, confirmed) {
+        (OnFailure::Allow, false) => {
+            let problem = "lets requests pass unchecked while the service does not answer";
+            let remedy = "confirm that by allowUnchecked: true beside it, or write Deny";
+            Err(fields.error("onFailure", problem, remedy))
+        }
+        (OnFailure::Deny, true) => {
+            let remedy = "remove it, or write onFailure: Allow";
+            Err(fields.error("allowUnchecked", "confirms what is not asked for", remedy))
+        }
+        _ => Ok((wanted, confirmed)),
+    }
+}
