@@ -42,8 +42,9 @@ enum Kind {
     Doc,
     /// The model builds for wasm32
     Wasm,
-    /// Tests against the real Envoy (`envoy_…`)
-    Envoy,
+    /// The L7 data plane: tests with the real Envoy and real traffic (`envoy_…`)
+    #[value(alias = "envoy")]
+    L7,
     /// Tests that make network namespaces and load BPF programs (`root_…`); need root
     Root,
     /// Whole clusters of real processes (`cluster_…`)
@@ -55,7 +56,7 @@ impl Kind {
     fn filter(self) -> Option<&'static str> {
         match self {
             Self::Unit => Some("not test(/(^|::)(envoy|root|cluster)_/)"),
-            Self::Envoy => Some("test(/(^|::)envoy_/)"),
+            Self::L7 => Some("test(/(^|::)envoy_/)"),
             Self::Root => Some("test(/(^|::)root_/)"),
             Self::Cluster => Some("test(/(^|::)cluster_/)"),
             Self::Doc | Self::Wasm => None,
