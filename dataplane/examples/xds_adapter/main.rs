@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run -p dataplane --example xds_adapter &
-//! go run . --target 127.0.0.1:18000 --adapter 127.0.0.1:17000     # github.com/ii/xds-test-harness
+//! go run . --target :18000 --adapter :17000     # github.com/ii/xds-test-harness
 //! ```
 //!
 //! The harness sets resources and versions through the adapter, and compares what its clients receive.

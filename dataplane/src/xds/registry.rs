@@ -21,6 +21,10 @@ use crate::l7::ResourceType;
 /// Inputs on their way to a client. Its requests wait in their streams beyond that.
 const INPUTS_QUEUED_MAX: usize = 64;
 
+/// Clients at a time. The node's Envoy is one, and two while one takes over from another; beyond
+/// dozens somebody opens connections and forgets them.
+const CLIENTS_MAX: usize = 64;
+
 /// The clients that take further streams, by connection.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -30,6 +34,8 @@ pub(super) struct Registry {
 #[derive(Debug, Default)]
 struct State {
     current: HashMap<u64, Current>,
+    /// Clients that are driven.
+    live: usize,
     clients: u64,
     streams: u64,
 }
@@ -66,7 +72,8 @@ pub(super) struct NewClient {
 }
 
 impl Registry {
-    /// Adds a stream of a type, or an aggregated one; nothing when its client is overrun.
+    /// Adds a stream of a type, or an aggregated one; nothing when its client is overrun, or would be
+    /// one too many.
     pub(super) fn join(
         &self,
         connection: u64,
@@ -83,7 +90,11 @@ impl Registry {
             None => !current.aggregated,
             Some(kind) => !current.whole[kind as usize],
         });
+        if !fits && state.live >= CLIENTS_MAX {
+            return None;
+        }
         if !fits {
+            state.live += 1;
             state.clients += 1;
             let client = state.clients;
             let (inputs, receiver) = mpsc::channel(INPUTS_QUEUED_MAX);
@@ -118,10 +129,62 @@ impl Registry {
 
     /// Notes that a client ended, with its streams or without them.
     pub(super) fn forget(&self, connection: u64, client: u64) {
-        self.lock().forget(connection, client);
+        let mut state = self.lock();
+        state.live = state.live.saturating_sub(1);
+        state.forget(connection, client);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(registry: &Registry, connection: u64, kind: Option<ResourceType>) -> Option<Joined> {
+        let (streams, _) = mpsc::channel(1);
+        registry.join(connection, kind, Wire::Delta, streams)
+    }
+
+    #[test]
+    fn streams_of_a_connection_are_one_clients_unless_two_ask_for_the_same_whole() {
+        use ResourceType::{Cluster, Endpoints, Listener};
+        let registry = Registry::default();
+        let mut clients = Vec::new();
+        let mut is_new = |connection, kind| {
+            let joined = join(&registry, connection, kind).unwrap();
+            let new = joined.new.is_some();
+            clients.extend(joined.new);
+            new
+        };
+        assert!(is_new(1, Some(Cluster)));
+        assert!(!is_new(1, Some(Listener)) && !is_new(1, None), "types of their own");
+        assert!(!is_new(1, Some(Endpoints)) && !is_new(1, Some(Endpoints)), "parts");
+        assert!(is_new(2, Some(Cluster)), "another connection");
+        assert!(is_new(1, Some(Cluster)), "all clusters again");
+        assert!(is_new(1, Some(Cluster)) && is_new(2, Some(Cluster)));
+        assert!(is_new(3, None) && is_new(3, None), "two aggregated ones");
+    }
+
+    #[test]
+    fn a_client_that_ended_takes_no_streams_and_there_are_not_too_many() {
+        let registry = Registry::default();
+        let mut first = join(&registry, 1, None).unwrap().new.unwrap();
+        assert!(
+            !registry.leave(1, first.client, &mut first.inputs),
+            "its stream is yet to be heard"
+        );
+        drop(first);
+        let mut clients =
+            vec![join(&registry, 1, Some(ResourceType::Cluster)).unwrap().new.unwrap()];
+        registry.forget(1, 1);
+        for connection in 2..=CLIENTS_MAX as u64 {
+            clients.push(join(&registry, connection, None).unwrap().new.unwrap());
+        }
+        assert!(join(&registry, 1000, None).is_none());
+        registry.forget(2, 3);
+        assert!(join(&registry, 1000, None).is_some());
     }
 }
