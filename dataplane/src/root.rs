@@ -228,7 +228,7 @@ impl DataPlane {
                 binary: config.envoy.clone(),
                 node: format!("node-{}", identity.node()),
                 cluster: identity.cluster().to_string(),
-                settings: l7::Settings { any_address: config.any_address() },
+                settings: l7::Settings::of_host(config.any_address()),
             }),
             supervisor: OnceLock::new(),
         });

@@ -42,6 +42,7 @@ pub mod record;
 pub mod sheet;
 pub mod slots;
 pub mod slow_start;
+mod spread;
 pub mod statistics;
 pub mod ticks;
 pub mod traffic;

@@ -170,3 +170,47 @@ pub const MAX_SLOW_START: Duration = Duration::from_secs(3600);
 pub const AGGRESSION_PERCENT: RangeInclusive<u32> = 10..=1_000;
 /// The addresses of all listeners that are announced: each is renewed in the kernel every second.
 pub const MAX_ANNOUNCED: usize = 256;
+/// The priority of an endpoint: Envoy's own bound.
+pub const MAX_ENDPOINT_PRIORITY: u32 = 127;
+/// The places on a hash ring: Envoy's own bound, 8 Mi.
+pub const MAX_RING_SIZE: u32 = 8 << 20;
+/// The slots of a Maglev table: Envoy's own bound, a prime.
+pub const MAX_MAGLEV_TABLE: u32 = 5_000_011;
+/// The endpoints that a choice of the least busy one compares.
+pub const CHOICES: RangeInclusive<u32> = 2..=100;
+/// How busy an endpoint may be in percent of the average: ten times is as good as unbounded.
+pub const HASH_BALANCE_PERCENT: RangeInclusive<u32> = 100..=1_000;
+/// A limit of connections or requests: what a node has descriptors and memory for, generously.
+pub const MAX_BREAKER: u32 = 10_000_000;
+/// Events in a row, endpoints or requests that outlier detection counts to.
+pub const MAX_OUTLIER_COUNT: u32 = 100_000;
+/// The longest time that an endpoint is left out: a day, after which somebody has looked.
+pub const MAX_EJECTION_TIME: Duration = Duration::from_secs(24 * 3600);
+/// How far below the mean a success rate may be: ten standard deviations.
+pub const MAX_STDEV_FACTOR: u32 = 10_000;
+/// How much more than its share the healthy part of a priority is trusted with, in percent.
+pub const OVERPROVISIONING_PERCENT: RangeInclusive<u32> = 100..=1_000;
+/// The places that have shares of their own.
+pub const MAX_LOCALITY_WEIGHTS: usize = 256;
+/// The names of which an endpoint's certificate has to be for one.
+pub const MAX_SUBJECT_ALT_NAMES: usize = 32;
+/// The length of a URI in a certificate; a SPIFFE ID has at most as many (SPIFFE ID, section 2.3).
+pub const MAX_URI_BYTES: usize = 2_048;
+/// The protocols offered by ALPN.
+pub const MAX_ALPN: usize = 8;
+/// The length of a protocol's name in ALPN (RFC 7301, section 3.1).
+pub const MAX_ALPN_BYTES: usize = 255;
+/// The servers that are asked for a name; c-ares tries them one after the other.
+pub const MAX_RESOLVERS: usize = 8;
+/// The shortest time between questions for a name; faster ones would load the server.
+pub const MIN_DNS_REFRESH: Duration = Duration::from_secs(1);
+/// The longest time between questions for a name.
+pub const MAX_DNS_REFRESH: Duration = Duration::from_secs(24 * 3600);
+/// The shortest time of PINGs, TCP probes and idle connections: whole seconds are what kernels have.
+pub const MIN_KEEPALIVE: Duration = Duration::from_secs(1);
+/// The longest silence before a TCP probe, as kernels have it.
+pub const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
+/// The TCP probes without an answer, as kernels have it.
+pub const MAX_KEEPALIVE_PROBES: u32 = 127;
+/// The requests that one HTTP/2 connection carries at a time (RFC 9113, section 5.1.1).
+pub const MAX_UPSTREAM_STREAMS: u32 = (1 << 31) - 1;

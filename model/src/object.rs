@@ -42,7 +42,7 @@ pub enum Spec {
     #[serde(rename = "UDPRoute")]
     UdpRoute(L4Route),
     /// Endpoints.
-    Service(Service),
+    Service(Box<Service>),
     /// Rules for packets.
     PacketFilter(PacketFilter),
     /// Prefixes for those rules.

@@ -161,7 +161,7 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::HttpRoute => http_route::http_route(node, namespace).map(Spec::HttpRoute),
         Kind::TcpRoute => l4_route::l4_route(node, namespace).map(Spec::TcpRoute),
         Kind::UdpRoute => l4_route::l4_route(node, namespace).map(Spec::UdpRoute),
-        Kind::Service => service::service(node).map(Spec::Service),
+        Kind::Service => service::service(node).map(|service| Spec::Service(Box::new(service))),
         Kind::PacketFilter => packet_filter::packet_filter(node, namespace).map(Spec::PacketFilter),
         Kind::PrefixList => packet_filter::prefix_list(node).map(Spec::PrefixList),
         Kind::QosPolicy => qos_policy::qos_policy(node, namespace).map(Spec::QosPolicy),

@@ -1,9 +1,33 @@
-//! `Service`: endpoints, load balancing and a health check.
+//! `Service`: endpoints, how one of them is chosen, how it is reached, and how its health is told.
 
-use std::{net::IpAddr, time::Duration};
+mod balancing;
+mod breakers;
+mod dns;
+mod failover;
+mod health;
+mod outliers;
+mod tls;
+mod upstream;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use serde::Serialize;
 
+pub use self::{
+    balancing::{
+        BalancingOptions, HashFunction, LeastRequest, LoadBalancing, MaglevTable, RingHash,
+    },
+    breakers::{CircuitBreakers, RetryBudget, RetryLimit},
+    dns::{Dns, DnsDiscovery, LookupFamily},
+    failover::{Failover, LocalityWeight},
+    health::{CheckedBy, HealthCheck, Probe},
+    outliers::{FailurePercentage, OutlierDetection, SuccessRate},
+    tls::{SubjectAltName, TlsVersion, UpstreamTls},
+    upstream::{Connections, Http2, HttpProtocol, TcpKeepalive, Upstream},
+};
 use crate::object::serialize_duration;
 
 /// Where an endpoint runs.
@@ -34,23 +58,32 @@ pub struct Endpoint {
     pub port: u16,
     /// The share of new traffic, 0 (none: what is established goes on) to 1000; 1 by default.
     pub weight: u32,
+    /// Whether it is used while others are well: 0 (the default) first; the next ones when those of
+    /// before fail.
+    #[serde(skip_serializing_if = "is_first")]
+    pub priority: u32,
     /// Where it runs.
     #[serde(skip_serializing_if = "Locality::is_empty")]
     pub locality: Locality,
 }
 
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub enum LoadBalancing {
-    /// In turn, by weight.
-    #[default]
-    RoundRobin,
-    /// The one of two random ones that has fewer requests open.
-    LeastRequest,
-    /// At random, by weight.
-    Random,
-    /// By Maglev's consistent hash of the flow; what XDP always uses.
-    Maglev,
+fn is_first(priority: &u32) -> bool {
+    *priority == 0
+}
+
+impl Endpoint {
+    /// Makes an endpoint with everything else as it is by default.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        let (address, port) = (address.ip(), address.port());
+        Self { address, port, weight: 1, priority: 0, locality: Locality::default() }
+    }
+
+    /// Returns the address with its port.
+    #[must_use]
+    pub fn socket_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
 }
 
 /// What tells an endpoint of a TCP connection who its client is.
@@ -74,55 +107,20 @@ pub struct SlowStart {
     pub min_weight_percent: u32,
 }
 
-/// What a health probe sends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Probe {
-    /// A GET request; healthy on an expected status.
-    #[serde(rename_all = "camelCase")]
-    Http {
-        /// The path, beginning with `/`.
-        path: String,
-        /// The `Host` header; the endpoint's address when absent.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        host: Option<String>,
-        /// The statuses that mean healthy; 200 by default.
-        expected_statuses: Vec<u16>,
-    },
-    /// A TCP connection; healthy when it opens.
-    Tcp {},
-}
-
-/// How the health of a service's endpoints is watched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HealthCheck {
-    /// What is sent.
-    #[serde(flatten)]
-    pub probe: Probe,
-    /// The port probed; the endpoint's own when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// The time between probes, 100 ms to 1 h; 5 s by default.
-    #[serde(serialize_with = "serialize_duration")]
-    pub interval: Duration,
-    /// The time a probe may take, at most the interval; 2 s, or the interval if that is shorter.
-    #[serde(serialize_with = "serialize_duration")]
-    pub timeout: Duration,
-    /// Failures in a row that make an endpoint unhealthy, 1 to 100; 3 by default.
-    pub unhealthy_threshold: u32,
-    /// Successes in a row that make it healthy again, 1 to 100; 2 by default.
-    pub healthy_threshold: u32,
-}
-
 /// A set of endpoints that serve the same thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
-    /// The endpoints; may be empty.
+    /// The endpoints; may be empty, and is where they are found by name.
     pub endpoints: Vec<Endpoint>,
+    /// The name whose addresses are the endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
     /// How one is chosen, `RoundRobin` by default.
     pub load_balancing: LoadBalancing,
+    /// The particulars of that.
+    #[serde(flatten)]
+    pub balancing: BalancingOptions,
     /// The time to open a connection to an endpoint; 5 s by default.
     #[serde(serialize_with = "serialize_duration")]
     pub connect_timeout: Duration,
@@ -135,4 +133,91 @@ pub struct Service {
     /// How health is watched; endpoints count as healthy when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
+    /// How much Envoy may have open to all endpoints together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breakers: Option<CircuitBreakers>,
+    /// When Envoy leaves an endpoint out for its answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlier_detection: Option<OutlierDetection>,
+    /// Who gets the traffic of endpoints that fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover: Option<Failover>,
+    /// What is spoken on connections to endpoints.
+    #[serde(flatten)]
+    pub upstream: Upstream,
+}
+
+/// The time to open a connection where nothing else is said.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Service {
+    /// Makes a service with everything else as it is by default.
+    #[must_use]
+    pub fn of(endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            endpoints,
+            dns: None,
+            load_balancing: LoadBalancing::default(),
+            balancing: BalancingOptions::default(),
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            slow_start: None,
+            proxy_protocol: None,
+            health_check: None,
+            circuit_breakers: None,
+            outlier_detection: None,
+            failover: None,
+            upstream: Upstream::default(),
+        }
+    }
+
+    /// Tells whether Envoy itself checks the health of endpoints.
+    #[must_use]
+    pub fn is_checked_by_envoy(&self) -> bool {
+        self.health_check.as_ref().is_some_and(|check| check.by == CheckedBy::Envoy)
+    }
+
+    /// Returns the share of endpoints, in percent, below which health counts no more: 0 for never,
+    /// nothing where that is so when none is healthy.
+    #[must_use]
+    pub fn panic_threshold_percent(&self) -> Option<u32> {
+        self.failover.as_ref()?.panic_threshold_percent
+    }
+
+    /// Tells what of it only Envoy can do, so that XDP does not carry a listener that leads to it.
+    #[must_use]
+    pub fn needs_envoy(&self) -> Option<NeedsEnvoy> {
+        let needs = [
+            (NeedsEnvoy::ProxyProtocol, self.proxy_protocol.is_some()),
+            (NeedsEnvoy::Tls, self.upstream.tls.is_some()),
+            (NeedsEnvoy::Dns, self.dns.is_some()),
+            (NeedsEnvoy::HealthCheck, self.is_checked_by_envoy()),
+        ];
+        needs.into_iter().find_map(|(need, is)| is.then_some(need))
+    }
+}
+
+/// What of a service only Envoy can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeedsEnvoy {
+    /// A header before the first byte.
+    ProxyProtocol,
+    /// TLS to the endpoints.
+    Tls,
+    /// Endpoints that are found by name.
+    Dns,
+    /// Health checks of its own.
+    HealthCheck,
+}
+
+impl NeedsEnvoy {
+    /// Returns the field that asks for it.
+    #[must_use]
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::ProxyProtocol => "spec.proxyProtocol",
+            Self::Tls => "spec.tls",
+            Self::Dns => "spec.dns",
+            Self::HealthCheck => "spec.healthCheck.by",
+        }
+    }
 }

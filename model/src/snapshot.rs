@@ -192,7 +192,7 @@ impl Snapshot {
     /// Walks over the services.
     pub fn services(&self) -> impl Iterator<Item = (&ObjectKey, &Service)> {
         self.of_kind(Kind::Service).filter_map(|(key, object)| match &object.spec {
-            Spec::Service(service) => Some((key, service)),
+            Spec::Service(service) => Some((key, &**service)),
             _ => None,
         })
     }

@@ -8,8 +8,8 @@ mod fault;
 mod http_routes;
 mod l4_routes;
 mod listeners;
+mod needs_envoy;
 mod packet_filters;
-mod proxy_protocol;
 mod qos_policies;
 mod references;
 
@@ -34,7 +34,7 @@ pub fn validate_snapshot(
     listeners::check(snapshot, changed, &mut errors);
     l4_routes::check(snapshot, changed, &mut errors);
     http_routes::check(snapshot, changed, &mut errors);
-    proxy_protocol::check(snapshot, changed, &mut errors);
+    needs_envoy::check(snapshot, changed, &mut errors);
     packet_filters::check(snapshot, changed, &mut errors);
     qos_policies::check(snapshot, changed, &mut errors);
     if errors.is_empty() {

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv6Addr},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -22,16 +23,37 @@ use super::{
 };
 use crate::xdp::{Placement, placement::differing};
 
+/// Where distributions keep the authorities that they trust, in one file: Debian, Red Hat, SUSE,
+/// Alpine.
+const SYSTEM_ROOTS: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
 /// What does not change while the data plane runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The address that listeners with `*` take: `::` (IPv4 too) where the node has IPv6.
     pub any_address: IpAddr,
+    /// The file with the authorities that this system trusts.
+    pub system_roots: PathBuf,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { any_address: Ipv6Addr::UNSPECIFIED.into() }
+        Self { any_address: Ipv6Addr::UNSPECIFIED.into(), system_roots: SYSTEM_ROOTS[0].into() }
+    }
+}
+
+impl Settings {
+    /// Those of this host: with the file of the authorities that its system trusts; the first name
+    /// where there is none, so that a refusal names it.
+    #[must_use]
+    pub fn of_host(any_address: IpAddr) -> Self {
+        let found = SYSTEM_ROOTS.into_iter().find(|path| Path::new(path).is_file());
+        Self { any_address, system_roots: found.unwrap_or(SYSTEM_ROOTS[0]).into() }
     }
 }
 
@@ -77,6 +99,12 @@ impl Compiler {
     #[must_use]
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Returns the configuration of the last input.
+    #[must_use]
+    pub fn config(&self) -> &Snapshot {
+        &self.input.config
     }
 
     /// Translates `input`; returns what differs from before.
@@ -152,7 +180,9 @@ impl Compiler {
         for key in affected.clusters.union(&affected.endpoints) {
             let service = config.service(&key.namespace, &key.name);
             let name = names::plain(key);
-            let assignment = service.map(|service| endpoints::assignment(key, service, unhealthy));
+            let assignment = service
+                .filter(|service| service.dns.is_none())
+                .map(|service| endpoints::assignment(key, service, unhealthy));
             if self.world.set(ResourceType::Endpoints, &name, assignment) {
                 touched.insert(ResourceId::new(ResourceType::Endpoints, name.as_str()));
             }
@@ -160,6 +190,12 @@ impl Compiler {
                 let cluster = service.map(|service| cluster::cluster(key, service));
                 if self.world.set(ResourceType::Cluster, &name, cluster) {
                     touched.insert(ResourceId::new(ResourceType::Cluster, name.as_str()));
+                }
+                let roots = &self.settings.system_roots;
+                for (name, secret) in cluster::tls::secrets(key, service, roots) {
+                    if self.world.set(ResourceType::Secret, &name, secret) {
+                        touched.insert(ResourceId::new(ResourceType::Secret, name));
+                    }
                 }
             }
         }

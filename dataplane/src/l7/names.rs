@@ -19,6 +19,16 @@ pub(super) fn reference(reference: &model::route::Reference) -> Arc<str> {
     format!("{}/{}", reference.namespace, reference.name).into()
 }
 
+/// Names the secret with Envoy's own certificate for a service. Longer than any name of a listener.
+pub(super) fn client_certificate(service: &ObjectKey) -> String {
+    format!("{}/{}/client-certificate", service.namespace, service.name)
+}
+
+/// Names the secret with the authorities that a service trusts.
+pub(super) fn trusted_ca(service: &ObjectKey) -> String {
+    format!("{}/{}/trusted-ca", service.namespace, service.name)
+}
+
 /// Names the collection of a listener's scopes.
 pub(super) fn scopes(listener: &ObjectKey) -> String {
     format!("{AUTHORITY}/{}/{}/*", listener.namespace, listener.name)

@@ -13,6 +13,7 @@ pub(crate) use envoy_types::pb::{
                 file::v3 as access_log_file, open_telemetry::v3 as access_log_otlp,
                 stream::v3 as access_log_stream,
             },
+            clusters::{common::dns::v3 as dns_lookup, dns::v3 as dns_cluster},
             filters::{
                 common::fault::v3 as fault_common,
                 http::{
@@ -28,10 +29,12 @@ pub(crate) use envoy_types::pb::{
                 udp::udp_proxy::v3 as udp_proxy,
             },
             http::stateful_session::{cookie::v3 as session_cookie, header::v3 as session_header},
+            network::dns_resolver::cares::v3 as cares,
             retry::host::previous_hosts::v3 as previous_hosts,
             transport_sockets::{
                 proxy_protocol::v3 as proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
             },
+            upstreams::http::v3 as upstream_http,
         },
         r#type::{http::v3 as kind_http, matcher::v3 as matcher, v3 as kind},
     },
@@ -64,6 +67,10 @@ pub(crate) fn percent(percent: u32) -> kind::FractionalPercent {
         numerator: percent,
         denominator: kind::fractional_percent::DenominatorType::Hundred as i32,
     }
+}
+
+pub(crate) fn uint64(value: u64) -> UInt64Value {
+    UInt64Value { value }
 }
 
 pub(crate) fn boolean(value: bool) -> BoolValue {
@@ -108,6 +115,18 @@ pub(crate) fn always(action: xds_core::TypedExtensionConfig) -> xds_matcher::Mat
             ..Default::default()
         })),
         ..Default::default()
+    }
+}
+
+/// Makes the address of a host that is known by name.
+pub(crate) fn host_address(name: &str, port: u16) -> core::Address {
+    use core::socket_address::PortSpecifier;
+    core::Address {
+        address: Some(core::address::Address::SocketAddress(core::SocketAddress {
+            address: name.to_owned(),
+            port_specifier: Some(PortSpecifier::PortValue(u32::from(port))),
+            ..Default::default()
+        })),
     }
 }
 

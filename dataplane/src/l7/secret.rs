@@ -18,16 +18,7 @@ use super::{
 /// Makes the secret of a listener.
 pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
     let name = names::plain(key);
-    let directory = Path::new(&files.certificate_file).parent().filter(|path| path.is_absolute());
-    let certificate = tls::TlsCertificate {
-        certificate_chain: Some(file(&files.certificate_file)),
-        private_key: Some(file(&files.private_key_file)),
-        watched_directory: directory.map(|path| core::WatchedDirectory {
-            path: path.display().to_string(),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
+    let certificate = certificate(&files.certificate_file, &files.private_key_file);
     let secret = tls::Secret {
         name: name.clone(),
         r#type: Some(tls::secret::Type::TlsCertificate(certificate)),
@@ -52,7 +43,24 @@ pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
     }
 }
 
-fn file(path: &str) -> core::DataSource {
+/// Makes a certificate of its files.
+pub(super) fn certificate(chain: &str, private_key: &str) -> tls::TlsCertificate {
+    tls::TlsCertificate {
+        certificate_chain: Some(file(chain)),
+        private_key: Some(file(private_key)),
+        watched_directory: watched(chain),
+        ..Default::default()
+    }
+}
+
+/// Makes the directory of a file one in which Envoy looks for renames.
+pub(super) fn watched(file: &str) -> Option<core::WatchedDirectory> {
+    let directory = Path::new(file).parent().filter(|path| path.is_absolute())?;
+    Some(core::WatchedDirectory { path: directory.display().to_string(), ..Default::default() })
+}
+
+/// Makes a source that is a file.
+pub(super) fn file(path: &str) -> core::DataSource {
     core::DataSource {
         specifier: Some(core::data_source::Specifier::Filename(path.to_owned())),
         ..Default::default()

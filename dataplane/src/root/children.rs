@@ -135,7 +135,7 @@ fn xds(parts: &Parts) -> ChildSpec {
     let reports = parts.reports.clone();
     let socket = parts.config.xds_socket();
     let envoy_admin = envoy::admin_socket(&parts.config.run_dir);
-    let settings = l7::Settings { any_address: parts.config.any_address() };
+    let settings = l7::Settings::of_host(parts.config.any_address());
     let (ledger, standing) = (Arc::clone(&parts.ledger), parts.standing.clone());
     let transferred = Arc::<Transferred>::default();
     let (leading, crashes) = (parts.life.leading.subscribe(), parts.life.crashes.subscribe());

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use imbl::{OrdMap, ordmap::DiffItem};
-use model::{ObjectKey, Revision, listener::Forwarding};
+use model::{ObjectKey, Revision, listener::Forwarding, service::NeedsEnvoy};
 
 /// Why XDP does not carry a listener. Envoy does then, unless nobody can.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,24 @@ pub enum NotCarried {
     /// A service wants the PROXY protocol.
     #[error("{service} wants the PROXY protocol, which only Envoy adds to a stream")]
     ProxyProtocol {
+        /// The service.
+        service: ObjectKey,
+    },
+    /// A service wants TLS to its endpoints.
+    #[error("{service} wants TLS, which only Envoy speaks")]
+    Tls {
+        /// The service.
+        service: ObjectKey,
+    },
+    /// The endpoints of a service are found by name.
+    #[error("the endpoints of {service} are found by name, which only Envoy resolves")]
+    Dns {
+        /// The service.
+        service: ObjectKey,
+    },
+    /// Envoy checks the health of a service's endpoints.
+    #[error("{service} is checked by Envoy, which tells XDP nothing of it")]
+    CheckedByEnvoy {
         /// The service.
         service: ObjectKey,
     },
@@ -86,6 +104,19 @@ pub enum NotCarried {
         /// What the kernel or the host refused.
         reason: String,
     },
+}
+
+impl NotCarried {
+    /// Says that a service needs Envoy.
+    #[must_use]
+    pub fn needs_envoy(service: ObjectKey, need: NeedsEnvoy) -> Self {
+        match need {
+            NeedsEnvoy::ProxyProtocol => Self::ProxyProtocol { service },
+            NeedsEnvoy::Tls => Self::Tls { service },
+            NeedsEnvoy::Dns => Self::Dns { service },
+            NeedsEnvoy::HealthCheck => Self::CheckedByEnvoy { service },
+        }
+    }
 }
 
 /// Where a listener is carried.

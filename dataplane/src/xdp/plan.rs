@@ -1,12 +1,10 @@
 //! The plan: what XDP carries of a configuration, and the decision on one listener (pure).
 //!
-//! Rules: endpoints of weight 0 get nothing new, and keep the flows that they have; unhealthy ones
-//! get nothing; when all endpoints of a service are unhealthy, all are kept and a note says so
-//! (panic rule, as Envoy's); a listener is carried as a whole or not at all. [`super::planner`] keeps
-//! a plan in step with what is desired.
+//! A listener is carried as a whole or not at all. Which endpoints get how much of it is
+//! [`super::spread`]'s; [`super::planner`] keeps a plan in step with what is desired.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -14,7 +12,7 @@ use std::{
 use ebpf_common::layout::{SNAT_PORT_FIRST, SNAT_PORT_LAST, TCP, UDP};
 use imbl::OrdMap;
 use model::{
-    EndpointId, Kind, Listener, ObjectKey, Revision, Snapshot,
+    EndpointId, Kind, Listener, ObjectKey, Revision, Service, Snapshot,
     listener::{EngineChoice, Forwarding, ListenAddress, SynCookies},
     route::WeightedBackend,
 };
@@ -24,10 +22,8 @@ use super::{
     placement::{NotCarried, Placement},
     qos::Policy,
     slow_start::SlowStarts,
+    spread,
 };
-
-/// Fixed-point factor of shares, so that small weights of large services survive the division.
-const SHARE_SCALE: u128 = 1 << 20;
 
 /// What the plan must know of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,12 +120,12 @@ pub(super) fn carry(
     let backends = backends.ok_or(NotCarried::NoRoute)?;
     for WeightedBackend { service: wanted, .. } in backends {
         let service = grounds.config.service(&wanted.namespace, &wanted.name);
-        if service.is_some_and(|service| service.proxy_protocol.is_some()) {
+        if let Some(need) = service.and_then(Service::needs_envoy) {
             let service = ObjectKey::new(Kind::Service, &wanted.namespace, &wanted.name);
-            return Err(NotCarried::ProxyProtocol { service });
+            return Err(NotCarried::needs_envoy(service, need));
         }
     }
-    let mut endpoints = endpoints(backends, grounds, notes);
+    let mut endpoints = spread::endpoints(backends, grounds, notes);
     let on_node = |ip: &IpAddr| ip.is_loopback() || ip.is_unspecified() || node.local.contains(ip);
     let forwarding = listener.forwarding();
     let other_port = |port: u16| forwarding != Forwarding::Nat && port != listener.port;
@@ -191,49 +187,4 @@ pub(super) fn carry(
     let syn_cookies = listener.syn_cookies();
     let listener = key.clone();
     Ok(Carried { listener, frontend, forwarding, syn_cookies, services, v4, v6, policy: None })
-}
-
-/// Collects the endpoints with their share of the listener's new traffic: 0 for those that keep what
-/// they have.
-fn endpoints(
-    backends: &[WeightedBackend],
-    grounds: Grounds<'_>,
-    notes: &mut Vec<String>,
-) -> BTreeMap<SocketAddr, u64> {
-    let mut shares = BTreeMap::new();
-    for backend in backends {
-        let (namespace, name) = (&backend.service.namespace, &backend.service.name);
-        let Some(service) = grounds.config.service(namespace, name) else { continue };
-        let key = ObjectKey::new(Kind::Service, namespace, name);
-        let is_healthy = |address: SocketAddr| {
-            !grounds.unhealthy.contains(&EndpointId { service: key.clone(), address })
-        };
-        let all = service
-            .endpoints
-            .iter()
-            .map(|endpoint| (SocketAddr::new(endpoint.address, endpoint.port), endpoint.weight));
-        let (weighted, drained): (Vec<_>, Vec<_>) = all.partition(|(_, weight)| *weight > 0);
-        let healthy: Vec<_> =
-            weighted.iter().copied().filter(|(address, _)| is_healthy(*address)).collect();
-        let used = if healthy.is_empty() && !weighted.is_empty() {
-            notes.push(format!("all endpoints of {key} are unhealthy: all are kept"));
-            weighted
-        } else {
-            healthy
-        };
-        let grown = |(address, weight): &(SocketAddr, u32)| {
-            u128::from(*weight) * u128::from(grounds.starts.share(&key, address))
-        };
-        let total: u128 = used.iter().map(grown).sum();
-        for endpoint in &used {
-            let share = u128::from(backend.weight) * grown(endpoint) * SHARE_SCALE / total.max(1);
-            // Bounded by 10^6 * 2^20, far below u64.
-            *shares.entry(endpoint.0).or_insert(0) +=
-                (share as u64).max(u64::from(backend.weight > 0));
-        }
-        for (address, _) in drained.into_iter().filter(|(address, _)| is_healthy(*address)) {
-            shares.entry(address).or_insert(0);
-        }
-    }
-    shares
 }

@@ -165,10 +165,7 @@ fn floor(epoch: Instant, now: Instant, step: Duration) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use model::{
-        Kind,
-        service::{Endpoint, LoadBalancing, Locality},
-    };
+    use model::{Kind, service::Endpoint};
 
     use super::*;
 
@@ -188,19 +185,10 @@ mod tests {
 
     fn service(slow_start: Option<SlowStart>, endpoints: &[(u8, u32)]) -> Service {
         let endpoint = |(n, weight): &(u8, u32)| Endpoint {
-            address: at(*n).ip(),
-            port: 80,
             weight: *weight,
-            locality: Locality::default(),
+            ..Endpoint::new(at(*n)) //
         };
-        Service {
-            endpoints: endpoints.iter().map(endpoint).collect(),
-            load_balancing: LoadBalancing::RoundRobin,
-            connect_timeout: Duration::from_secs(5),
-            slow_start,
-            proxy_protocol: None,
-            health_check: None,
-        }
+        Service { slow_start, ..Service::of(endpoints.iter().map(endpoint).collect()) }
     }
 
     struct Watch {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     desired::{Changed, Desired, DesiredReceiver},
     l7::{Compiler, Input, Settings, World},
-    preflight::portless,
+    preflight::quiet,
     xdp::L4Placement,
 };
 
@@ -119,7 +119,7 @@ impl Compiling {
         world.revision = latest.revision;
         world.withheld = withheld;
         if !self.opens_ports {
-            portless(&mut world);
+            quiet(&mut world, compiler.config());
         }
         self.worlds.send_replace(Some(world));
         Ok(compiler)

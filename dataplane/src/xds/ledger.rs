@@ -22,7 +22,7 @@ use model::Refusal;
 
 use crate::l7::{self, Resource, ResourceId, ResourceType, World};
 
-use accepted::{Accepted, needs};
+use accepted::Accepted;
 pub use standing::{Kept, RefusedVersion, Standing};
 
 /// Refused versions remembered of one resource: more than anybody tries before reading why.
@@ -356,7 +356,7 @@ impl Ledger {
             .refused
             .keys()
             .filter_map(|id| self.find_stand_in(id))
-            .flat_map(|resource| needs(resource))
+            .flat_map(|resource| self.accepted.all_needs(resource))
             .collect();
         let before = std::mem::replace(&mut self.pinned, pinned);
         self.unpinned.extend(before);

@@ -7,8 +7,8 @@
 //! per type:   idle --dirty names, nothing held back--> in flight --ACK--> idle
 //!                                                        |NACK of many: suspects, sent in parts
 //!                                                        |NACK of one:  that version is refused
-//! over types: Cluster -> its ClusterLoadAssignment -> Listener, ScopedRouteConfiguration
-//!             (held until each cluster they name is acknowledged with its endpoints)
+//! over types: Cluster -> its ClusterLoadAssignment, Secrets -> Listener, ScopedRouteConfiguration
+//!             (held until each cluster they name is acknowledged with its endpoints and secrets)
 //!             a cluster goes when nothing refers to it, and a linger after that; on a new stream
 //!             it stays until Envoy has told, or been told, all that may refer to it
 //! ```

@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,8 @@ pub(crate) struct Backend {
     pub(crate) port: u16,
     /// Requests seen.
     pub(crate) seen: Arc<AtomicU64>,
+    /// Whether every answer is 503.
+    failing: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -35,16 +37,30 @@ impl Drop for Backend {
 
 impl Backend {
     pub(crate) async fn start(name: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(name, ([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// Starts at an address.
+    pub(crate) async fn start_at(name: &str, address: std::net::SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(AtomicU64::new(0));
+        let failing = Arc::new(AtomicBool::new(false));
         let (name, counter): (Arc<str>, _) = (name.into(), seen.clone());
+        let fails = failing.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (name, counter) = (name.clone(), counter.clone());
+                let (name, counter, fails) = (name.clone(), counter.clone(), fails.clone());
                 tokio::spawn(async move {
-                    let service =
-                        service_fn(move |request| answer(name.clone(), counter.clone(), request));
+                    let service = service_fn(move |request| {
+                        let (name, counter, fails) = (name.clone(), counter.clone(), fails.clone());
+                        async move {
+                            if fails.load(Ordering::Relaxed) {
+                                return Ok(status(StatusCode::SERVICE_UNAVAILABLE));
+                            }
+                            answer(name, counter, request).await
+                        }
+                    });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
                         .with_upgrades()
@@ -52,7 +68,12 @@ impl Backend {
                 });
             }
         });
-        Self { port, seen, task }
+        Self { port, seen, failing, task }
+    }
+
+    /// Makes every answer 503, or no more.
+    pub(crate) fn fail(&self, fail: bool) {
+        self.failing.store(fail, Ordering::Relaxed);
     }
 
     pub(crate) fn seen(&self) -> u64 {

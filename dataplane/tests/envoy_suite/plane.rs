@@ -70,7 +70,10 @@ impl Plane {
             reports: reports.clone(),
             socket: socket.clone(),
             envoy_admin: admin_socket(directory.path()),
-            settings: Settings { any_address: Ipv4Addr::LOCALHOST.into() },
+            settings: Settings {
+                any_address: Ipv4Addr::LOCALHOST.into(),
+                ..Settings::default() //
+            },
             ledger: Arc::new(Mutex::default()),
             standing: watch::Sender::default(),
             transferred: transferred.clone(),
@@ -206,6 +209,13 @@ impl Plane {
     pub(crate) fn pid(&self) -> i32 {
         let path: PathBuf = self.directory.path().join("envoy.pid");
         std::fs::read_to_string(path).unwrap().parse().unwrap()
+    }
+
+    /// Reads a counter or gauge of Envoy's.
+    pub(crate) async fn statistic(&self, name: &str) -> Option<u64> {
+        let text = self.admin().get(&format!("/stats?filter=^{name}$")).await.ok()?;
+        let text = String::from_utf8(text.to_vec()).ok()?;
+        text.trim().rsplit_once(": ")?.1.parse().ok()
     }
 
     /// Resources and bytes sent so far.

@@ -33,7 +33,7 @@ impl Place {
             binary: binary.map(Into::into),
             node: "node-1".into(),
             cluster: "test".into(),
-            settings: Settings { any_address: Ipv4Addr::LOCALHOST.into() },
+            settings: Settings::of_host(Ipv4Addr::LOCALHOST.into()),
         });
         let place = Self { _directory: directory, desired, preflight };
         place.force(1, yaml);

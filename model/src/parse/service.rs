@@ -1,99 +1,80 @@
 //! Reads the spec of a `Service`.
 
-use std::{collections::HashSet, time::Duration};
+mod balancing;
+mod breakers;
+mod dns;
+mod failover;
+mod health;
+mod outliers;
+mod tls;
+mod upstream;
+
+use std::collections::{BTreeSet, HashSet};
 
 use super::{
-    backend::unique,
-    name::host,
-    pattern::target_path,
-    reader::{Fields, Node, Read},
-    scalar::{bounded, duration, port, status, unicast, whole, word},
+    reader::{Node, Read},
+    scalar::{bounded, duration, port, unicast, whole, word},
 };
 use crate::{
     limits::{
-        AGGRESSION_PERCENT, MAX_CONNECT_TIMEOUT, MAX_ENDPOINT_WEIGHT, MAX_ENDPOINTS, MAX_INTERVAL,
-        MAX_LABEL_VALUE_BYTES, MAX_SLOW_START, MAX_STATUSES, MAX_THRESHOLD, MIN_INTERVAL,
-        MIN_SLOW_START, MIN_TIMEOUT,
+        MAX_CONNECT_TIMEOUT, MAX_ENDPOINT_PRIORITY, MAX_ENDPOINT_WEIGHT, MAX_ENDPOINTS,
+        MAX_LABEL_VALUE_BYTES, MIN_TIMEOUT,
     },
-    object::format_duration,
-    service::{
-        Endpoint, HealthCheck, LoadBalancing, Locality, Probe, ProxyProtocol, Service, SlowStart,
-    },
+    service::{DEFAULT_CONNECT_TIMEOUT, Endpoint, Locality, ProxyProtocol, Service, Upstream},
 };
-
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
-const DEFAULT_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-const DEFAULT_UNHEALTHY_THRESHOLD: u32 = 3;
-const DEFAULT_HEALTHY_THRESHOLD: u32 = 2;
-
-const LOAD_BALANCING: [(&str, LoadBalancing); 4] = [
-    ("RoundRobin", LoadBalancing::RoundRobin),
-    ("LeastRequest", LoadBalancing::LeastRequest),
-    ("Random", LoadBalancing::Random),
-    ("Maglev", LoadBalancing::Maglev),
-];
 
 pub(super) fn service(node: &Node<'_>) -> Read<Service> {
     let fields = node.fields()?;
-    let endpoints = fields.required("endpoints", "a list of addresses and ports", endpoints);
-    let load_balancing =
-        fields.or("loadBalancing", LoadBalancing::default(), |node| word(node, &LOAD_BALANCING));
+    let dns = fields.optional("dns", dns::dns);
+    let endpoints = if fields.has("dns") {
+        fields.or("endpoints", Vec::new(), endpoints)
+    } else {
+        fields.required("endpoints", "a list of addresses and ports", endpoints)
+    };
+    let load_balancing = fields.or("loadBalancing", Default::default(), balancing::policy);
+    let options = balancing::options(&fields, load_balancing);
     let connect_timeout = fields.or("connectTimeout", DEFAULT_CONNECT_TIMEOUT, |node| {
         duration(node, MIN_TIMEOUT, MAX_CONNECT_TIMEOUT)
     });
-    let slow_start = fields.optional("slowStart", slow_start);
-    let balancing_fits = match (load_balancing, slow_start) {
-        (Ok(balancing), Ok(Some(_))) => slow_start_fits(&fields, balancing),
+    let slow_start = fields.optional("slowStart", balancing::slow_start);
+    let starts_fit = match (load_balancing, slow_start) {
+        (Ok(balancing), Ok(Some(_))) => balancing::slow_start_fits(&fields, balancing),
         _ => Ok(()),
     };
     let proxy_protocol =
         fields.optional("proxyProtocol", |node| word(node, &[("V2", ProxyProtocol::V2)]));
-    let health_check = fields.optional("healthCheck", health_check);
-    let probe_fits = match (proxy_protocol, &health_check) {
-        (Ok(Some(_)), Ok(Some(HealthCheck { probe: Probe::Http { .. }, port: None, .. }))) => {
-            let remedy = "write tcp: {} for http, or the port of one that takes plain HTTP";
-            let problem =
-                "asks by http for what waits for a PROXY header, which probes do not send";
-            Err(fields.error("healthCheck", problem, remedy))
-        }
-        _ => Ok(()),
-    };
+    let health_check = fields.optional("healthCheck", health::health_check);
+    let circuit_breakers = fields.optional("circuitBreakers", breakers::circuit_breakers);
+    let outlier_detection = fields.optional("outlierDetection", outliers::outlier_detection);
+    let failover = fields.optional("failover", failover::failover);
+    let protocol = fields.optional("protocol", upstream::protocol);
+    let connections = fields.optional("connections", upstream::connections);
+    let name = dns.as_ref().ok().and_then(|dns| Some(dns.as_ref()?.name.clone()));
+    let tls = fields.optional("tls", |node| tls::tls(node, name.as_deref()));
     let known = fields.finish();
     let service = Service {
         endpoints: endpoints?,
+        dns: dns?,
         load_balancing: load_balancing?,
+        balancing: options?,
         connect_timeout: connect_timeout?,
         slow_start: slow_start?,
         proxy_protocol: proxy_protocol?,
         health_check: health_check?,
+        circuit_breakers: circuit_breakers?,
+        outlier_detection: outlier_detection?,
+        failover: failover?,
+        upstream: Upstream { protocol: protocol?, connections: connections?, tls: tls? },
     };
-    balancing_fits.and(probe_fits).and(known).map(|()| service)
-}
-
-fn slow_start(node: &Node<'_>) -> Read<SlowStart> {
-    let fields = node.fields()?;
-    let window = fields.required("window", "a duration such as 30s", |node| {
-        duration(node, MIN_SLOW_START, MAX_SLOW_START)
-    });
-    let aggression = fields.or("aggressionPercent", 100, |node| whole(node, AGGRESSION_PERCENT));
-    let least = fields.or("minWeightPercent", 10, |node| whole(node, 1..=100));
-    let known = fields.finish();
-    let slow_start =
-        SlowStart { window: window?, aggression_percent: aggression?, min_weight_percent: least? };
-    known.map(|()| slow_start)
-}
-
-/// Envoy has slow start with these two only; XDP, which always uses Maglev, with each.
-fn slow_start_fits(fields: &Fields<'_>, balancing: LoadBalancing) -> Read<()> {
-    match balancing {
-        LoadBalancing::RoundRobin | LoadBalancing::LeastRequest => Ok(()),
-        LoadBalancing::Random | LoadBalancing::Maglev => {
-            let problem = "needs loadBalancing RoundRobin or LeastRequest, since Envoy has it with these only";
-            let remedy = "write loadBalancing: RoundRobin (XDP uses Maglev all the same), or remove slowStart";
-            Err(fields.error("slowStart", problem, remedy))
-        }
-    }
+    let fits = [
+        starts_fit,
+        known,
+        dns::fits(&fields, &service),
+        failover::fits(&fields, &service),
+        health::fits(&fields, &service),
+        upstream::fits(&fields, &service),
+    ];
+    fits.into_iter().collect::<Read<Vec<()>>>().map(|_| service)
 }
 
 fn endpoints(node: &Node<'_>) -> Read<Vec<Endpoint>> {
@@ -109,7 +90,24 @@ fn endpoints(node: &Node<'_>) -> Read<Vec<Endpoint>> {
         }
     }
     let endpoints: Vec<Endpoint> = items.into_iter().collect::<Read<_>>()?;
-    distinct.map(|()| endpoints)
+    distinct.and(without_gaps(node, &endpoints)).map(|()| endpoints)
+}
+
+/// Priorities go up by one, as Envoy has them.
+fn without_gaps(node: &Node<'_>, endpoints: &[Endpoint]) -> Read<()> {
+    let used: BTreeSet<u32> = endpoints.iter().map(|endpoint| endpoint.priority).collect();
+    let Some(missing) =
+        (0..).zip(&used).find_map(|(wanted, has)| (wanted != *has).then_some(wanted))
+    else {
+        return Ok(());
+    };
+    let over = endpoints.iter().position(|endpoint| endpoint.priority > missing).unwrap_or(0);
+    Err(node.at_item(over, |node| {
+        node.at_field("priority", |node| {
+            let message = format!("leaves out {missing}: no endpoint has that priority");
+            node.error(message, "write priorities 0, 1, 2 and so on, without a gap")
+        })
+    }))
 }
 
 fn endpoint(node: &Node<'_>) -> Read<Endpoint> {
@@ -117,14 +115,20 @@ fn endpoint(node: &Node<'_>) -> Read<Endpoint> {
     let address = fields.required("address", "an IP address", unicast);
     let port = fields.required("port", "a number from 1 to 65535", port);
     let weight = fields.or("weight", 1, |node| whole(node, 0..=MAX_ENDPOINT_WEIGHT));
+    let priority = fields.or("priority", 0, |node| whole(node, 0..=MAX_ENDPOINT_PRIORITY));
     let locality = fields.or("locality", Locality::default(), locality);
     let known = fields.finish();
-    let endpoint =
-        Endpoint { address: address?, port: port?, weight: weight?, locality: locality? };
+    let endpoint = Endpoint {
+        address: address?,
+        port: port?,
+        weight: weight?,
+        priority: priority?,
+        locality: locality?,
+    };
     known.map(|()| endpoint)
 }
 
-fn locality(node: &Node<'_>) -> Read<Locality> {
+pub(super) fn locality(node: &Node<'_>) -> Read<Locality> {
     let fields = node.fields()?;
     let part = |node: &Node<'_>| bounded(node, 0, MAX_LABEL_VALUE_BYTES);
     let region = fields.or("region", String::new(), part);
@@ -132,65 +136,4 @@ fn locality(node: &Node<'_>) -> Read<Locality> {
     let known = fields.finish();
     let locality = Locality { region: region?, zone: zone? };
     known.map(|()| locality)
-}
-
-fn health_check(node: &Node<'_>) -> Read<HealthCheck> {
-    let fields = node.fields()?;
-    let probe = probe(&fields);
-    let port = fields.optional("port", port);
-    let interval =
-        fields.or("interval", DEFAULT_INTERVAL, |node| duration(node, MIN_INTERVAL, MAX_INTERVAL));
-    let timeout = fields.optional("timeout", |node| duration(node, MIN_TIMEOUT, MAX_INTERVAL));
-    let threshold = |node: &Node<'_>| whole(node, 1..=MAX_THRESHOLD);
-    let unhealthy = fields.or("unhealthyThreshold", DEFAULT_UNHEALTHY_THRESHOLD, threshold);
-    let healthy = fields.or("healthyThreshold", DEFAULT_HEALTHY_THRESHOLD, threshold);
-    let fits = match (interval, timeout) {
-        (Ok(interval), Ok(Some(timeout))) if timeout > interval => {
-            let message = format!("is longer than the interval of {}", format_duration(interval));
-            Err(fields.error("timeout", message, "write at most the interval"))
-        }
-        _ => Ok(()),
-    };
-    let known = fields.finish();
-    let interval = interval?;
-    let health_check = HealthCheck {
-        probe: probe?,
-        port: port?,
-        interval,
-        timeout: timeout?.unwrap_or(DEFAULT_PROBE_TIMEOUT.min(interval)),
-        unhealthy_threshold: unhealthy?,
-        healthy_threshold: healthy?,
-    };
-    fits.and(known).map(|()| health_check)
-}
-
-fn probe(fields: &Fields<'_>) -> Read<Probe> {
-    let http = fields.optional("http", http_probe);
-    let tcp = fields.optional("tcp", |node| node.fields()?.finish().map(|()| Probe::Tcp {}));
-    match (http?, tcp?) {
-        (Some(probe), None) | (None, Some(probe)) => Ok(probe),
-        (Some(_), Some(_)) => {
-            Err(fields.error("tcp", "stands beside http", "keep one of http and tcp"))
-        }
-        (None, None) => {
-            let remedy = "add http: {path: /healthz} or tcp: {}";
-            Err(fields.node().error("says not what to send", remedy))
-        }
-    }
-}
-
-fn http_probe(node: &Node<'_>) -> Read<Probe> {
-    let fields = node.fields()?;
-    let path = fields.required("path", "a path such as /healthz", target_path);
-    let host = fields.optional("host", host);
-    let expected_statuses = fields.or("expectedStatuses", vec![200], statuses);
-    let known = fields.finish();
-    let probe = Probe::Http { path: path?, host: host?, expected_statuses: expected_statuses? };
-    known.map(|()| probe)
-}
-
-fn statuses(node: &Node<'_>) -> Read<Vec<u16>> {
-    let items = node.items(1, MAX_STATUSES, status)?;
-    unique(node, &items, |status| status)?;
-    items.into_iter().collect()
 }

@@ -12,7 +12,7 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{generate_auth, generate_listener, generate_policy};
+use crate::{generate_auth, generate_listener, generate_policy, generate_service};
 
 pub(crate) type Raw = BoxedStrategy<Value>;
 pub(crate) type Optional = (&'static str, Option<Value>);
@@ -25,7 +25,7 @@ pub(crate) fn document() -> Raw {
         http_route(),
         l4_route("TCPRoute"),
         l4_route("UDPRoute"),
-        service(),
+        generate_service::service(),
         packet_filter(),
         prefix_list(),
         qos_policy()
@@ -40,7 +40,7 @@ pub(crate) fn with(mut value: Value, fields: impl IntoIterator<Item = Optional>)
     value
 }
 
-fn object(kind: &'static str, spec: impl Strategy<Value = Value> + 'static) -> Raw {
+pub(crate) fn object(kind: &'static str, spec: impl Strategy<Value = Value> + 'static) -> Raw {
     let labels = btree_map("[a-zA-Z0-9]([a-z._/-]{0,6}[a-z0-9])?", "\\PC{0,12}", 1..4);
     let name = prop_oneof![4 => "[a-c]", 1 => "[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?"];
     (name, option::of("[ab]"), option::of(labels), any::<bool>(), spec)
@@ -72,7 +72,7 @@ pub(crate) fn duration(range: std::ops::Range<u64>) -> Raw {
         .boxed()
 }
 
-fn address() -> BoxedStrategy<String> {
+pub(crate) fn address() -> BoxedStrategy<String> {
     prop_oneof![
         (1..=223u8, any::<[u8; 3]>()).prop_map(|(a, [b, c, d])| format!("{a}.{b}.{c}.{d}")),
         any::<[u16; 7]>().prop_map(|rest| {
@@ -145,98 +145,6 @@ fn l4_route(kind: &'static str) -> Raw {
     let spec = (references(3), backends())
         .prop_map(|(listeners, backends)| json!({ "listeners": listeners, "backends": backends }));
     object(kind, spec)
-}
-
-fn service() -> Raw {
-    let locality = (option::of("[a-z0-9-]{0,8}"), option::of("\\PC{0,4}")).prop_map(|(r, z)| {
-        with(json!({}), [("region", r.map(Value::from)), ("zone", z.map(Value::from))])
-    });
-    let endpoint = (option::of(0..=1_000u32), option::of(locality));
-    let endpoints = btree_map((address(), 1..=u16::MAX), endpoint, 0..5).prop_map(endpoints);
-    let balancing = option::of(select(vec!["RoundRobin", "LeastRequest", "Random", "Maglev"]));
-    let slow_start =
-        (duration(1_000..3_600_000), option::of(10..=1_000u32), option::of(1..=100u32)).prop_map(
-            |(window, aggression, least)| {
-                with(
-                    json!({ "window": window }),
-                    [
-                        ("aggressionPercent", aggression.map(Value::from)),
-                        ("minWeightPercent", least.map(Value::from)),
-                    ],
-                )
-            },
-        );
-    let spec = (
-        endpoints,
-        balancing,
-        option::of(duration(1..600_000)),
-        option::of(slow_start),
-        any::<bool>(),
-        option::of(health_check()),
-    )
-        .prop_map(|(endpoints, balancing, timeout, slow_start, proxy, health_check)| {
-            // Probes by HTTP do not reach what waits for a PROXY header.
-            let proxy = proxy && health_check.is_none();
-            // Envoy has slow start with the first two.
-            let slow_start = slow_start.filter(|_| !matches!(balancing, Some("Random" | "Maglev")));
-            with(
-                json!({ "endpoints": endpoints }),
-                [
-                    ("loadBalancing", balancing.map(Value::from)),
-                    ("connectTimeout", timeout),
-                    ("slowStart", slow_start),
-                    ("proxyProtocol", proxy.then(|| Value::from("V2"))),
-                    ("healthCheck", health_check),
-                ],
-            )
-        });
-    object("Service", spec)
-}
-
-fn endpoints(map: BTreeMap<(String, u16), (Option<u32>, Option<Value>)>) -> Vec<Value> {
-    let endpoint = |((address, port), (weight, locality)): (_, (Option<u32>, _))| {
-        let weight = weight.map(Value::from);
-        let endpoint = json!({ "address": address, "port": port });
-        with(endpoint, [("weight", weight), ("locality", locality)])
-    };
-    map.into_iter().map(endpoint).collect()
-}
-
-fn health_check() -> Raw {
-    let statuses = subsequence(vec![200, 204, 301, 404, 503], 1..5);
-    let http = (path(), option::of("[a-z]{1,5}\\.example"), option::of(statuses)).prop_map(
-        |(path, host, statuses)| {
-            let http = with(
-                json!({ "path": path }),
-                [
-                    ("host", host.map(Value::from)),
-                    ("expectedStatuses", statuses.map(|statuses| json!(statuses))),
-                ],
-            );
-            json!({ "http": http })
-        },
-    );
-    let probe = prop_oneof![Just(json!({ "tcp": {} })), http];
-    let times = option::of((100..10_000u64, any::<Index>(), any::<bool>()));
-    let thresholds = (option::of(1..=100u32), option::of(1..=100u32));
-    (probe, option::of(1..=u16::MAX), times, thresholds)
-        .prop_map(|(probe, port, times, (unhealthy, healthy))| {
-            let interval = times.map(|(ms, ..)| json!(format!("{ms}ms")));
-            let timeout = times.filter(|(.., given)| *given).map(|(ms, share, _)| {
-                json!(format!("{}us", 1_000 + share.index((ms as usize - 1) * 1_000)))
-            });
-            with(
-                probe,
-                [
-                    ("port", port.map(Value::from)),
-                    ("interval", interval),
-                    ("timeout", timeout),
-                    ("unhealthyThreshold", unhealthy.map(Value::from)),
-                    ("healthyThreshold", healthy.map(Value::from)),
-                ],
-            )
-        })
-        .boxed()
 }
 
 fn prefix() -> BoxedStrategy<String> {

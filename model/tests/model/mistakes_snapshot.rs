@@ -265,6 +265,66 @@ fn the_proxy_protocol_is_for_tcp_that_envoy_carries() {
 }
 
 #[test]
+fn what_only_envoy_can_do_needs_listeners_that_envoy_carries() {
+    let listener = |spec: &str| {
+        format!("kind: Listener\nmetadata: {{ name: l }}\nspec: {{ port: 9, {spec} }}\n---\n")
+    };
+    let route = |kind: &str| {
+        format!(
+            "---\nkind: {kind}\nmetadata: {{ name: r }}\nspec: {{ listeners: [{{ name: l }}], backends: \
+             [{{ service: {{ name: e }} }}] }}\n"
+        )
+    };
+    let service =
+        |spec: &str| format!("kind: Service\nmetadata: {{ name: e }}\nspec: {{ {spec} }}\n");
+    let dns = service("dns: { name: a.example, port: 1 }");
+    let tls = service("endpoints: [], tls: { serverName: a.example }");
+    let checked = service("endpoints: [], healthCheck: { by: Envoy, tcp: {} }");
+    for spec in [&dns, &tls, &checked] {
+        for engine in ["auto", "envoy"] {
+            let good = listener(&format!("protocol: TCP, engine: {engine}"));
+            apply(&format!("{good}{spec}{}", route("TCPRoute")), &[]);
+        }
+    }
+    let xdp = listener("protocol: TCP, engine: xdp");
+    apply(
+        &format!("{xdp}{dns}{}", route("TCPRoute")),
+        &[
+            "spec.engine = \"xdp\": is for XDP, which resolves no names, and Service/default/e is found \
+           by name",
+        ],
+    );
+    apply(
+        &format!("{xdp}{checked}{}", route("TCPRoute")),
+        &["spec.engine = \"xdp\": is for XDP, which knows no checks of Envoy's, and \
+           Service/default/e is checked by Envoy"],
+    );
+    let direct = listener("protocol: TCP, address: 192.0.2.1, forwarding: IPIP");
+    apply(
+        &format!("{direct}{tls}{}", route("TCPRoute")),
+        &["spec.forwarding = \"IPIP\": is for XDP, which leaves TCP streams as they are, and \
+           Service/default/e wants TLS"],
+    );
+    let udp = listener("protocol: UDP");
+    apply(&format!("{udp}{dns}{}", route("UDPRoute")), &[]);
+    apply(
+        &format!("{udp}{tls}{}", route("UDPRoute")),
+        &[
+            "spec.backends[0].service.name = \"e\": names Service/default/e, which wants TLS, but UDP \
+           has no stream to be encrypted",
+        ],
+    );
+    // What is there already: the error is about what changes.
+    apply(
+        "kind: Service\nmetadata: { name: a }\nspec: { dns: { name: a.example, port: 1 } }\n",
+        &[
+            "spec.dns = \"{…}\": is found by name, and Listener/default/feed with engine xdp resolves no \
+           names",
+        ],
+    );
+}
+
+#[test]
 fn announced_addresses_are_bounded() {
     let listeners = |count: usize| -> String {
         let one = |n: usize| {

@@ -42,7 +42,8 @@ pub(super) async fn probe(
 async fn attempt(address: SocketAddr, probe: &Probe) -> Result<(), ProbeError> {
     let stream = TcpStream::connect(address).await.map_err(ProbeError::Connect)?;
     match probe {
-        Probe::Tcp {} => Ok(()),
+        // A gRPC check is Envoy's to send, which the model sees to.
+        Probe::Tcp {} | Probe::Grpc { .. } => Ok(()),
         Probe::Http { path, host, expected_statuses } => {
             let host = host.clone().unwrap_or_else(|| address.to_string());
             let found = get(stream, path, &host).await?;

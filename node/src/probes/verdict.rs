@@ -13,10 +13,7 @@ use runtime::push::HealthUpdate;
 
 /// Every endpoint of a service with a health check, with that check.
 pub(super) fn targets(snapshot: &Snapshot) -> BTreeMap<EndpointId, HealthCheck> {
-    let checked = snapshot
-        .services()
-        .filter_map(|(key, service)| Some((key, service, service.health_check.as_ref()?)));
-    checked
+    probed(snapshot)
         .flat_map(|(key, service, check)| {
             endpoints(key, service).map(move |endpoint| (endpoint, check.clone()))
         })
@@ -24,26 +21,33 @@ pub(super) fn targets(snapshot: &Snapshot) -> BTreeMap<EndpointId, HealthCheck> 
 }
 
 /// What the data plane is told: the endpoints to leave out, and the services all of whose endpoints
-/// fail. Those of the latter are not left out: traffic to a failing endpoint beats none.
+/// fail. Those of the latter are not left out, unless the service says so: traffic to a failing
+/// endpoint beats none.
 pub(super) fn update(
     snapshot: &Snapshot,
     known: &BTreeMap<EndpointId, EndpointHealth>,
 ) -> HealthUpdate {
     let mut update = HealthUpdate::default();
-    for (key, service) in snapshot.services().filter(|(_, service)| service.health_check.is_some())
-    {
+    for (key, service, _) in probed(snapshot) {
         let fails = |endpoint: &EndpointId| known.get(endpoint).is_some_and(|h| !h.healthy);
         let failing: Vec<EndpointId> = endpoints(key, service).filter(fails).collect();
         if failing.is_empty() {
             continue;
         }
-        if failing.len() == endpoints(key, service).count() {
+        let panics = service.panic_threshold_percent() != Some(0);
+        if panics && failing.len() == endpoints(key, service).count() {
             update.panicking.push(key.clone());
         } else {
             update.unhealthy.extend(failing);
         }
     }
     update
+}
+
+/// The services whose endpoints are ours to probe.
+fn probed(snapshot: &Snapshot) -> impl Iterator<Item = (&ObjectKey, &Service, &HealthCheck)> {
+    let services = snapshot.services().filter(|(_, service)| !service.is_checked_by_envoy());
+    services.filter_map(|(key, service)| Some((key, service, service.health_check.as_ref()?)))
 }
 
 fn endpoints<'a>(
@@ -62,42 +66,33 @@ pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use model::{Kind, Metadata, Object, Spec, service::Probe};
+    use model::{
+        Kind, Metadata, Object, Spec,
+        service::{CheckedBy, Probe},
+    };
 
     use super::*;
 
     pub(in crate::probes) fn service(name: &str, addresses: &[&str], check: bool) -> Object {
-        let endpoint = |address: &&str| {
-            let address: SocketAddr = address.parse().unwrap();
-            Endpoint {
-                address: address.ip(),
-                port: address.port(),
-                weight: 1,
-                locality: Default::default(),
-            }
-        };
+        let endpoint = |address: &&str| Endpoint::new(address.parse().unwrap());
         let health_check = check.then(|| HealthCheck {
+            by: CheckedBy::Probes,
             probe: Probe::Tcp {},
             port: None,
             interval: Duration::from_millis(100),
             timeout: Duration::from_millis(100),
             unhealthy_threshold: 2,
             healthy_threshold: 1,
+            jitter_percent: None,
         });
-        let service = Service {
-            endpoints: addresses.iter().map(endpoint).collect(),
-            load_balancing: Default::default(),
-            connect_timeout: Duration::from_secs(1),
-            slow_start: None,
-            proxy_protocol: None,
-            health_check,
-        };
+        let service =
+            Service { health_check, ..Service::of(addresses.iter().map(endpoint).collect()) };
         let metadata = Metadata {
             name: name.to_owned(),
             namespace: "default".to_owned(),
             labels: BTreeMap::new(),
         };
-        Object { metadata, spec: Spec::Service(service) }
+        Object { metadata, spec: Spec::Service(Box::new(service)) }
     }
 
     pub(in crate::probes) fn snapshot(objects: Vec<Object>) -> Snapshot {

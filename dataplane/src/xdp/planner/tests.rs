@@ -7,7 +7,7 @@ use model::{
     listener::{EngineChoice, Forwarding, ListenAddress, Protocol},
     object::{Metadata, Object},
     route::WeightedBackend,
-    service::{Endpoint, LoadBalancing, Locality, Service},
+    service::{Endpoint, LoadBalancing, Service},
 };
 use proptest::prelude::*;
 
@@ -59,26 +59,9 @@ fn listener(address: ListenAddress, port: u16, engine: EngineChoice) -> Spec {
 }
 
 fn service(endpoints: &[&str]) -> Spec {
-    let endpoints = endpoints
-        .iter()
-        .map(|text| {
-            let address: SocketAddr = text.parse().unwrap();
-            Endpoint {
-                address: address.ip(),
-                port: address.port(),
-                weight: 1,
-                locality: Locality::default(),
-            }
-        })
-        .collect();
-    Spec::Service(Service {
-        endpoints,
-        load_balancing: LoadBalancing::Maglev,
-        connect_timeout: std::time::Duration::from_secs(5),
-        slow_start: None,
-        proxy_protocol: None,
-        health_check: None,
-    })
+    let endpoints = endpoints.iter().map(|text| Endpoint::new(text.parse().unwrap())).collect();
+    let service = Service { load_balancing: LoadBalancing::Maglev, ..Service::of(endpoints) };
+    Spec::Service(Box::new(service))
 }
 
 fn route(listeners: &[&str], backends: &[(&str, u32)]) -> Spec {

@@ -64,17 +64,29 @@ impl Accepted {
     }
 }
 
+impl Accepted {
+    /// Lists what a resource cannot do without, with what its clusters cannot.
+    pub(super) fn all_needs(&self, resource: &Resource) -> Vec<ResourceId> {
+        let mut all: Vec<ResourceId> = needs(resource).collect();
+        let clusters = all.iter().filter(|need| need.kind == ResourceType::Cluster);
+        let clusters = clusters.filter_map(|cluster| self.get(cluster));
+        let of_clusters: Vec<ResourceId> = clusters.flat_map(|cluster| needs(cluster)).collect();
+        all.extend(of_clusters);
+        all
+    }
+}
+
 /// Lists what a resource cannot do without.
 pub(super) fn needs(resource: &Resource) -> impl Iterator<Item = ResourceId> {
     let clusters = resource.clusters.iter().flat_map(|cluster| {
         [ResourceType::Cluster, ResourceType::Endpoints]
             .map(|kind| ResourceId { kind, name: cluster.clone() })
     });
-    let named = resource
-        .wants
-        .iter()
-        .filter(|want| matches!(want.kind, ResourceType::Secret | ResourceType::ExtensionConfig));
-    clusters.chain(named.cloned())
+    let own = resource.wants.iter().filter(|want| {
+        use ResourceType::{Endpoints, ExtensionConfig, Secret};
+        matches!(want.kind, Secret | Endpoints | ExtensionConfig)
+    });
+    clusters.chain(own.cloned())
 }
 
 #[cfg(test)]

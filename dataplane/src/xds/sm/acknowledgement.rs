@@ -68,9 +68,7 @@ impl Session {
                 if !self.kinds[want.kind as usize].subscriptions.covers(&want.name) {
                     self.awaited.insert(want.clone(), since);
                 } else {
-                    // A changed cluster warms again, and waits for endpoints it does not ask for.
-                    let again = kind == ResourceType::Cluster && before.is_some();
-                    self.mark(want.kind, &want.name, since, again);
+                    self.mark(want.kind, &want.name, since, false);
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{InFlight, Item, Mark, Response, Session};
 use crate::{
-    l7::{Resource, ResourceType},
+    l7::{Resource, ResourceId, ResourceType},
     xds::ledger::Ledger,
 };
 
@@ -110,7 +110,8 @@ impl Session {
         items
     }
 
-    /// Tells whether every cluster of a resource has reached Envoy, endpoints included.
+    /// Tells whether every cluster of a resource has reached Envoy, with the endpoints and secrets
+    /// that it waits for.
     fn is_ready(&self, resource: &Resource, ledger: &Ledger) -> bool {
         // A client that never asks for clusters is not held up for want of them.
         let asks = |name| self.kinds[ResourceType::Cluster as usize].subscriptions.covers(name);
@@ -118,13 +119,19 @@ impl Session {
             self.kinds[kind as usize].held.get(name).is_some_and(|held| held.version.is_some())
                 || ledger.is_hopeless(&self.world, kind, name)
         };
-        resource.clusters.iter().all(|cluster| {
+        resource.clusters.iter().all(|name| {
             // A cluster that is not to be had is not waited for: its requests get 500.
-            !asks(cluster)
-                || ledger.wanted(&self.world, ResourceType::Cluster, cluster).is_none()
-                || (has(ResourceType::Cluster, cluster)
-                    && (ledger.is_hopeless(&self.world, ResourceType::Cluster, cluster)
-                        || has(ResourceType::Endpoints, cluster)))
+            if !asks(name) {
+                return true;
+            }
+            let Some(cluster) = ledger.wanted(&self.world, ResourceType::Cluster, name) else {
+                return true;
+            };
+            // What the cluster of before wants may be gone with the configuration that had it.
+            let gone =
+                |want: &ResourceId| ledger.wanted(&self.world, want.kind, &want.name).is_none();
+            has(ResourceType::Cluster, name)
+                && cluster.wants.iter().all(|want| has(want.kind, &want.name) || gone(want))
         })
     }
 
@@ -149,6 +156,16 @@ impl Session {
             }
             ResourceType::Secret | ResourceType::ExtensionConfig => mark.forced,
             _ => held || mark.forced,
+        }
+    }
+
+    /// A changed cluster warms again, and waits for endpoints and secrets that it does not ask for,
+    /// since Envoy has them. It acknowledges no cluster while one warms, so they follow at once.
+    fn follow_changed_clusters(&mut self, items: &[Item]) {
+        for item in items.iter().filter(|item| item.before.is_some()) {
+            for want in item.sent.iter().flat_map(|cluster| &cluster.wants) {
+                self.mark(want.kind, &want.name, item.since, true);
+            }
         }
     }
 
@@ -195,6 +212,9 @@ impl Session {
                     }
                 }
             }
+        }
+        if kind == ResourceType::Cluster {
+            self.follow_changed_clusters(&items);
         }
         let since = items.iter().map(|item| item.since).min().unwrap_or(self.world.revision);
         self.kinds[kind as usize].in_flight = Some(InFlight { nonce: nonce.clone(), since, items });

@@ -35,6 +35,8 @@ impl Session {
 #[derive(Clone, Debug)]
 enum Action {
     Service(u8, u16, bool),
+    Encrypted(u8, u16),
+    ByName(u8),
     RemoveService(u8),
     Route(u8, u8, u8),
     RemoveRoute(u8),
@@ -51,6 +53,8 @@ enum Action {
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         6 => (0..4u8, 1..5u16, any::<bool>()).prop_map(|(n, port, b)| Action::Service(n, port, b)),
+        2 => (0..4u8, 1..4u16).prop_map(|(n, file)| Action::Encrypted(n, file)),
+        1 => (0..4u8).prop_map(Action::ByName),
         2 => (0..4u8).prop_map(Action::RemoveService),
         6 => (0..4u8, 0..4u8, 0..3u8).prop_map(|(n, service, p)| Action::Route(n, service, p)),
         2 => (0..4u8).prop_map(Action::RemoveRoute),
@@ -91,6 +95,8 @@ fn run(actions: Vec<Action>) {
             Action::Service(n, port, maglev) => {
                 pair.service(n, port, if maglev { "Maglev" } else { "RoundRobin" });
             }
+            Action::Encrypted(n, file) => pair.encrypted(n, file),
+            Action::ByName(n) => pair.by_name(n),
             Action::RemoveService(n) => {
                 pair.config.remove(&format!("Service/default/s{n}").parse().unwrap());
             }

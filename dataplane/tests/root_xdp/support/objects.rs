@@ -1,13 +1,13 @@
 //! Configurations for the tests.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use dataplane::{Changed, Desired};
 use model::{
     Listener, Metadata, Object, Revision, Snapshot, Spec,
     listener::{EngineChoice, Forwarding, ListenAddress, Protocol, SynCookies},
     route::{L4Route, Reference, WeightedBackend},
-    service::{Endpoint, LoadBalancing, Locality, Service},
+    service::{Endpoint, LoadBalancing, Service},
 };
 
 /// A listener with its own service.
@@ -81,24 +81,10 @@ fn specs(balanced: &Balanced) -> [Spec; 3] {
         listeners: vec![reference()],
         backends: vec![WeightedBackend { service: reference(), weight: 1 }],
     };
-    let service = Service {
-        endpoints: balanced
-            .endpoints
-            .iter()
-            .map(|address| Endpoint {
-                address: address.ip(),
-                port: address.port(),
-                weight: 1,
-                locality: Locality::default(),
-            })
-            .collect(),
-        load_balancing: LoadBalancing::Maglev,
-        connect_timeout: Duration::from_secs(5),
-        slow_start: None,
-        proxy_protocol: None,
-        health_check: None,
-    };
+    let service =
+        Service::of(balanced.endpoints.iter().map(|address| Endpoint::new(*address)).collect());
+    let service = Service { load_balancing: LoadBalancing::Maglev, ..service };
     let route =
         if balanced.protocol.is_udp() { Spec::UdpRoute(route) } else { Spec::TcpRoute(route) };
-    [Spec::Listener(listener), route, Spec::Service(service)]
+    [Spec::Listener(listener), route, Spec::Service(Box::new(service))]
 }

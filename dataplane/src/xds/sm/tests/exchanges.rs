@@ -188,3 +188,34 @@ fn a_new_stream_is_answered_for_when_its_collections_were_asked_for() {
     }
     assert!(has_it(&pair));
 }
+
+/// Envoy acknowledges no cluster while one warms, and a changed one warms until it has endpoints.
+#[test]
+fn endpoints_and_secrets_follow_a_changed_cluster_before_it_is_acknowledged() {
+    let mut pair = Pair::new();
+    pair.encrypted(1, 1);
+    pair.publish();
+    pair.settle();
+    pair.put(
+        "kind: Service\nmetadata: { name: s1 }\nspec: { endpoints: [{ address: 10.0.0.1, port: 1 }], \
+         connectTimeout: 1s, tls: { serverName: a.example, certificateFile: /c1.pem, privateKeyFile: \
+         /k.pem } }",
+    );
+    pair.publish();
+    let mut sent = Vec::new();
+    while let Some(response) = pair.session.poll_delta(pair.now, &mut pair.ledger) {
+        let names: Vec<String> = response.resources.iter().map(|one| one.name.clone()).collect();
+        sent.push((ResourceType::of_type_url(&response.type_url).unwrap(), names));
+    }
+    assert_eq!(
+        sent,
+        [
+            (ResourceType::Cluster, vec!["default/s1".to_owned()]),
+            (ResourceType::Endpoints, vec!["default/s1".to_owned()]),
+            (
+                ResourceType::Secret,
+                vec!["default/s1/client-certificate".into(), "default/s1/trusted-ca".into()]
+            ),
+        ]
+    );
+}

@@ -72,6 +72,22 @@ impl Pair {
         ));
     }
 
+    /// A service whose cluster waits for secrets too.
+    pub(super) fn encrypted(&mut self, n: u8, file: u16) {
+        self.put(&format!(
+            "kind: Service\nmetadata: {{ name: s{n} }}\nspec: {{ endpoints: [{{ address: 10.0.0.1, \
+             port: 1 }}], tls: {{ serverName: a.example, certificateFile: /c{file}.pem, \
+             privateKeyFile: /k.pem }} }}"
+        ));
+    }
+
+    /// A service whose cluster waits for no endpoints.
+    pub(super) fn by_name(&mut self, n: u8) {
+        self.put(&format!(
+            "kind: Service\nmetadata: {{ name: s{n} }}\nspec: {{ dns: {{ name: a.example, port: 1 }} }}"
+        ));
+    }
+
     pub(super) fn route(&mut self, n: u8, service: u8, prefix: u8) {
         self.put(&format!(
             "kind: HTTPRoute\nmetadata: {{ name: r{n} }}\nspec:\n  listeners: [{{ name: web }}]\n  \
@@ -158,18 +174,29 @@ impl Pair {
         self.reconnect(true);
     }
 
-    /// What Envoy routes to is there, with its endpoints.
+    /// What Envoy routes to is there, and was with its endpoints and secrets when the route came. (A
+    /// cluster that changes waits for those of its new version while that of before serves.)
     pub(super) fn check(&self) {
         let held = &self.envoy.held;
         for kind in [ResourceType::Listener, ResourceType::ScopedRoute] {
             for (name, version) in &held[kind as usize] {
-                let resource = &self.known[&(kind, name.clone(), version.clone())];
-                for cluster in &resource.clusters {
+                let key = (kind, name.clone(), version.clone());
+                let came = self.envoy.last.contains(&key);
+                for cluster in &self.known[&key].clusters {
                     let bad = self.envoy.bad.iter().any(|bad| bad.1 == **cluster);
-                    for kind in [ResourceType::Cluster, ResourceType::Endpoints] {
+                    let version = held[ResourceType::Cluster as usize].get(&**cluster);
+                    assert!(
+                        bad || version.is_some(),
+                        "{name} goes to {cluster}, which is not there"
+                    );
+                    let Some(version) = version.filter(|_| came) else { continue };
+                    let key = (ResourceType::Cluster, cluster.to_string(), version.clone());
+                    for want in &self.known[&key].wants {
+                        let gone = self.ledger.wanted(self.compiler.world(), want.kind, &want.name);
                         assert!(
-                            bad || held[kind as usize].contains_key(&**cluster),
-                            "{name} goes to {cluster}, which has no {kind}"
+                            bad || gone.is_none()
+                                || held[want.kind as usize].contains_key(&*want.name),
+                            "{name} goes to {cluster}, which has no {want}"
                         );
                     }
                 }
@@ -190,8 +217,8 @@ impl Pair {
                     let last =
                         self.ledger.accepted(kind, name).map(|last| last.version.to_string());
                     assert_eq!(has, last.as_ref(), "{name} is what was accepted last");
-                } else if kind != ResourceType::Endpoints
-                    || self.envoy.held[ResourceType::Cluster as usize].contains_key(&**name)
+                } else if !matches!(kind, ResourceType::Endpoints | ResourceType::Secret)
+                    || self.envoy.names[kind as usize].contains(&**name)
                 {
                     assert_eq!(has, Some(&version.2), "{kind} {name}");
                 }

@@ -1,4 +1,5 @@
-//! A service with the PROXY protocol gets TCP connections that Envoy opens, and nothing else.
+//! What only Envoy can do for a service (a PROXY header, TLS, names, health checks of its own) needs
+//! listeners that Envoy carries, and routes that it goes with.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +9,7 @@ use crate::{
     key::{Kind, ObjectKey},
     listener::{EngineChoice, Forwarding, Listener},
     route::{HttpAction, Reference},
+    service::NeedsEnvoy,
     snapshot::Snapshot,
 };
 
@@ -20,36 +22,34 @@ pub(super) fn check(
         !matches!(key.kind, Kind::PacketFilter | Kind::PrefixList | Kind::QosPolicy)
             && snapshot.get(key).is_some()
     };
-    let wants = |service: &Reference| {
-        let service = snapshot.service(&service.namespace, &service.name);
-        service.is_some_and(|service| service.proxy_protocol.is_some())
-    };
+    let need =
+        |service: &Reference| snapshot.service(&service.namespace, &service.name)?.needs_envoy();
     if !changed.iter().any(concerned) {
         return;
     }
-    let is_used = snapshot.services().any(|(_, service)| service.proxy_protocol.is_some());
-    if !is_used {
+    if !snapshot.services().any(|(_, service)| service.needs_envoy().is_some()) {
         return;
     }
     for (key, route) in snapshot.http_routes() {
         for (rule_index, rule) in route.rules.iter().enumerate() {
             let HttpAction::Forward { backends, .. } = &rule.action else { continue };
             for (index, backend) in backends.iter().enumerate() {
-                if wants(&backend.service) {
+                if need(&backend.service) == Some(NeedsEnvoy::ProxyProtocol) {
                     let path = format!("spec.rules[{rule_index}].backends[{index}].service.name");
-                    carried(changed, key, &path, &backend.service, HTTP, errors);
+                    let need = NeedsEnvoy::ProxyProtocol;
+                    carried(changed, (key, &path), (need, &backend.service), HTTP, errors);
                 }
             }
         }
     }
     for (key, route) in snapshot.l4_routes() {
         for (index, backend) in route.backends.iter().enumerate() {
-            if !wants(&backend.service) {
-                continue;
-            }
+            let Some(need) = need(&backend.service) else { continue };
             let path = format!("spec.backends[{index}].service.name");
-            if key.kind == Kind::UdpRoute {
-                carried(changed, key, &path, &backend.service, UDP, errors);
+            let without_connection = matches!(need, NeedsEnvoy::ProxyProtocol | NeedsEnvoy::Tls);
+            if key.kind == Kind::UdpRoute && without_connection {
+                let reason = if need == NeedsEnvoy::Tls { UDP_TLS } else { UDP };
+                carried(changed, (key, &path), (need, &backend.service), reason, errors);
                 continue;
             }
             for reference in &route.listeners {
@@ -57,8 +57,8 @@ pub(super) fn check(
                 else {
                     continue;
                 };
-                let route = (key, path.as_str());
-                attached(changed, route, reference, listener, &backend.service, errors);
+                let (route, service) = ((key, path.as_str()), (need, &backend.service));
+                attached(changed, route, reference, listener, service, errors);
             }
         }
     }
@@ -72,24 +72,36 @@ const HTTP: Reason = (
     "use a service without it: endpoints find the client in x-forwarded-for",
 );
 const UDP: Reason = ("UDP has no connection to begin with it", "use a service without it");
+const UDP_TLS: Reason = ("UDP has no stream to be encrypted", "use a service without it");
+
+/// What a service wants, what that is done to, and the value of the field that asks for it.
+fn words(need: NeedsEnvoy) -> (&'static str, &'static str, &'static str) {
+    match need {
+        NeedsEnvoy::ProxyProtocol => {
+            ("wants the PROXY protocol", "leaves TCP streams as they are", "V2")
+        }
+        NeedsEnvoy::Tls => ("wants TLS", "leaves TCP streams as they are", "{…}"),
+        NeedsEnvoy::Dns => ("is found by name", "resolves no names", "{…}"),
+        NeedsEnvoy::HealthCheck => ("is checked by Envoy", "knows no checks of Envoy's", "Envoy"),
+    }
+}
 
 /// Says that a route cannot lead to the service, on the route or else on the service.
 fn carried(
     changed: &BTreeSet<ObjectKey>,
-    route: &ObjectKey,
-    path: &str,
-    service: &Reference,
+    (route, path): (&ObjectKey, &str),
+    (need, service): (NeedsEnvoy, &Reference),
     (reason, remedy): Reason,
     errors: &mut Vec<ConfigError>,
 ) {
     let service_key = referred(Kind::Service, service);
     if changed.contains(route) {
-        let message = format!("names {service_key}, which wants the PROXY protocol, but {reason}");
+        let message = format!("names {service_key}, which {}, but {reason}", words(need).0);
         errors.push(fault(route, path, service.name.as_str(), message, remedy));
     } else if changed.contains(&service_key) {
         let message = format!("does not go with {route}: {reason}");
         let remedy = "remove it, or let that route lead to another service";
-        errors.push(fault(&service_key, "spec.proxyProtocol", "V2", message, remedy));
+        errors.push(fault(&service_key, need.field(), words(need).2, message, remedy));
     }
 }
 
@@ -100,9 +112,10 @@ fn attached(
     (route, path): (&ObjectKey, &str),
     reference: &Reference,
     listener: &Listener,
-    service: &Reference,
+    (need, service): (NeedsEnvoy, &Reference),
     errors: &mut Vec<ConfigError>,
 ) {
+    let (wants, does, value_of_field) = words(need);
     let forwarding = listener.forwarding();
     let (field, value, remedy) = if listener.engine == EngineChoice::Xdp {
         ("spec.engine", "xdp".to_owned(), "write engine: auto or envoy")
@@ -115,21 +128,20 @@ fn attached(
     let listener_key = referred(Kind::Listener, reference);
     let service_key = referred(Kind::Service, service);
     if changed.contains(&listener_key) {
-        let message = format!(
-            "leaves TCP streams as they are, and {service_key} wants the PROXY protocol in them"
-        );
+        let message = match need {
+            NeedsEnvoy::ProxyProtocol => format!("{does}, and {service_key} {wants} in them"),
+            _ => format!("is for XDP, which {does}, and {service_key} {wants}"),
+        };
         errors.push(fault(&listener_key, field, value, message, remedy));
         return;
     }
-    let message = format!(
-        "wants the PROXY protocol, and {listener_key} with {} {value} leaves TCP streams as they are",
-        &field[5..]
-    );
+    let message =
+        format!("{wants}, and {listener_key} with {} {value} {does}", &field["spec.".len()..]);
     let remedy = format!("there, {remedy}");
     if changed.contains(route) {
         let message = format!("names {service_key}, which {message}");
         errors.push(fault(route, path, service.name.as_str(), message, remedy));
     } else if changed.contains(&service_key) {
-        errors.push(fault(&service_key, "spec.proxyProtocol", "V2", message, remedy));
+        errors.push(fault(&service_key, need.field(), value_of_field, message, remedy));
     }
 }
