@@ -59,6 +59,8 @@ fn without_port(resource: &Resource) -> Option<Resource> {
     match listener.address.as_mut().and_then(|address| address.address.as_mut()) {
         Some(Kind::SocketAddress(address)) if address.protocol == Protocol::Udp as i32 => {
             address.address = Ipv4Addr::LOCALHOST.to_string();
+            // Only an IPv6 address may take IPv4 too.
+            address.ipv4_compat = false;
             address.port_specifier = Some(PortSpecifier::PortValue(0));
         }
         _ => listener.bind_to_port = Some(BoolValue { value: false }),

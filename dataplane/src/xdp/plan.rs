@@ -1,7 +1,7 @@
 //! The plan: what XDP carries of a configuration, and the decision on one listener (pure).
 //!
 //! A listener is carried as a whole or not at all. Which endpoints get how much of it is
-//! [`super::spread`]'s; [`super::planner`] keeps a plan in step with what is desired.
+//! `spread`'s; [`super::planner`] keeps a plan in step with what is desired.
 
 use std::{
     collections::BTreeSet,
