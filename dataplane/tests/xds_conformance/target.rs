@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use dataplane::{
-    l7::{Resource, ResourceType, World},
+    l7::{Resource, ResourceId, ResourceType, World},
     xds::Server,
 };
 use envoy_types::pb::{
@@ -74,7 +74,7 @@ impl Target {
                 version: version.to_string().into(),
                 body: body(*kind, name),
                 clusters: clusters.iter().map(|cluster| cluster.as_str().into()).collect(),
-                wants: Vec::new(),
+                wants: wants(*kind, name),
                 object: ObjectKey::new(Kind::Service, "default", "none"),
                 origins: Vec::new(),
             };
@@ -88,6 +88,12 @@ impl Drop for Target {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+/// What a client asks for once it has a resource: a cluster's endpoints.
+fn wants(kind: ResourceType, name: &str) -> Vec<ResourceId> {
+    let endpoints = || ResourceId { kind: ResourceType::Endpoints, name: name.into() };
+    (kind == ResourceType::Cluster).then(endpoints).into_iter().collect()
 }
 
 fn any(message: &impl Name) -> Any {
