@@ -26,8 +26,8 @@ pub const ALPN: &[u8] = b"mp-push/1";
 /// How often a silent connection proves that it is alive.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// Silence after which a connection is lost: four missed keep-alives and a round trip.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Silence after which a connection is lost: three missed keep-alives and a round trip.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Bytes in flight of one session before the sender waits: one frame of the greatest length.
 const STREAM_WINDOW: u32 = 16 * 1024 * 1024;
