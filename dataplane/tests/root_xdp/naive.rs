@@ -37,12 +37,7 @@ use model::{
     packet_filter::{FilteredPacket, Transport, decide, ordered_rules},
 };
 
-pub(crate) use self::rates::Moment;
-use self::{
-    network::Network,
-    rates::{Answer, Rates},
-    reading::Packet,
-};
+use self::{network::Network, rates::Rates, reading::Packet};
 
 /// IP protocol numbers.
 pub(crate) const TCP: u8 = 6;
@@ -182,10 +177,8 @@ pub(crate) struct Model {
     /// SYN cookies.
     pub(crate) given: HashMap<Flow, Vec<cookies::Given>>,
     rates: Rates,
-    /// When the present frame came.
-    at: Moment,
-    /// Whether what becomes of it depends on when exactly that was.
-    unknown: bool,
+    /// The tick at which the present frame came.
+    at: u64,
 }
 
 impl Model {
@@ -198,8 +191,7 @@ impl Model {
             flows: HashMap::new(),
             given: HashMap::new(),
             rates: Rates::new(ticks_per_second),
-            at: Moment { first: 0, last: 0 },
-            unknown: false,
+            at: 0,
         }
     }
 
@@ -253,18 +245,17 @@ impl Model {
         self.rates.forget();
     }
 
-    /// Says what becomes of a frame that came in by an interface at a moment; `seen` is what became
-    /// of it. Nothing where it depends on when exactly that was.
+    /// Says what becomes of a frame that came in by an interface at a tick; `seen` is what became of
+    /// it.
     pub(crate) fn predict(
         &mut self,
         frame: &[u8],
         interface: u32,
-        at: Moment,
+        at: u64,
         seen: &Outcome,
-    ) -> Option<Outcome> {
-        (self.at, self.unknown) = (at, false);
-        let outcome = self.outcome(frame, interface, seen);
-        (!self.unknown).then_some(outcome)
+    ) -> Outcome {
+        self.at = at;
+        self.outcome(frame, interface, seen)
     }
 
     fn outcome(&mut self, frame: &[u8], interface: u32, seen: &Outcome) -> Outcome {
@@ -327,9 +318,7 @@ impl Model {
         let rules = ordered_rules(&self.config);
         let decision = decide(&rules, &self.config, &packet);
         for (rule, rate) in decision.rates {
-            let answer = self.rates.take(rule, rate, source, self.at);
-            self.unknown |= answer == Answer::Unknown;
-            if answer != Answer::Within {
+            if !self.rates.take(rule, rate, source, self.at) {
                 return Err(Reason::RateLimited);
             }
         }

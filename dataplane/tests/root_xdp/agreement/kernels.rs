@@ -20,21 +20,18 @@ use ebpf_common::{
     },
     path::Sent,
     siphash::Key,
+    verdict::Reason,
 };
 use nix::{
     sched::{CpuSet, sched_setaffinity},
-    unistd::Pid,
+    unistd::{Pid, gettid},
 };
 use std::{net::IpAddr, os::fd::AsFd as _};
 
-use super::{
-    Disagree,
-    clock::{self, Clock},
-    configurations::Configuration,
-};
+use super::{Disagree, clock::Clock, configurations::Configuration};
 use crate::{
     naive::{
-        Moment, Outcome, Verdict,
+        Outcome, Verdict,
         network::{Network, NextHop, VLAN},
     },
     support::{
@@ -201,6 +198,7 @@ impl Kernels {
         let maps = Maps::new(&bench);
         let own = Some(Own::new(tables.sizes()));
         let offset = ([0; STATS_WORDS], Default::default());
+        namespaces::run(&format!("chrt --reset-on-fork --fifo --pid 1 {}", gettid()));
         let (revision, frames) = (1, 0);
         Self { bench, maps, network, tables, own, clock, revision, frames, offset }
     }
@@ -229,7 +227,6 @@ impl Kernels {
         let mut words = shakes.get(&0, 0).unwrap();
         words[2..].fill(0);
         shakes.set(0, words, 0).unwrap();
-        self.clock.set();
         // After a sequence that was given up the kernel has counted a frame more.
         self.offset = self.difference();
     }
@@ -265,21 +262,20 @@ impl Kernels {
         slots
     }
 
-    /// Runs both on a frame, and tells when; nothing where a unit of time has ended meanwhile. The
+    /// Runs both on a frame, and tells at which tick; nothing where that has ended meanwhile. The
     /// kernel runs on no frame that is shorter than an Ethernet header.
     pub(super) fn run(
         &mut self,
         frame: &[u8],
         ingress: Ingress,
-    ) -> Option<(Option<Ran>, Outcome, Moment)> {
+    ) -> Option<(Option<Ran>, Outcome, u64)> {
         let interface = self.interface(ingress);
         let ticks = self.clock.steady();
         let kernel = (frame.len() >= LEAST).then(|| {
             let ((action, frame), _) = self.bench.run_on(frame, interface, 1);
             Ran { action, frame, ingress: interface }
         });
-        let at = Moment { first: ticks, last: self.clock.ticks() };
-        if clock::unit(at.first) != clock::unit(at.last) {
+        if self.clock.ticks() != ticks {
             return None;
         }
         self.tables.set_ticks(ticks);
@@ -300,7 +296,17 @@ impl Kernels {
             }
         }
         self.own = Some(cpu.into_own());
-        Some((kernel, host, at))
+        Some((kernel, host, ticks))
+    }
+
+    /// Names the reasons that one of both has counted more often than the other.
+    pub(super) fn counted_otherwise(&self) -> String {
+        let difference = less(self.difference().0, self.offset.0);
+        let named = |reason: &&Reason| difference[**reason as usize] != 0;
+        let more = |reason: &Reason| {
+            format!("{} {:+}", reason.name(), difference[*reason as usize].cast_signed())
+        };
+        Reason::ALL.iter().filter(named).map(more).collect::<Vec<_>>().join(", ")
     }
 
     /// Compares all that both have counted since the last time.

@@ -1,8 +1,7 @@
 //! Rates of packet filters, by whole packets: a bucket for each rule, or for each source of it.
 //!
 //! A bucket is full when it begins, gains its rate up to the burst, and loses a packet with each that
-//! it lets by (docs/configuration.md). Of the moment that a packet came at it is known between which
-//! ticks it was; where that matters, the model does not know.
+//! it lets by (docs/configuration.md).
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -10,21 +9,6 @@ use model::{
     ObjectKey,
     packet_filter::rate::{PacketRate, RatePer},
 };
-
-/// When something was: at one of the ticks from the first to the last.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-}
-
-/// What a limit says of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    Within,
-    Over,
-    Unknown,
-}
 
 /// A rule, and what stands for the sources that share its limit; none where all do.
 type Key = (ObjectKey, usize, Option<IpAddr>);
@@ -37,9 +21,9 @@ pub(super) struct Rates {
 /// In parts of a packet, of which there are as many as ticks in a second, so that a tick brings as
 /// many as the rate has packets.
 struct Bucket {
-    /// What there was at a moment, less what went since then.
-    level: i64,
-    since: Moment,
+    /// What there was at a tick.
+    level: u64,
+    since: u64,
 }
 
 impl Rates {
@@ -58,41 +42,31 @@ impl Rates {
             .retain(|(filter, rule, source), _| source.is_some() || is_there(filter, *rule));
     }
 
-    /// Takes a packet from the limit of a rule.
+    /// Takes a packet from the limit of a rule at a tick; tells whether there is one.
     pub(super) fn take(
         &mut self,
         (filter, rule): (&ObjectKey, usize),
         rate: &PacketRate,
         source: IpAddr,
-        at: Moment,
-    ) -> Answer {
+        at: u64,
+    ) -> bool {
         let sharing = match rate.per {
             RatePer::Rule => None,
             RatePer::Source { prefix_length_v4, prefix_length_v6 } => {
                 Some(first_bits(source, prefix_length_v4, prefix_length_v6))
             }
         };
-        let packet = self.ticks_per_second as i64;
-        let burst = i64::from(rate.burst) * packet;
+        let packet = self.ticks_per_second;
+        let burst = u64::from(rate.burst) * packet;
         let bucket = self
             .buckets
             .entry((filter.clone(), rule, sharing))
             .or_insert(Bucket { level: burst, since: at });
-        let earned = |ticks: u64| ticks as i64 * i64::from(rate.packets_per_second);
-        let least = bucket.level + earned(at.first.saturating_sub(bucket.since.last));
-        let most = bucket.level + earned(at.last - bucket.since.first);
-        if least >= burst {
-            *bucket = Bucket { level: burst - packet, since: at };
-            return Answer::Within;
-        }
-        if most < packet {
-            return Answer::Over;
-        }
-        if least < packet || most > burst {
-            return Answer::Unknown;
-        }
-        bucket.level -= packet;
-        Answer::Within
+        let earned = (at - bucket.since) * u64::from(rate.packets_per_second);
+        let level = burst.min(bucket.level + earned);
+        let left = level.checked_sub(packet);
+        *bucket = Bucket { level: left.unwrap_or(level), since: at };
+        left.is_some()
     }
 }
 
