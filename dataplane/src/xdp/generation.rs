@@ -74,11 +74,10 @@ impl Generations {
         self.mapping.len() as u32
     }
 
-    /// Tells whether the next growth of records of this length could find no room.
+    /// Tells whether so many records would find no room, and would in a larger map.
     #[must_use]
     pub fn is_tight(&self, length: usize) -> bool {
-        let next = length + length / 4;
-        next > self.capacity() && map_records(next).is_ok()
+        length > self.capacity() && map_records(length).is_ok()
     }
 
     /// Returns the records in force and what lies behind them; nothing when none are.

@@ -105,6 +105,12 @@ impl Image {
         self.arena.sheet.records().len()
     }
 
+    /// Returns how many records there may be after the next growth.
+    #[must_use]
+    pub fn next_length(&self) -> usize {
+        self.arena.next_length()
+    }
+
     /// Tells whether something differs from what was last put in force.
     #[must_use]
     pub fn is_changed(&self) -> bool {

@@ -6,7 +6,7 @@ use crate::xdp::generation::map_records;
 impl Engine {
     /// Tells whether the map should be made larger while nothing waits for it.
     pub(super) fn is_tight(&self) -> bool {
-        self.generations.is_tight(self.image.length())
+        self.generations.is_tight(self.image.next_length())
     }
 
     /// Puts the image in force.

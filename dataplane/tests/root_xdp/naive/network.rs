@@ -43,8 +43,6 @@ impl Network {
     /// What the node's network lacks beside what every bench has.
     pub(crate) fn lines() -> Vec<String> {
         let mut lines: Vec<String> = [
-            // The far end sends nothing by itself, which would be counted.
-            "sysctl -qw net.ipv6.conf.v1.disable_ipv6=1",
             "ip link add w0 address 02:00:00:00:01:01 type veth peer name w1",
             "ip link set w0 up",
             "ip link set w1 up",

@@ -7,7 +7,7 @@ use std::{
 
 use dataplane::xdp::{Engine, PinFolder, Settings, detach, program::Mode};
 
-use crate::support::{namespaces, objects::desired};
+use crate::support::objects::desired;
 
 /// `PACKET_IGNORE_OUTGOING` (include/uapi/linux/if_packet.h).
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
@@ -26,8 +26,6 @@ pub(super) struct Far {
 
 impl Far {
     pub(super) fn new() -> Self {
-        // It sends nothing by itself.
-        namespaces::run("sysctl -qw net.ipv6.conf.v1.disable_ipv6=1");
         let instance = format!("test-far-{}", std::process::id());
         let pins = PinFolder::new("/sys/fs/bpf", &instance).unwrap();
         let settings = Settings::new(vec!["v1".to_owned()], pins.clone());
