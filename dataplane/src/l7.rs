@@ -34,6 +34,7 @@ mod names;
 mod origin;
 mod pb;
 mod precedence;
+mod quiet;
 mod resource;
 mod retries;
 mod rewrite;

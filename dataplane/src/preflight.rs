@@ -9,7 +9,6 @@
 //! a bounded time. What was refused before the change is not the change's fault.
 
 mod canary;
-mod quiet;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,7 +21,6 @@ use crate::{
     l7::{ResourceType, Settings},
 };
 use canary::Canary;
-pub(crate) use quiet::quiet;
 
 /// How long the data plane may be behind the revision that a change is based on: a push takes
 /// milliseconds.

@@ -97,12 +97,12 @@ impl From<Verdict> for Tried {
             document: 0,
             path: refusal.field,
             value: String::new(),
-            message: format!("Envoy refuses it: {}", refusal.message),
-            remedy: "what Envoy takes; `--force` writes it all the same".to_owned(),
+            message: format!("Envoy refuses it: {}", refusal.message.trim()),
+            remedy: "write what Envoy takes, or insist with `--force`".to_owned(),
         });
         let warnings = verdict.of_this_node.into_iter().map(|refusal| {
             let object = refusal.object.map(|object| object.to_string()).unwrap_or_default();
-            format!("this node's Envoy refuses {object} for now: {}", refusal.message)
+            format!("this node's Envoy refuses {object} for now: {}", refusal.message.trim())
         });
         Self { refused: refused.collect(), warnings: warnings.collect() }
     }

@@ -1,4 +1,5 @@
-//! Files that survive a power loss: written beside, synced, renamed, and the directory synced.
+//! Files that survive a power loss: written beside, synced, renamed, and the directory synced; and
+//! such as need not, which are written beside and renamed.
 //!
 //! Invariant: a reader sees the whole old file or the whole new one, never a part of either.
 
@@ -44,6 +45,19 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), DurableErro
     written
 }
 
+/// Replaces `path` with `content` as a whole, with permission bits `mode`, as far as processes see:
+/// what a power loss ends anyway is written so.
+///
+/// # Errors
+/// The operating system's; the old file is then still in place.
+pub fn replace_volatile(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let beside = beside(path);
+    let mut file = create(&beside, mode)?;
+    file.write_all(content)?;
+    drop(file);
+    fs::rename(&beside, path)
+}
+
 /// Makes the directory's entries (creations, renames, removals) durable.
 ///
 /// # Errors
@@ -67,18 +81,16 @@ pub fn private_directory(directory: &Path) -> Result<(), DurableError> {
 }
 
 fn write_synced(path: &Path, content: &[u8], mode: u32) -> Result<(), DurableError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)
-        .map_err(failed("create", path))?;
-    // An old neighbour left by a crash keeps its own mode, and `mode` above is cut by the umask.
-    file.set_permissions(fs::Permissions::from_mode(mode))
-        .map_err(failed("set the mode of", path))?;
+    let mut file = create(path, mode).map_err(failed("create", path))?;
     file.write_all(content).map_err(failed("write", path))?;
     file.sync_all().map_err(failed("sync", path))
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    // An old neighbour left by a crash keeps its own mode, and `mode` above is cut by the umask.
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    Ok(file)
 }
 
 fn parent(path: &Path) -> &Path {

@@ -1,12 +1,8 @@
 //! The file that Envoy starts from: who it is, where it asks, and what protects it.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{io, path::Path};
 
+use runtime::durable;
 use serde_json::{Value, json};
 
 use crate::xds::INSTANCE_FIELD;
@@ -129,11 +125,6 @@ impl Bootstrap<'_> {
     /// # Errors
     /// The directory cannot be written to.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let new = path.with_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(self.to_json().to_string().as_bytes())?;
-        drop(file);
-        fs::rename(&new, path)
+        durable::replace_volatile(path, self.to_json().to_string().as_bytes(), 0o600)
     }
 }

@@ -14,6 +14,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use runtime::durable;
 
 /// How long a killed process may take to be gone; the kernel needs milliseconds.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
@@ -51,9 +52,7 @@ pub(super) enum OrphanError {
 
 /// Writes down which process runs, whole or not at all.
 pub(super) fn note(path: &Path, pid: Pid) -> Result<(), OrphanError> {
-    let new = path.with_extension("new");
-    fs::write(&new, pid.to_string())
-        .and_then(|()| fs::rename(&new, path))
+    durable::replace_volatile(path, pid.to_string().as_bytes(), 0o644)
         .map_err(|source| OrphanError::File { path: path.to_owned(), source })
 }
 

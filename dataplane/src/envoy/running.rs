@@ -1,16 +1,17 @@
 //! One Envoy: started from nothing, started to take over, or adopted; watched, drained, stopped.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use ractor::ActorRef;
-use runtime::process::{AdoptError, Exit, Keep, Output, Process, ProcessSpec, SpawnError, Tie};
+use runtime::{
+    durable,
+    process::{AdoptError, Exit, Keep, Output, Process, ProcessSpec, SpawnError, Tie},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -207,9 +208,8 @@ impl Running {
 
     /// Notes that this is the one that takes traffic.
     pub(super) fn note(&self, arguments: &EnvoyArguments) -> io::Result<()> {
-        let (new, pid) = (arguments.run_dir.join("envoy.new"), arguments.pid_file());
-        fs::copy(arguments.slot(self.start.slot(), "pid"), &new)?;
-        fs::rename(&new, pid)
+        let pid = fs::read(arguments.slot(self.start.slot(), "pid"))?;
+        durable::replace_volatile(&arguments.pid_file(), &pid, 0o644)
     }
 
     /// Ends it without further ado.
@@ -299,12 +299,7 @@ async fn validate(binary: &Binary, bootstrap: &Path) -> Result<(), StartError> {
 }
 
 fn save(path: &Path, start: &Start) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(&serde_json::to_vec(start).map_err(io::Error::from)?)?;
-    drop(file);
-    fs::rename(&new, path)
+    durable::replace_volatile(path, &serde_json::to_vec(start).map_err(io::Error::from)?, 0o600)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

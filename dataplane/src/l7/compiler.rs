@@ -16,7 +16,7 @@ use model::{EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::Eng
 use super::{
     ResourceType, cluster, endpoints,
     index::{Hosts, Index, listener_key},
-    listener, names,
+    listener, names, quiet,
     resource::ResourceId,
     secret, table,
     world::{ResourceDelta, World},
@@ -39,11 +39,17 @@ pub struct Settings {
     pub any_address: IpAddr,
     /// The file with the authorities that this system trusts.
     pub system_roots: PathBuf,
+    /// Whether Envoy is there for traffic: otherwise it opens no port and asks no endpoint.
+    pub opens_ports: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { any_address: Ipv6Addr::UNSPECIFIED.into(), system_roots: SYSTEM_ROOTS[0].into() }
+        Self {
+            any_address: Ipv6Addr::UNSPECIFIED.into(),
+            system_roots: SYSTEM_ROOTS[0].into(),
+            opens_ports: true,
+        }
     }
 }
 
@@ -53,7 +59,8 @@ impl Settings {
     #[must_use]
     pub fn of_host(any_address: IpAddr) -> Self {
         let found = SYSTEM_ROOTS.into_iter().find(|path| Path::new(path).is_file());
-        Self { any_address, system_roots: found.unwrap_or(SYSTEM_ROOTS[0]).into() }
+        let system_roots = found.unwrap_or(SYSTEM_ROOTS[0]).into();
+        Self { any_address, system_roots, ..Self::default() }
     }
 }
 
@@ -99,12 +106,6 @@ impl Compiler {
     #[must_use]
     pub fn world(&self) -> &World {
         &self.world
-    }
-
-    /// Returns the configuration of the last input.
-    #[must_use]
-    pub fn config(&self) -> &Snapshot {
-        &self.input.config
     }
 
     /// Translates `input`; returns what differs from before.
@@ -187,7 +188,10 @@ impl Compiler {
                 touched.insert(ResourceId::new(ResourceType::Endpoints, name.as_str()));
             }
             if affected.clusters.contains(key) {
-                let cluster = service.map(|service| cluster::cluster(key, service));
+                let cluster = service.map(|service| match cluster::cluster(key, service) {
+                    cluster if self.settings.opens_ports => cluster,
+                    cluster => quiet::without_questions(cluster, service),
+                });
                 if self.world.set(ResourceType::Cluster, &name, cluster) {
                     touched.insert(ResourceId::new(ResourceType::Cluster, name.as_str()));
                 }
@@ -212,6 +216,10 @@ impl Compiler {
             });
             let any = self.settings.any_address;
             let listener = spec.and_then(|spec| listener::listener(key, spec, any, route));
+            let listener = match listener {
+                Some(listener) if !self.settings.opens_ports => Some(quiet::without_port(listener)),
+                listener => listener,
+            };
             let secret = spec.and_then(|spec| Some(secret::secret(key, spec.tls.as_ref()?)));
             let name = names::plain(key);
             for (kind, resource) in

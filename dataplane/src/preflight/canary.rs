@@ -16,6 +16,7 @@ use super::{PreflightArguments, PreflightError};
 use crate::{
     desired::{Changed, Desired},
     envoy::{self, EnvoyActor, EnvoyArguments, Life},
+    l7::Settings,
     tasks::Task,
     xds::{CrashLimits, Crashes, Transferred, XdsActor, XdsArguments},
 };
@@ -64,14 +65,13 @@ impl Canary {
             reports: reports.clone(),
             socket: socket.clone(),
             envoy_admin: envoy::admin_socket(&arguments.run_dir),
-            settings: arguments.settings.clone(),
+            settings: Settings { opens_ports: false, ..arguments.settings.clone() },
             ledger: Arc::new(Mutex::default()),
             standing: watch::Sender::default(),
             transferred: Arc::new(Transferred { untold: true, ..Transferred::default() }),
             leading: life.leading.subscribe(),
             crashes: life.crashes.subscribe(),
             crash_limits: CrashLimits::default(),
-            opens_ports: false,
         };
         let crashes = life.crashes.subscribe();
         let envoy = EnvoyArguments {

@@ -153,7 +153,6 @@ fn xds(parts: &Parts) -> ChildSpec {
             leading: leading.clone(),
             crashes: crashes.clone(),
             crash_limits: CrashLimits::default(),
-            opens_ports: true,
         };
         (XdsActor, arguments)
     })

@@ -73,8 +73,6 @@ pub struct XdsArguments {
     pub crashes: watch::Receiver<Crashes>,
     /// When it counts as crashing over and over.
     pub crash_limits: CrashLimits,
-    /// Whether Envoy opens ports; one that does not runs what it has accepted.
-    pub opens_ports: bool,
 }
 
 /// The actor.
@@ -114,7 +112,7 @@ impl Actor for XdsActor {
                 events,
                 admin: Admin::new(&arguments.envoy_admin),
                 leading: arguments.leading,
-                opens_ports: arguments.opens_ports,
+                opens_ports: arguments.settings.opens_ports,
             }),
         };
         let desired = arguments.desired.clone();
@@ -124,7 +122,6 @@ impl Actor for XdsActor {
             placement: arguments.placement,
             crashes: arguments.crashes,
             answered: answers,
-            opens_ports: arguments.opens_ports,
             worlds,
         };
         let compiler = compiling.run(arguments.settings, arguments.crash_limits);

@@ -13,7 +13,6 @@ use super::{
 use crate::{
     desired::{Changed, Desired, DesiredReceiver},
     l7::{Compiler, Input, Settings, World},
-    preflight::quiet,
     xdp::L4Placement,
 };
 
@@ -25,8 +24,6 @@ pub(super) struct Compiling {
     pub(super) crashes: watch::Receiver<Crashes>,
     /// The newest revision that Envoy answered for.
     pub(super) answered: watch::Receiver<Revision>,
-    /// Whether listeners have their ports.
-    pub(super) opens_ports: bool,
     pub(super) worlds: watch::Sender<Option<World>>,
 }
 
@@ -118,9 +115,6 @@ impl Compiling {
         // It is the answer to the revision that is wanted, whatever it was made of.
         world.revision = latest.revision;
         world.withheld = withheld;
-        if !self.opens_ports {
-            quiet(&mut world, compiler.config());
-        }
         self.worlds.send_replace(Some(world));
         Ok(compiler)
     }

@@ -69,7 +69,7 @@ pub(super) struct OwnEnvoy {
     pub(super) admin: Admin,
     /// Which of two Envoys of this node is told the configuration.
     pub(super) leading: watch::Receiver<Leading>,
-    /// Whether it opens ports.
+    /// Whether it opens ports; one that does not runs what it has accepted.
     pub(super) opens_ports: bool,
 }
 

@@ -80,7 +80,6 @@ impl Plane {
             leading: life.leading.subscribe(),
             crashes: life.crashes.subscribe(),
             crash_limits: CrashLimits { proven_after: PROVEN_AFTER, ..CrashLimits::default() },
-            opens_ports: true,
         };
         let mut envoy = EnvoyArguments {
             binary: None,

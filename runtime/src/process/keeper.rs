@@ -13,7 +13,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs, io,
+    io,
     os::{fd::AsFd, unix::process::ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -41,6 +41,7 @@ use super::{
     running::{ended, open_pidfd},
     spawn::{Output, ProcessSpec, Tie},
 };
+use crate::durable;
 
 /// How often the owner's next incarnation is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -185,7 +186,9 @@ impl Keep {
         let mut child = self.spawn()?;
         let words = self.forward(&mut child);
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-        let note = pid.map(|pid| note(&self.pid_file, pid));
+        let note = pid.map(|pid| {
+            durable::replace_volatile(&self.pid_file, pid.to_string().as_bytes(), 0o644)
+        });
         note.transpose().map_err(system("write the pid file"))?;
         loop {
             let asked = tokio::select! {
@@ -288,13 +291,6 @@ async fn stop(child: &mut Child, grace: Duration) -> io::Result<ExitStatus> {
     }
     child.kill().await?;
     child.wait().await
-}
-
-/// Writes a pid, whole or not at all.
-fn note(path: &Path, pid: Pid) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, pid.to_string())?;
-    fs::rename(&new, path)
 }
 
 /// Hands lines on to a named pipe; drops those that find no room, or no pipe.
