@@ -6,6 +6,7 @@ mod l4;
 mod l7;
 mod propagation;
 mod qos;
+mod sightings;
 mod watch_http;
 mod watch_tls;
 mod watch_udp;

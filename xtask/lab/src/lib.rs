@@ -24,6 +24,7 @@ pub mod serve;
 mod signals;
 pub mod status;
 pub mod tool;
+mod verifier;
 pub mod waiting;
 
 pub use certificate::Certificate;

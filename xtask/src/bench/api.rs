@@ -4,6 +4,7 @@
 //! Reads are closed loops: each connection sends its next request when it has the answer to the one
 //! before, so a rate stands beside the latency that it was reached with.
 
+mod closed_loop;
 mod events;
 mod reads;
 mod writes;
@@ -64,6 +65,11 @@ struct Row {
 }
 
 impl Row {
+    fn new(case: &str, outcome: closed_loop::Outcome, rate_min: Option<f64>) -> Self {
+        let closed_loop::Outcome { rate, latency, failures } = outcome;
+        Self { case: case.to_owned(), rate, latency, failures, rate_min, p99_max_ms: None }
+    }
+
     fn held(&self) -> bool {
         self.failures == 0
             && self.rate_min.is_none_or(|least| self.rate >= least)

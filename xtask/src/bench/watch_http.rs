@@ -1,19 +1,19 @@
 //! Watches when an HTTP host is served, or served by another server, by polling each node over
-//! keep-alive connections. The
-//! time counted is when the answer was there, so it includes the request itself and up to one
-//! polling interval; the interval that was really kept is measured and reported.
+//! keep-alive connections. The time counted is when the answer was there, so it includes the request
+//! itself and up to one polling interval; the interval that was really kept is measured and reported.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result};
 use lab::Place;
 use lab::http1::{Connection, Head, Request};
 use lab::latency::{Latencies, Percentiles};
-use lab::waiting::{Pacer, wait_until};
+use lab::waiting::Pacer;
+
+use super::sightings::Sightings;
 
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -25,8 +25,8 @@ pub(crate) struct HttpWatch {
 
 #[derive(Debug)]
 struct Shared {
-    stop: AtomicBool,
-    state: Mutex<State>,
+    sightings: Sightings<Awaited>,
+    counts: Mutex<Counts>,
 }
 
 /// What is waited for.
@@ -38,10 +38,7 @@ struct Awaited {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    awaited: Arc<Awaited>,
-    seen: Vec<Option<Instant>>,
-    answered: Vec<bool>,
+struct Counts {
     statuses: BTreeMap<u16, u64>,
     failures: u64,
     gaps: Latencies,
@@ -65,12 +62,8 @@ impl HttpWatch {
         connections: usize,
         interval: Duration,
     ) -> Result<Self> {
-        let state = State {
-            seen: vec![None; targets.len()],
-            answered: vec![false; targets.len()],
-            ..State::default()
-        };
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), state: Mutex::new(state) });
+        let sightings = Sightings::new(targets.len());
+        let shared = Arc::new(Shared { sightings, counts: Mutex::default() });
         for (index, target) in targets.iter().copied().enumerate() {
             for _ in 0..connections {
                 let shared = Arc::clone(&shared);
@@ -87,25 +80,9 @@ impl HttpWatch {
     /// # Errors
     /// When a target does not answer, or what is waited for is there already.
     pub(crate) fn expect(&self, host: &str, server: Option<&str>) -> Result<()> {
-        {
-            let mut state = self.shared.state.lock().expect("no panic while held");
-            let server = server.map(str::to_owned);
-            state.awaited = Arc::new(Awaited { host: host.to_owned(), server });
-            state.seen.fill(None);
-            state.answered.fill(false);
-        }
-        wait_until("every node to answer", ANSWER_MAX, || {
-            let state = self.shared.state.lock().expect("no panic while held");
-            ensure!(
-                state.answered.iter().all(|answered| *answered),
-                "not yet: {:?}",
-                state.answered
-            );
-            Ok(())
-        })?;
-        let state = self.shared.state.lock().expect("no panic while held");
-        ensure!(state.seen.iter().all(Option::is_none), "{host} is served before it was applied");
-        Ok(())
+        let server = server.map(str::to_owned);
+        let awaited = Awaited { host: host.to_owned(), server };
+        self.shared.sightings.expect(awaited).with_context(|| host.to_owned())
     }
 
     /// Waits until every target serves the host; returns when each did first.
@@ -113,30 +90,20 @@ impl HttpWatch {
     /// # Errors
     /// When `limit` passes.
     pub(crate) fn seen(&self, limit: Duration) -> Result<Vec<Instant>> {
-        wait_until("every node to serve the new host", limit, || {
-            let state = self.shared.state.lock().expect("no panic while held");
-            let seen: Option<Vec<Instant>> = state.seen.iter().copied().collect();
-            seen.ok_or_else(|| {
-                let missing: Vec<usize> =
-                    (0..state.seen.len()).filter(|index| state.seen[*index].is_none()).collect();
-                anyhow::anyhow!(
-                    "not on the nodes at positions {missing:?}; answers {:?}",
-                    state.statuses
-                )
-            })
-        })
+        let seen = self.shared.sightings.seen(limit);
+        seen.with_context(|| format!("answers by status: {:?}", self.counts().0))
     }
 
     /// Answers by status, requests without an answer, and the pace of the polls of one connection.
     pub(crate) fn counts(&self) -> (BTreeMap<u16, u64>, u64, Percentiles) {
-        let state = self.shared.state.lock().expect("no panic while held");
-        (state.statuses.clone(), state.failures, state.gaps.percentiles())
+        let counts = self.shared.counts.lock().expect("no panic while held");
+        (counts.statuses.clone(), counts.failures, counts.gaps.percentiles())
     }
 }
 
 impl Drop for HttpWatch {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.sightings.stop();
     }
 }
 
@@ -144,29 +111,22 @@ fn poll(shared: &Shared, index: usize, target: SocketAddr, interval: Duration) {
     let mut pacer = Pacer::new(interval);
     let mut connection = None;
     let mut last: Option<Instant> = None;
-    while !shared.stop.load(Ordering::Relaxed) {
+    while !shared.sightings.is_stopped() {
         pacer.turn();
         let start = Instant::now();
-        let awaited = Arc::clone(&shared.state.lock().expect("no panic while held").awaited);
+        let awaited = shared.sightings.awaited();
         let gap = last.replace(start).map(|last| start - last);
         let answer = ask(&mut connection, target, &awaited.host);
-        let at = Instant::now();
-        let mut state = shared.state.lock().expect("no panic while held");
+        if let Ok(head) = &answer {
+            shared.sightings.note(index, &awaited, awaited.is(head), Instant::now());
+        }
+        let mut counts = shared.counts.lock().expect("no panic while held");
         if let Some(gap) = gap {
-            state.gaps.add(gap);
+            counts.gaps.add(gap);
         }
         match answer {
-            Ok(head) => {
-                *state.statuses.entry(head.status).or_default() += 1;
-                // An answer to what was watched before says nothing of this.
-                if Arc::ptr_eq(&state.awaited, &awaited) {
-                    state.answered[index] = true;
-                    if awaited.is(&head) && state.seen[index].is_none() {
-                        state.seen[index] = Some(at);
-                    }
-                }
-            }
-            Err(_) => state.failures += 1,
+            Ok(head) => *counts.statuses.entry(head.status).or_default() += 1,
+            Err(_) => counts.failures += 1,
         }
     }
 }

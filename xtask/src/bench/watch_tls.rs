@@ -1,14 +1,16 @@
 //! Watches when each node presents another certificate, by one whole handshake after the other.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::Result;
 use lab::Place;
 use lab::presented::Asker;
-use lab::waiting::{Pacer, wait_until};
+use lab::waiting::Pacer;
+
+use super::sightings::Sightings;
 
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -21,16 +23,9 @@ pub(super) struct TlsWatch {
 #[derive(Debug)]
 struct Shared {
     host: String,
-    stop: AtomicBool,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    awaited: Arc<Vec<u8>>,
-    answered: Vec<bool>,
-    seen: Vec<Option<Instant>>,
-    failures: u64,
+    /// Certificates in DER.
+    sightings: Sightings<Vec<u8>>,
+    failures: AtomicU64,
 }
 
 impl TlsWatch {
@@ -44,17 +39,11 @@ impl TlsWatch {
         host: &str,
         interval: Duration,
     ) -> Result<Self> {
-        let state = State {
-            answered: vec![false; targets.len()],
-            seen: vec![None; targets.len()],
-            ..State::default()
-        };
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             host: host.to_owned(),
-            stop: AtomicBool::new(false),
-            state: Mutex::new(state),
-        };
-        let shared = Arc::new(shared);
+            sightings: Sightings::new(targets.len()),
+            failures: AtomicU64::new(0),
+        });
         let asker = Asker::new()?;
         for (index, target) in targets.iter().copied().enumerate() {
             let (shared, asker) = (Arc::clone(&shared), asker.clone());
@@ -68,20 +57,7 @@ impl TlsWatch {
     /// # Errors
     /// When a target does not answer, or presents it already.
     pub(super) fn expect(&self, der: &[u8]) -> Result<()> {
-        {
-            let mut state = self.shared.state.lock().expect("no panic while held");
-            state.awaited = Arc::new(der.to_vec());
-            state.answered.fill(false);
-            state.seen.fill(None);
-        }
-        wait_until("every node to show a certificate", ANSWER_MAX, || {
-            let state = self.shared.state.lock().expect("no panic while held");
-            ensure!(state.answered.iter().all(|answered| *answered), "{:?}", state.answered);
-            Ok(())
-        })?;
-        let state = self.shared.state.lock().expect("no panic while held");
-        ensure!(state.seen.iter().all(Option::is_none), "it is presented before it was applied");
-        Ok(())
+        self.shared.sightings.expect(der.to_vec())
     }
 
     /// Waits until every target presents it; returns when each did first.
@@ -89,42 +65,31 @@ impl TlsWatch {
     /// # Errors
     /// When `limit` passes.
     pub(super) fn seen(&self, limit: Duration) -> Result<Vec<Instant>> {
-        wait_until("every node to present the certificate", limit, || {
-            let state = self.shared.state.lock().expect("no panic while held");
-            let seen: Option<Vec<Instant>> = state.seen.iter().copied().collect();
-            seen.ok_or_else(|| anyhow!("seen: {:?}", state.seen))
-        })
+        self.shared.sightings.seen(limit)
     }
 
     /// Handshakes that failed.
     pub(super) fn failures(&self) -> u64 {
-        self.shared.state.lock().expect("no panic while held").failures
+        self.shared.failures.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for TlsWatch {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.sightings.stop();
     }
 }
 
 fn poll(shared: &Shared, asker: &Asker, index: usize, target: SocketAddr, interval: Duration) {
     let mut pacer = Pacer::new(interval);
-    while !shared.stop.load(Ordering::Relaxed) {
+    while !shared.sightings.is_stopped() {
         pacer.turn();
-        let awaited = Arc::clone(&shared.state.lock().expect("no panic while held").awaited);
-        let shown = asker.ask(target, &shared.host, ANSWER_MAX);
-        let at = Instant::now();
-        let mut state = shared.state.lock().expect("no panic while held");
-        match shown {
-            Ok(shown) if Arc::ptr_eq(&state.awaited, &awaited) => {
-                state.answered[index] = true;
-                if shown == *awaited && state.seen[index].is_none() {
-                    state.seen[index] = Some(at);
-                }
+        let awaited = shared.sightings.awaited();
+        match asker.ask(target, &shared.host, ANSWER_MAX) {
+            Ok(shown) => shared.sightings.note(index, &awaited, shown == *awaited, Instant::now()),
+            Err(_) => {
+                shared.failures.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(_) => {}
-            Err(_) => state.failures += 1,
         }
     }
 }

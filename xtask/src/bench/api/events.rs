@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use lab::latency::Latencies;
 
-use super::{Arguments, Row, Site, reads::rate, service};
+use super::{Arguments, Row, Site, closed_loop::rate, service};
 use crate::progress::step;
 
 /// The bar for p99 over all nodes.

@@ -1,13 +1,9 @@
 //! Reads of one object and of lists, fresh and stale, of the leader and of a follower.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
-
 use anyhow::Result;
 use lab::api::Api;
-use lab::latency::Latencies;
 
-use super::{Arguments, Row, Site};
+use super::{Arguments, Row, Site, closed_loop};
 use crate::progress::step;
 
 /// Answers a second that reads of one object must reach.
@@ -36,49 +32,11 @@ pub(super) fn measure(site: &Site, arguments: &Arguments) -> Result<Vec<Row>> {
         let apis = (0..arguments.connections)
             .map(|_| site.cluster.api(node))
             .collect::<Result<Vec<_>>>()?;
-        let row = step(case, |_| Ok(closed_loop(case, apis, arguments.seconds, &path, rate_min)))?;
-        rows.push(row);
+        let is_good = |api: &mut Api, _: usize, _: usize| {
+            api.send("GET", &path, "").is_ok_and(|answer| answer.head.status == 200)
+        };
+        let outcome = step(case, |_| Ok(closed_loop::run(apis, arguments.seconds, is_good)))?;
+        rows.push(Row::new(case, outcome, rate_min));
     }
     Ok(rows)
-}
-
-fn closed_loop(case: &str, apis: Vec<Api>, seconds: u64, path: &str, rate_min: Option<f64>) -> Row {
-    let all = Mutex::new((Latencies::default(), 0_u64, 0_u64));
-    let begin = Instant::now();
-    let end = begin + Duration::from_secs(seconds);
-    std::thread::scope(|scope| {
-        for mut api in apis {
-            let all = &all;
-            scope.spawn(move || {
-                let (mut latencies, mut good, mut bad) = (Latencies::default(), 0, 0);
-                while Instant::now() < end {
-                    let sent = Instant::now();
-                    match api.send("GET", path, "") {
-                        Ok(answer) if answer.head.status == 200 => good += 1,
-                        _ => bad += 1,
-                    }
-                    latencies.add(sent.elapsed());
-                }
-                let mut all = all.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                all.0.merge(&latencies);
-                all.1 += good;
-                all.2 += bad;
-            });
-        }
-    });
-    let (latencies, good, failures) =
-        all.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Row {
-        case: case.to_owned(),
-        rate: rate(good, begin.elapsed()),
-        latency: latencies.percentiles(),
-        failures,
-        rate_min,
-        p99_max_ms: None,
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-pub(super) fn rate(count: u64, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
 }
