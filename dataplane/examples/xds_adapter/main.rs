@@ -1,10 +1,5 @@
 //! The configuration server of the data plane beside the `Adapter` service of the public test harness
-//! for control planes, so that the harness can be pointed at it.
-//!
-//! ```text
-//! cargo run -p dataplane --example xds_adapter &
-//! go run . --target :18000 --adapter :17000     # github.com/ii/xds-test-harness
-//! ```
+//! for control planes (github.com/ii/xds-test-harness), so that the harness can be pointed at it.
 //!
 //! The harness sets resources and versions through the adapter, and compares what its clients receive.
 
