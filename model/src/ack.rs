@@ -74,6 +74,10 @@ pub struct EngineReport {
     /// Particulars for people: version, mode (native, generic), interfaces, all endpoints failing.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The time from the revision's commit to the engine's answer for it, in microseconds, on the
+    /// control node that the data plane is connected to; absent for what was committed before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_latency_us: Option<u64>,
 }
 
 /// What a report means for whoever waits for a revision.
@@ -88,6 +92,12 @@ pub enum Bearing {
 }
 
 impl EngineReport {
+    /// Makes one without particulars.
+    #[must_use]
+    pub fn new(engine: Engine, revision: Revision, ack: AckState) -> Self {
+        Self { engine, revision, ack, notes: Vec::new(), ack_latency_us: None }
+    }
+
     /// Returns what the report means for whoever waits for a revision. That there is no XDP is an
     /// answer: Envoy carries what XDP does not. Nobody carries what Envoy does not.
     #[must_use]

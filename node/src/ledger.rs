@@ -91,11 +91,13 @@ impl Ledger {
     }
 
     /// Takes in what engines of a data plane report.
-    pub fn engines(&self, node: NodeId, reports: Vec<EngineReport>) {
+    pub fn engines(&self, node: NodeId, mut reports: Vec<EngineReport>) {
         let now = Instant::now();
-        for report in &reports {
+        for report in &mut reports {
             let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
             delay::record(report.engine, &delays.answered(now, node, report));
+            let took = delays.took(node, report);
+            report.ack_latency_us = took.and_then(|took| took.as_micros().try_into().ok());
         }
         self.modify(|table| table.engines(node, reports));
     }
@@ -150,12 +152,7 @@ mod tests {
     use super::*;
 
     fn applied(revision: u64) -> Vec<EngineReport> {
-        let report = |engine| EngineReport {
-            engine,
-            revision: Revision(revision),
-            ack: AckState::Applied,
-            notes: Vec::new(),
-        };
+        let report = |engine| EngineReport::new(engine, Revision(revision), AckState::Applied);
         Engine::ALL.map(report).to_vec()
     }
 

@@ -182,8 +182,7 @@ mod tests {
             }
             config
         };
-        let report =
-            |ack| EngineReport { engine: Engine::Envoy, revision: Revision(1), ack, notes: vec![] };
+        let report = |ack| EngineReport::new(Engine::Envoy, Revision(1), ack);
         let lost = AckState::Unavailable { reason: "no Envoy".to_owned() };
         let check = |spec: &str, placed: Option<Placement>, up: bool, problem: Option<&str>| {
             let key: ObjectKey = "Listener/default/l".parse().unwrap();

@@ -155,8 +155,7 @@ async fn unavailable(arguments: &EnvoyArguments, error: &BinaryError) {
     let reason = chain(error);
     tracing::error!(reason, "L7 is not carried");
     let ack = AckState::Unavailable { reason };
-    let report =
-        EngineReport { engine: Engine::Envoy, revision: Revision::ZERO, ack, notes: Vec::new() };
+    let report = EngineReport::new(Engine::Envoy, Revision::ZERO, ack);
     // A closed channel means that the data plane stops.
     let _ = arguments.reports.send(report).await;
 }

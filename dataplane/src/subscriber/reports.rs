@@ -56,12 +56,8 @@ mod tests {
     #[tokio::test]
     async fn a_newer_report_replaces_its_engines_older_one_only() {
         let book = ReportBook::open();
-        let report = |engine, revision| EngineReport {
-            engine,
-            revision: Revision(revision),
-            ack: AckState::Applied,
-            notes: vec![],
-        };
+        let report =
+            |engine, revision| EngineReport::new(engine, Revision(revision), AckState::Applied);
         for (engine, revision) in [(Engine::Envoy, 1), (Engine::Xdp, 1), (Engine::Envoy, 2)] {
             book.sender.send(report(engine, revision)).await.unwrap();
         }

@@ -202,12 +202,7 @@ async fn a_snapshot_deltas_and_health_reach_the_engines_and_reports_go_back() {
     let sick = plane.desired.wait_for(|desired| desired.unhealthy.contains(&endpoint));
     assert_eq!(soon(sick).await.unwrap().changed, crate::Changed::Health);
 
-    let report = EngineReport {
-        engine: Engine::Envoy,
-        revision: Revision(6),
-        ack: AckState::Applied,
-        notes: vec![],
-    };
+    let report = EngineReport::new(Engine::Envoy, Revision(6), AckState::Applied);
     plane.book.sender.send(report.clone()).await.unwrap();
     assert_eq!(served.reports().await, std::slice::from_ref(&report));
     served.say(ToPlane::Ping).await;
@@ -315,12 +310,7 @@ async fn many_reports_while_nobody_listens_are_one_when_somebody_does() {
     let plane = Plane::start(&ca, vec![control.address()], Desired::default()).await;
     let sender: mpsc::Sender<EngineReport> = plane.book.sender.clone();
     for revision in 1..=500 {
-        let report = EngineReport {
-            engine: Engine::Xdp,
-            revision: Revision(revision),
-            ack: AckState::Applied,
-            notes: vec![],
-        };
+        let report = EngineReport::new(Engine::Xdp, Revision(revision), AckState::Applied);
         soon(sender.send(report)).await.unwrap();
     }
     let mut newest = plane.book.newest.clone();

@@ -118,7 +118,7 @@ pub fn report(
     };
     let summary = (!told).then(|| placement.summary.clone());
     let notes = summary.into_iter().chain(notes.iter().cloned()).collect();
-    EngineReport { engine: Engine::Xdp, revision: config.revision(), ack, notes }
+    EngineReport { notes, ..EngineReport::new(Engine::Xdp, config.revision(), ack) }
 }
 
 /// The report while the program is being loaded for the first time: not an answer yet, so that who
@@ -126,7 +126,7 @@ pub fn report(
 #[must_use]
 pub fn undecided(revision: Revision) -> EngineReport {
     let notes = vec![L4Placement::undecided().summary];
-    EngineReport { engine: Engine::Xdp, revision, ack: AckState::Pending, notes }
+    EngineReport { notes, ..EngineReport::new(Engine::Xdp, revision, AckState::Pending) }
 }
 
 #[cfg(test)]

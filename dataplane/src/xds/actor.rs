@@ -183,7 +183,7 @@ impl XdsState {
         if self.streams == 0 {
             let revision = self.last.as_ref().map_or(Revision::ZERO, |report| report.revision);
             let ack = AckState::Unavailable { reason: "Envoy is not connected".into() };
-            let report = EngineReport { engine: Engine::Envoy, revision, ack, notes: Vec::new() };
+            let report = EngineReport::new(Engine::Envoy, revision, ack);
             self.report(report).await;
         }
     }
@@ -199,7 +199,7 @@ fn answer_report(answer: Answer) -> EngineReport {
     } else {
         AckState::Refused { refusals: answer.refusals }
     };
-    EngineReport { engine: Engine::Envoy, revision: answer.revision, ack, notes: Vec::new() }
+    EngineReport::new(Engine::Envoy, answer.revision, ack)
 }
 
 /// Turns the events of streams into messages.

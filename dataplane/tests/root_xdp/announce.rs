@@ -107,12 +107,7 @@ fn input(lease: Option<Duration>) -> Input {
             config.put(Arc::new(object));
         }
     }
-    let report = EngineReport {
-        engine: Engine::Envoy,
-        revision: Revision(1),
-        ack: AckState::Applied,
-        notes: vec![],
-    };
+    let report = EngineReport::new(Engine::Envoy, Revision(1), AckState::Applied);
     Input {
         config,
         placement: Arc::new(L4Placement::default()),

@@ -81,11 +81,8 @@ mod tests {
     fn outcome(answers: &[(u64, AckState)], complete: bool) -> WaitOutcome {
         let engines = answers
             .iter()
-            .map(|(revision, ack)| EngineReport {
-                engine: Engine::Envoy,
-                revision: Revision(*revision),
-                ack: ack.clone(),
-                notes: vec![],
+            .map(|(revision, ack)| {
+                EngineReport::new(Engine::Envoy, Revision(*revision), ack.clone())
             })
             .collect();
         let reports =

@@ -157,12 +157,11 @@ mod tests {
             resource: "r".to_owned(),
             message: "no".to_owned(),
         };
-        let engine = EngineReport {
-            engine: Engine::Envoy,
-            revision: Revision(5),
-            ack: AckState::Refused { refusals: vec![refusal] },
-            notes: vec![],
-        };
+        let engine = EngineReport::new(
+            Engine::Envoy,
+            Revision(5),
+            AckState::Refused { refusals: vec![refusal] },
+        );
         let report = NodeReport {
             node: NodeId(1),
             connected: true,

@@ -14,7 +14,14 @@ const REVISIONS_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Delays {
     committed: VecDeque<(Revision, Instant)>,
-    answered: BTreeMap<(NodeId, Engine), Revision>,
+    answered: BTreeMap<(NodeId, Engine), Answered>,
+}
+
+#[derive(Debug)]
+struct Answered {
+    revision: Revision,
+    /// How long that revision took; nothing where its commit was not seen.
+    took: Option<Duration>,
 }
 
 impl Delays {
@@ -39,12 +46,28 @@ impl Delays {
         if !matches!(report.ack, AckState::Applied | AckState::Refused { .. }) {
             return Vec::new();
         }
-        let before = self.answered.insert((node, report.engine), report.revision);
+        let answered = (node, report.engine);
         // An engine that has just connected answers for what was committed long ago.
-        let Some(before) = before else { return Vec::new() };
+        let Some(before) = self.answered.get(&answered).map(|before| before.revision) else {
+            self.answered.insert(answered, Answered { revision: report.revision, took: None });
+            return Vec::new();
+        };
         let newly = |revision: Revision| before < revision && revision <= report.revision;
         let all = self.committed.iter().filter(|(revision, _)| newly(*revision));
-        all.map(|(_, at)| now.duration_since(*at)).collect()
+        let times: Vec<Duration> = all.map(|(_, at)| now.duration_since(*at)).collect();
+        if before != report.revision {
+            let took = self.committed.iter().find(|(revision, _)| *revision == report.revision);
+            let took = took.filter(|(revision, _)| newly(*revision));
+            let took = took.map(|(_, at)| now.duration_since(*at));
+            self.answered.insert(answered, Answered { revision: report.revision, took });
+        }
+        times
+    }
+
+    /// Returns how long an engine took to answer for the revision that it answered for last.
+    pub(super) fn took(&self, node: NodeId, report: &EngineReport) -> Option<Duration> {
+        let answered = self.answered.get(&(node, report.engine))?;
+        answered.took.filter(|_| answered.revision == report.revision)
     }
 
     /// Forgets an engine's answers: its data plane is gone, and begins anew.
@@ -81,27 +104,31 @@ mod tests {
     fn each_revision_is_timed_once_for_each_engine() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let report = |revision: u64, ack: AckState| EngineReport {
-            engine: Engine::Envoy,
-            revision: Revision(revision),
-            ack,
-            notes: vec![],
+        let report = |revision: u64, ack: AckState| {
+            EngineReport::new(Engine::Envoy, Revision(revision), ack)
         };
         let mut delays = Delays::default();
-        let check = |delays: &mut Delays, now: u64, report: EngineReport, expected: &[u64]| {
+        let check = |delays: &mut Delays,
+                     now: u64,
+                     report: EngineReport,
+                     expected: &[u64]|
+         -> Option<Duration> {
             let found = delays.answered(at(now), NodeId(1), &report);
             let expected: Vec<_> = expected.iter().map(|ms| Duration::from_millis(*ms)).collect();
             assert_eq!(found, expected, "{report:?}");
+            delays.took(NodeId(1), &report)
         };
         delays.committed(at(0), Revision(1));
-        check(&mut delays, 900, report(1, AckState::Applied), &[]);
+        assert_eq!(check(&mut delays, 900, report(1, AckState::Applied), &[]), None);
         delays.committed(at(1_000), Revision(2));
         delays.committed(at(1_002), Revision(3));
         delays.committed(at(2_000), Revision(3));
-        check(&mut delays, 1_003, report(2, AckState::Pending), &[]);
-        check(&mut delays, 1_004, report(3, AckState::Refused { refusals: vec![] }), &[4, 2]);
-        check(&mut delays, 1_005, report(3, AckState::Applied), &[]);
+        assert_eq!(check(&mut delays, 1_003, report(2, AckState::Pending), &[]), None);
+        let refused = report(3, AckState::Refused { refusals: vec![] });
+        let took = Some(Duration::from_millis(2));
+        assert_eq!(check(&mut delays, 1_004, refused, &[4, 2]), took);
+        assert_eq!(check(&mut delays, 1_005, report(3, AckState::Applied), &[]), took);
         delays.gone(NodeId(1));
-        check(&mut delays, 5_000, report(3, AckState::Applied), &[]);
+        assert_eq!(check(&mut delays, 5_000, report(3, AckState::Applied), &[]), None);
     }
 }

@@ -233,7 +233,7 @@ mod tests {
     const ONE: NodeId = NodeId(1);
 
     fn report(engine: Engine, revision: u64, ack: AckState) -> EngineReport {
-        EngineReport { engine, revision: Revision(revision), ack, notes: Vec::new() }
+        EngineReport::new(engine, Revision(revision), ack)
     }
 
     fn refused() -> AckState {

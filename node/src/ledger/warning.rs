@@ -42,7 +42,7 @@ mod tests {
     fn only_an_envoy_that_never_ran_is_missing() {
         let check = |engine, revision, ack, expected| {
             let revision = Revision(revision);
-            let engines = vec![EngineReport { engine, revision, ack, notes: Vec::new() }];
+            let engines = vec![EngineReport::new(engine, revision, ack)];
             let report =
                 NodeReport { node: NodeId(1), connected: true, engines, addresses: vec![] };
             assert_eq!(missing_envoy(&report), expected, "{report:?}");

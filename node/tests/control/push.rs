@@ -68,7 +68,7 @@ impl Plane {
     }
 
     async fn report_of(&mut self, engine: Engine, revision: Revision, ack: AckState) {
-        let report = EngineReport { engine, revision, ack, notes: Vec::new() };
+        let report = EngineReport::new(engine, revision, ack);
         self.writer.write(&FromPlane::Reports { reports: vec![report] }).await.unwrap();
     }
 

@@ -17,12 +17,13 @@ pub fn table(reports: &[NodeReport]) -> String {
             let state = if *connected { "starting" } else { "disconnected" };
             rows.push(vec![node.to_string(), String::new(), state.to_owned()]);
         }
-        for EngineReport { engine, revision, ack, notes } in engines {
+        for EngineReport { engine, revision, ack, notes, ack_latency_us } in engines {
             rows.push(vec![
                 node.to_string(),
                 engine.to_string(),
                 if *connected { state(ack) } else { format!("{} (disconnected)", state(ack)) },
                 revision.to_string(),
+                ack_latency_us.map(milliseconds).unwrap_or_default(),
                 remarks(ack, notes),
             ]);
         }
@@ -30,7 +31,7 @@ pub fn table(reports: &[NodeReport]) -> String {
     if rows.is_empty() {
         return "no node has a data plane\n".to_owned();
     }
-    table::render(&["NODE", "ENGINE", "STATE", "REVISION", "NOTES"], &rows)
+    table::render(&["NODE", "ENGINE", "STATE", "REVISION", "ACK AFTER", "NOTES"], &rows)
 }
 
 /// Lists the refusals of a revision, one a line: node, engine, object, field, the engine's words.
@@ -105,6 +106,10 @@ fn state(ack: &AckState) -> String {
     .to_owned()
 }
 
+fn milliseconds(us: u64) -> String {
+    format!("{}.{} ms", us / 1_000, us % 1_000 / 100)
+}
+
 fn remarks(ack: &AckState, notes: &[String]) -> String {
     let first = match ack {
         AckState::Unavailable { reason } => vec![reason.clone()],
@@ -121,7 +126,7 @@ mod tests {
     use super::*;
 
     fn engine(engine: Engine, ack: AckState) -> EngineReport {
-        EngineReport { engine, revision: Revision(12), ack, notes: vec![] }
+        EngineReport::new(engine, Revision(12), ack)
     }
 
     fn refused() -> AckState {
@@ -142,7 +147,10 @@ mod tests {
                 node: NodeId(1),
                 connected: true,
                 engines: vec![
-                    engine(Engine::Envoy, AckState::Applied),
+                    EngineReport {
+                        ack_latency_us: Some(12_345),
+                        ..engine(Engine::Envoy, AckState::Applied)
+                    },
                     engine(Engine::Xdp, unavailable),
                 ],
                 addresses: vec![],
@@ -154,9 +162,9 @@ mod tests {
     #[test]
     fn engines_are_listed_by_node() {
         let expected = "\
-NODE  ENGINE  STATE         REVISION  NOTES
-1     envoy   applied       12        -
-1     xdp     unavailable   12        no CAP_BPF
+NODE  ENGINE  STATE         REVISION  ACK AFTER  NOTES
+1     envoy   applied       12        12.3 ms    -
+1     xdp     unavailable   12        -          no CAP_BPF
 3     -       disconnected
 ";
         assert_eq!(table(&reports()), expected);
