@@ -4,6 +4,8 @@
 mod announce;
 #[path = "faults/bad_input.rs"]
 mod bad_input;
+#[path = "faults/broken.rs"]
+mod broken;
 #[path = "faults/clock.rs"]
 mod clock;
 #[path = "faults/connections.rs"]
