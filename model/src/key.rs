@@ -32,11 +32,13 @@ pub enum Kind {
     QosPolicy,
     /// Who may send the requests of a route.
     AuthPolicy,
+    /// Which nodes get a revision before the others.
+    RolloutPolicy,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Listener,
         Self::HttpRoute,
         Self::TcpRoute,
@@ -46,6 +48,7 @@ impl Kind {
         Self::PrefixList,
         Self::QosPolicy,
         Self::AuthPolicy,
+        Self::RolloutPolicy,
     ];
 
     /// Returns the name that documents use, such as `HTTPRoute`.
@@ -61,6 +64,7 @@ impl Kind {
             Self::PrefixList => "PrefixList",
             Self::QosPolicy => "QoSPolicy",
             Self::AuthPolicy => "AuthPolicy",
+            Self::RolloutPolicy => "RolloutPolicy",
         }
     }
 }
@@ -77,7 +81,7 @@ pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
     #[error(
         "unknown kind {0:?}; known are Listener, HTTPRoute, TCPRoute, UDPRoute, Service, \
-         PacketFilter, PrefixList, QoSPolicy and AuthPolicy"
+         PacketFilter, PrefixList, QoSPolicy, AuthPolicy and RolloutPolicy"
     )]
     Kind(String),
     /// The text is not `kind/namespace/name`.

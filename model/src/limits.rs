@@ -139,6 +139,20 @@ pub const MAX_ATTEMPTS: u32 = 10;
 /// The threshold of a health check.
 pub const MAX_THRESHOLD: u32 = 100;
 
+/// Steps of a rollout.
+pub const MAX_ROLLOUT_STEPS: usize = 16;
+/// Nodes that a step names.
+pub const MAX_ROLLOUT_NODES: usize = 256;
+/// Bytes of a node's name: those of a host name.
+pub const MAX_NODE_NAME: usize = 253;
+/// The shortest time that a revision runs on a step's nodes before the next: traffic is counted once
+/// a second.
+pub const MIN_HOLD: Duration = Duration::from_secs(1);
+/// The longest time that a revision runs on a step's nodes before the next.
+pub const MAX_HOLD: Duration = Duration::from_secs(24 * 3600);
+/// The most requests that a gate waits for.
+pub const MAX_GATE_REQUESTS: u32 = 1_000_000;
+
 /// The shortest timeout; Envoy counts in milliseconds, and 0 would mean none.
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// The longest timeout of a request or of one try.

@@ -10,6 +10,7 @@ use crate::{
     listener::Listener,
     packet_filter::{PacketFilter, PrefixList},
     qos_policy::QosPolicy,
+    rollout_policy::RolloutPolicy,
     route::{HttpRoute, L4Route},
     service::Service,
 };
@@ -52,6 +53,8 @@ pub enum Spec {
     QosPolicy(QosPolicy),
     /// What requests have to show.
     AuthPolicy(AuthPolicy),
+    /// Which nodes get a revision before the others.
+    RolloutPolicy(RolloutPolicy),
 }
 
 impl Spec {
@@ -68,6 +71,7 @@ impl Spec {
             Self::PrefixList(_) => Kind::PrefixList,
             Self::QosPolicy(_) => Kind::QosPolicy,
             Self::AuthPolicy(_) => Kind::AuthPolicy,
+            Self::RolloutPolicy(_) => Kind::RolloutPolicy,
         }
     }
 }

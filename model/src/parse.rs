@@ -25,6 +25,7 @@ mod qos_policy;
 mod reader;
 mod redirect;
 mod retries;
+mod rollout_policy;
 mod scalar;
 mod service;
 mod suggest;
@@ -166,5 +167,6 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::PrefixList => packet_filter::prefix_list(node).map(Spec::PrefixList),
         Kind::QosPolicy => qos_policy::qos_policy(node, namespace).map(Spec::QosPolicy),
         Kind::AuthPolicy => auth_policy::auth_policy(node, namespace).map(Spec::AuthPolicy),
+        Kind::RolloutPolicy => rollout_policy::rollout_policy(node).map(Spec::RolloutPolicy),
     })
 }

@@ -12,6 +12,7 @@ use crate::{
     packet_filter::{PacketFilter, PrefixList},
     qos_policy::QosPolicy,
     revision::Revision,
+    rollout_policy::RolloutPolicy,
     route::{HttpRoute, L4Route},
     service::Service,
 };
@@ -140,6 +141,15 @@ impl Snapshot {
             Spec::AuthPolicy(policy) => Some(policy),
             _ => None,
         }
+    }
+
+    /// Returns the rollout policy, where there is one.
+    #[must_use]
+    pub fn rollout_policy(&self) -> Option<&RolloutPolicy> {
+        self.of_kind(Kind::RolloutPolicy).find_map(|(_, object)| match &object.spec {
+            Spec::RolloutPolicy(policy) => Some(policy),
+            _ => None,
+        })
     }
 
     /// Returns an HTTP route; none when the key is of another kind.

@@ -12,6 +12,7 @@ mod needs_envoy;
 mod packet_filters;
 mod qos_policies;
 mod references;
+mod rollout_policies;
 
 use std::collections::BTreeSet;
 
@@ -37,6 +38,7 @@ pub fn validate_snapshot(
     needs_envoy::check(snapshot, changed, &mut errors);
     packet_filters::check(snapshot, changed, &mut errors);
     qos_policies::check(snapshot, changed, &mut errors);
+    rollout_policies::check(snapshot, changed, &mut errors);
     if errors.is_empty() {
         return Ok(());
     }

@@ -70,7 +70,7 @@ impl Preflight {
 
 /// Tells whether Envoy is told anything of a kind.
 fn concerns_envoy(kind: Kind) -> bool {
-    !matches!(kind, Kind::PacketFilter | Kind::PrefixList | Kind::QosPolicy)
+    !matches!(kind, Kind::PacketFilter | Kind::PrefixList | Kind::QosPolicy | Kind::RolloutPolicy)
 }
 
 async fn ask(socket: &std::path::Path, base: Revision, plan: &Plan) -> Result<Verdict, String> {

@@ -147,7 +147,10 @@ impl Compiler {
                         affected.listeners.insert(key.clone());
                     }
                     Spec::AuthPolicy(_) => policies.push(key.clone()),
-                    Spec::PacketFilter(_) | Spec::PrefixList(_) | Spec::QosPolicy(_) => {}
+                    Spec::PacketFilter(_)
+                    | Spec::PrefixList(_)
+                    | Spec::QosPolicy(_)
+                    | Spec::RolloutPolicy(_) => {}
                 }
             }
             if key.kind == Kind::Listener && is_http(old) != is_http(new) {

@@ -146,7 +146,11 @@ impl Planner {
                         }
                     }
                 }
-                Kind::HttpRoute | Kind::AuthPolicy | Kind::PacketFilter | Kind::PrefixList => {}
+                Kind::HttpRoute
+                | Kind::AuthPolicy
+                | Kind::PacketFilter
+                | Kind::PrefixList
+                | Kind::RolloutPolicy => {}
             }
         }
         self.config = config.clone();

@@ -67,7 +67,8 @@ fn check_referred(
             | Kind::TcpRoute
             | Kind::UdpRoute
             | Kind::PacketFilter
-            | Kind::QosPolicy => false,
+            | Kind::QosPolicy
+            | Kind::RolloutPolicy => false,
         })
         .map(|key| ((key.kind, key.name.as_str(), key.namespace.as_str()), key))
         .collect();
@@ -135,7 +136,7 @@ type Visit<'v> = &'v mut dyn FnMut(Kind, &Reference, &dyn Fn() -> String);
 /// Calls `visit` for each reference.
 fn each_reference(spec: &Spec, visit: Visit<'_>) {
     match spec {
-        Spec::Service(_) | Spec::PrefixList(_) => {}
+        Spec::Service(_) | Spec::PrefixList(_) | Spec::RolloutPolicy(_) => {}
         Spec::Listener(listener) => each_collector(listener, visit),
         Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
             each_listener(&route.listeners, visit);
@@ -210,7 +211,8 @@ fn fits(route: Kind, listener: &Listener) -> bool {
         | Kind::Service
         | Kind::PacketFilter
         | Kind::PrefixList
-        | Kind::AuthPolicy => true,
+        | Kind::AuthPolicy
+        | Kind::RolloutPolicy => true,
     }
 }
 
@@ -224,7 +226,8 @@ fn wanted(route: Kind) -> &'static str {
         | Kind::Service
         | Kind::PacketFilter
         | Kind::PrefixList
-        | Kind::AuthPolicy => "HTTP or HTTPS",
+        | Kind::AuthPolicy
+        | Kind::RolloutPolicy => "HTTP or HTTPS",
     }
 }
 

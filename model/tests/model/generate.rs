@@ -28,9 +28,28 @@ pub(crate) fn document() -> Raw {
         generate_service::service(),
         packet_filter(),
         prefix_list(),
-        qos_policy()
+        qos_policy(),
+        rollout_policy()
     ]
     .boxed()
+}
+
+fn rollout_policy() -> Raw {
+    let group = prop_oneof![
+        btree_set("[a-z]{1,4}", 1..3).prop_map(|nodes| json!({ "nodes": nodes })),
+        (1..100u32).prop_map(|percent| json!({ "percent": percent })),
+    ];
+    let step = (group, option::of(1..100u32)).prop_map(|(step, hold)| {
+        with(step, [("hold", hold.map(|seconds| json!(format!("{seconds}s"))))])
+    });
+    let errors = (0..=100u32, 1..500u32)
+        .prop_map(|(most, least)| json!({ "maxPercent": most, "minRequests": least }));
+    let latency = (1..5_000u32).prop_map(|ms| json!({ "p99": format!("{ms}ms") }));
+    let gates = (option::of(errors), option::of(latency))
+        .prop_map(|(errors, latency)| with(json!({}), [("errors", errors), ("latency", latency)]));
+    let spec = (vec(step, 1..4), option::of(gates))
+        .prop_map(|(steps, gates)| with(json!({ "steps": steps }), [("gates", gates)]));
+    object("RolloutPolicy", spec)
 }
 
 /// Adds the fields that are there.

@@ -17,6 +17,7 @@ mod mistakes_listener;
 mod mistakes_match;
 mod mistakes_policy;
 mod mistakes_qos;
+mod mistakes_rollout;
 mod mistakes_service;
 mod mistakes_snapshot;
 mod mistakes_upstream;

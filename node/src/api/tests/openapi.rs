@@ -54,6 +54,12 @@ kind: Service
 metadata: { name: asked }
 spec: { endpoints: [] }
 ---
+kind: RolloutPolicy
+metadata: { name: careful }
+spec:
+  steps: [{ nodes: [node-1] }, { percent: 50, hold: 1m }]
+  gates: { latency: { p99: 1s } }
+---
 kind: AuthPolicy
 metadata: { name: who }
 spec:

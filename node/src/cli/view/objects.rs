@@ -38,6 +38,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::PrefixList => &["PREFIXES"],
         Kind::QosPolicy => &["LISTENERS", "CLASS", "INGRESS", "EGRESS", "EXCESS", "DSCP", "ECN"],
         Kind::AuthPolicy => &["USERS", "EXTERNAL"],
+        Kind::RolloutPolicy => &["STEPS", "MAX ERRORS", "MAX P99"],
     }
 }
 
@@ -86,7 +87,20 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
         Kind::AuthPolicy => {
             vec![text(&spec["basic"]["usersFile"]), reference(&spec["external"]["service"])]
         }
+        Kind::RolloutPolicy => vec![
+            join(&spec["steps"], step),
+            format!("{} %", text(&spec["gates"]["errors"]["maxPercent"])),
+            text(&spec["gates"]["latency"]["p99"]),
+        ],
     }
+}
+
+fn step(step: &Value) -> String {
+    let group = match &step["percent"] {
+        Value::Null => join(&step["nodes"], text),
+        percent => format!("{percent} %"),
+    };
+    format!("{group} for {}", text(&step["hold"]))
 }
 
 fn text(value: &Value) -> String {
