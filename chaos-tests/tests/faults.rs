@@ -26,6 +26,8 @@ mod poison;
 mod ports;
 #[path = "faults/repair.rs"]
 mod repair;
+#[path = "faults/rollout.rs"]
+mod rollout;
 #[path = "faults/shares.rs"]
 mod shares;
 #[path = "faults/static_stability.rs"]

@@ -18,6 +18,7 @@ mod shared_memory;
 mod state;
 mod stats;
 mod status;
+mod traffic;
 mod watch;
 
 pub use actor::{EnvoyActor, EnvoyMessage};

@@ -18,7 +18,7 @@ pub mod reports;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use model::{Revision, announce::AddressReport, shares::Uses};
+use model::{Revision, announce::AddressReport, rollout::NodeTraffic, shares::Uses};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use runtime::{identity::NodeId, push::PlaneInfo, tls::SavedIdentity};
 use serde::Serialize;
@@ -62,6 +62,10 @@ pub struct SubscriberArguments {
     pub loan: Arc<watch::Sender<Option<Loan>>>,
     /// What this node says of these limits.
     pub uses: watch::Receiver<Arc<Uses>>,
+    /// Where it stands whether Envoy's traffic is to be counted.
+    pub counting: watch::Sender<bool>,
+    /// What Envoy has counted of it.
+    pub traffic: watch::Receiver<NodeTraffic>,
     /// Where the status goes.
     pub status: Arc<watch::Sender<PushStatus>>,
 }

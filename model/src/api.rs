@@ -9,6 +9,7 @@ use crate::{
     error::{ConfigError, ConfigErrors},
     key::ObjectKey,
     revision::Revision,
+    rollout::Rollout,
 };
 
 /// What one applied or planned transaction does to an object.
@@ -144,6 +145,13 @@ pub enum Event {
         /// All nodes.
         nodes: Vec<NodeInfo>,
     },
+}
+
+/// The answer of `GET /v1/rollout`, and to what changes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutResponse {
+    /// The newest one; none before the first.
+    pub rollout: Option<Rollout>,
 }
 
 /// The body of every answer that is not 2xx.

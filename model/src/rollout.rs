@@ -56,3 +56,44 @@ impl Rollout {
         if held { self.base } else { newest }
     }
 }
+
+/// HTTP traffic of a node's Envoy since its data plane began to count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeTraffic {
+    /// Requests.
+    pub requests: u64,
+    /// Responses with a status of 500 to 599.
+    pub errors: u64,
+    /// The 99th percentile of how long requests of late took, of the listener where it is highest.
+    pub p99_ms: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_are_not_reached_keep_what_was_before_while_it_is_under_way() {
+        let rollout = |phase| Rollout {
+            base: Revision(3),
+            target: Revision(4),
+            step: Some(0),
+            nodes: [NodeId(1)].into(),
+            phase,
+            reason: String::new(),
+            since_ms: 0,
+        };
+        for (phase, held) in [
+            (Phase::Running, true),
+            (Phase::Paused, true),
+            (Phase::Completed, false),
+            (Phase::Aborted, false),
+        ] {
+            let rollout = rollout(phase);
+            assert_eq!(rollout.revision_for(NodeId(1), Revision(5)), Revision(5));
+            let expected = Revision(if held { 3 } else { 5 });
+            assert_eq!(rollout.revision_for(NodeId(2), Revision(5)), expected, "{phase:?}");
+        }
+    }
+}

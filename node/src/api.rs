@@ -30,6 +30,7 @@ mod qos;
 mod repeated;
 mod reply;
 mod request;
+mod rollout;
 mod routes;
 mod tokens;
 pub mod types;

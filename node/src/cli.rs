@@ -21,6 +21,7 @@ mod print;
 mod process;
 mod qos;
 mod restart;
+mod rollout;
 mod session;
 mod stream;
 pub mod table;
@@ -97,6 +98,7 @@ async fn client_command(
         Command::Apply(arguments) => apply::apply(&client, arguments).await,
         Command::Delete(arguments) => apply::delete(&client, arguments).await,
         Command::Rollback(arguments) => apply::rollback(&client, arguments).await,
+        Command::Rollout { command, output } => rollout::rollout(&client, command, output).await,
         Command::Get(arguments) => browse::get(&client, arguments).await,
         Command::Diff(arguments) => browse::diff(&client, arguments).await,
         Command::History(arguments) => browse::history(&client, arguments).await,

@@ -7,7 +7,7 @@ pub(crate) mod configuration;
 pub mod data_dir;
 mod dataplane;
 mod entry;
-mod errors;
+pub(crate) mod errors;
 pub mod handle;
 mod objects;
 pub mod ports;

@@ -17,6 +17,7 @@ pub(crate) mod membership;
 mod preflight;
 pub(crate) mod probes;
 pub(crate) mod publisher;
+pub(crate) mod rollout;
 pub mod secret_file;
 pub mod settings;
 pub(crate) mod shares;

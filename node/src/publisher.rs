@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     announce::Lease, control::configuration::Configuration, ledger::Ledger,
-    membership::removal::Removed, shares::Shares,
+    membership::removal::Removed, rollout::Traffic, shares::Shares,
 };
 
 /// Sessions at a time: far above fifty nodes and their reconnects, far below what memory bears.
@@ -46,6 +46,7 @@ pub(crate) struct Publisher {
     pub(crate) health: watch::Receiver<Option<HealthUpdate>>,
     pub(crate) lease: watch::Receiver<Option<Lease>>,
     pub(crate) shares: Shares,
+    pub(crate) traffic: Traffic,
     pub(crate) removed: Removed,
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,

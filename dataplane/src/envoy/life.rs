@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use model::rollout::NodeTraffic;
 use runtime::process::Keeper;
 use tokio::sync::watch;
 
@@ -41,6 +42,10 @@ pub struct Life {
     pub crashes: watch::Sender<Crashes>,
     /// What it has counted of listeners and services, for the metrics.
     pub series: watch::Sender<Arc<str>>,
+    /// Whether the control nodes judge a rollout by what it counts.
+    pub counting: watch::Sender<bool>,
+    /// What it has counted for them.
+    pub traffic: watch::Sender<NodeTraffic>,
     /// How Envoy stands.
     pub status: watch::Sender<EnvoyStatus>,
     /// Makes the actor's stop leave Envoy to the next data plane, where somebody keeps it.
@@ -57,6 +62,8 @@ impl Default for Life {
             leading: watch::Sender::default(),
             crashes: watch::Sender::default(),
             series: watch::Sender::new("".into()),
+            counting: watch::Sender::default(),
+            traffic: watch::Sender::default(),
             status: watch::Sender::default(),
             hand_over: HandOver::default(),
             counted: Arc::default(),

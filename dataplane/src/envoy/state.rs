@@ -16,7 +16,7 @@ use super::{
     restart::{Restart, RestartError, Restarting},
     running::{self, Running},
     status::{self, EnvoyState as Standing, EnvoyStatus, LastRestart},
-    watch,
+    traffic, watch,
 };
 use crate::tasks::Task;
 
@@ -30,7 +30,7 @@ pub struct EnvoyState {
     pub(super) serving: Option<Running>,
     pub(super) candidate: Option<Restarting>,
     pub(super) draining: Option<Running>,
-    pub(super) counting: Option<Task>,
+    pub(super) counting: Option<[Task; 2]>,
     /// What is to be done once the Envoy that serves is known to.
     pub(super) due: Option<Restart>,
     pub(super) output: Option<JoinHandle<()>>,
@@ -149,8 +149,10 @@ impl EnvoyState {
             tracing::info!("envoy takes traffic");
             if !self.arguments.life.is_canary() {
                 let admin = Admin::new(&self.arguments.admin_socket());
-                let counting = watch::count(admin, self.arguments.life.clone());
-                self.counting = Some(Task::spawn(counting));
+                let life = self.arguments.life.clone();
+                let traffic = traffic::count(admin.clone(), life.clone());
+                let counting = watch::count(admin, life);
+                self.counting = Some([Task::spawn(counting), Task::spawn(traffic)]);
             }
         }
         if let Some(restart) = self.due.take() {

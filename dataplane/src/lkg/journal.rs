@@ -190,6 +190,7 @@ impl Replay {
             Command::Health(_)
             | Command::Announce(_)
             | Command::Shares(_)
+            | Command::CountTraffic(_)
             | Command::Pong
             | Command::Leave { .. } => {
                 return Err("not a message that is kept".to_owned());

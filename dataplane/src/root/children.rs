@@ -190,6 +190,8 @@ fn subscriber(parts: &Parts) -> ChildSpec {
         addresses: parts.addresses.subscribe(),
         loan: Arc::clone(&parts.loan),
         uses: parts.uses.subscribe(),
+        counting: parts.life.counting.clone(),
+        traffic: parts.life.traffic.subscribe(),
         status: Arc::clone(&parts.push),
     };
     ChildSpec::actor("subscriber", move || (SubscriberActor, arguments.clone()))

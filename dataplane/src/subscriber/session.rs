@@ -200,6 +200,8 @@ impl Session<'_> {
         addresses.mark_unchanged();
         let mut uses = self.arguments.uses.clone();
         uses.mark_unchanged();
+        let mut traffic = self.arguments.traffic.clone();
+        traffic.mark_unchanged();
         loop {
             let step = tokio::select! {
                 message = reader.read() => match message {
@@ -219,6 +221,10 @@ impl Session<'_> {
                     let uses = Uses::clone(&uses.borrow_and_update());
                     self.write(&FromPlane::Uses(uses)).await
                 }
+                Ok(()) = traffic.changed(), if *self.greeted => {
+                    let traffic = *traffic.borrow_and_update();
+                    self.write(&FromPlane::Traffic(traffic)).await
+                }
             };
             if let Err(error) = step {
                 return error;
@@ -232,6 +238,8 @@ impl Session<'_> {
             Command::Wait => {}
             Command::Greeted { node } => {
                 *self.greeted = true;
+                // Who is greeted is told what this node asks for.
+                self.arguments.counting.send_replace(false);
                 metrics::connected(true);
                 metrics::session();
                 tracing::info!(%node, address = %self.address, "following a control node");
@@ -268,6 +276,9 @@ impl Session<'_> {
             }
             Command::Shares(grant) => {
                 self.arguments.loan.send_replace(Some(Loan::new(grant, Instant::now())));
+            }
+            Command::CountTraffic(wanted) => {
+                self.arguments.counting.send_replace(wanted);
             }
             Command::Pong => self.write(&FromPlane::Pong).await?,
             Command::Leave { reason } => return Err(SessionError::Left { reason }),

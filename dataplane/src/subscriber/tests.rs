@@ -152,6 +152,8 @@ impl Plane {
             granted: Arc::default(),
             loan: Arc::default(),
             uses: watch::Sender::default().subscribe(),
+            counting: watch::Sender::default(),
+            traffic: watch::Sender::default().subscribe(),
             addresses: watch::Sender::default().subscribe(),
             status: Arc::new(push_status),
         };

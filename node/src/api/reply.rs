@@ -142,6 +142,7 @@ impl From<ApplyError> for ApiError {
                 error
             }
             ApplyError::Conflict { .. } => Self::new(StatusCode::CONFLICT, "conflict", message),
+            ApplyError::NoRollout => Self::new(StatusCode::CONFLICT, "no_rollout", message),
             ApplyError::NotFound { .. } => Self::not_found(message),
             ApplyError::NotKept { .. } => Self::new(StatusCode::NOT_FOUND, "not_kept", message),
             ApplyError::TooLarge { .. } => Self::too_large(message),

@@ -14,7 +14,7 @@ use super::{
     acks, cluster, dataplane, endpoints, events, explain, flows, health, history, joining, metrics,
     objects, openapi, qos,
     reply::ApiError,
-    tokens, writes,
+    rollout, tokens, writes,
 };
 
 /// A parameter in the query or the path.
@@ -89,6 +89,7 @@ const WRITE: &[Parameter] = &[
         "Revision",
         "Write only if the configuration is still at this revision",
     ),
+    query("allAtOnce", "Flag", "Write to all nodes at once, whatever the rollout policy says"),
     query("message", "Message", "Why, for the history"),
 ];
 
@@ -99,6 +100,8 @@ const ACKS: &[Parameter] = &[
     query("revision", "Revision", "Which one; the present one by default"),
     query("wait", "Time", "Answer when all have answered, or after this time, at most 55s"),
 ];
+
+const ABORT: &[Parameter] = &[query("message", "Message", "Why, for the history")];
 
 const RESTART: &[Parameter] = &[query(
     "drain",
@@ -235,6 +238,49 @@ pub(super) fn operations() -> Vec<Operation> {
                 "getRevision",
                 Read,
                 get(history::one),
+            )
+        },
+        Operation {
+            text: "Shows the newest rollout.",
+            output: Output::Json(200, "RolloutResponse"),
+            ..operation(Method::GET, "/v1/rollout", "getRollout", Read, get(rollout::show))
+        },
+        Operation {
+            text: "Stops the rollout under way at its step; its gates still count.",
+            output: Output::Json(200, "RolloutResponse"),
+            errors: &[409, 504],
+            ..operation(
+                Method::POST,
+                "/v1/rollout/pause",
+                "pauseRollout",
+                Admin,
+                post(rollout::pause),
+            )
+        },
+        Operation {
+            text: "Lets a stopped rollout go on; the time of its step begins anew.",
+            output: Output::Json(200, "RolloutResponse"),
+            errors: &[409, 504],
+            ..operation(
+                Method::POST,
+                "/v1/rollout/resume",
+                "resumeRollout",
+                Admin,
+                post(rollout::resume),
+            )
+        },
+        Operation {
+            text: "Takes the rollout under way back: what was before it is the configuration of all \
+                   nodes again, as a new revision.",
+            query: ABORT,
+            output: Output::Json(200, "WriteResponse"),
+            errors: &[404, 409, 504],
+            ..operation(
+                Method::POST,
+                "/v1/rollout/abort",
+                "abortRollout",
+                Admin,
+                post(rollout::abort),
             )
         },
         Operation {

@@ -21,12 +21,26 @@ use super::{
     request::{Content, Params, Segments, request_id},
     types::WriteResponse,
 };
-use crate::{control::ApplyOptions, tokens::Caller};
+use crate::{
+    control::{ApplyOptions, handle::Spread},
+    tokens::Caller,
+};
 
 /// The longest message of the history.
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// How long is waited for acknowledgements when no time is given.
 const WAIT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Refuses a message that is too long for the history.
+pub(super) fn checked_message(message: &str) -> Result<(), ApiError> {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let length = message.len();
+        return Err(ApiError::bad_request(format!(
+            "the message has {length} bytes; {MESSAGE_BYTES_MAX} are allowed"
+        )));
+    }
+    Ok(())
+}
 
 /// The query of every write.
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +53,8 @@ pub(super) struct WriteQuery {
     timeout: Option<String>,
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    all_at_once: bool,
     expect_revision: Option<u64>,
     #[serde(default)]
     message: String,
@@ -51,12 +67,7 @@ impl WriteQuery {
         peer: Peer,
         headers: &HeaderMap,
     ) -> Result<ApplyOptions, ApiError> {
-        if self.message.len() > MESSAGE_BYTES_MAX {
-            return Err(ApiError::bad_request(format!(
-                "the message has {} bytes; {MESSAGE_BYTES_MAX} are allowed",
-                self.message.len()
-            )));
-        }
+        checked_message(&self.message)?;
         Ok(ApplyOptions {
             actor: caller.name.clone(),
             message: self.message.clone(),
@@ -65,6 +76,7 @@ impl WriteQuery {
             caller: peer.0,
             dry_run: self.dry_run,
             expect_revision: self.expect_revision.map(Revision),
+            spread: if self.all_at_once { Spread::AtOnce } else { Spread::ByPolicy },
         })
     }
 

@@ -76,6 +76,9 @@ async fn write(
     if writing.force {
         request = request.query("force", true);
     }
+    if writing.all_at_once {
+        request = request.query("allAtOnce", true);
+    }
     if let Some(revision) = writing.expect_revision {
         request = request.query("expectRevision", revision);
     }

@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use client::{
     ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EndpointsArgs, EventsArgs, FlowsArgs, GetArgs,
-    HistoryArgs, NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting,
-    Writing,
+    HistoryArgs, NodesCommand, RollbackArgs, RolloutCommand, StatusArgs, TokenCommand,
+    TokenRoleArg, Waiting, Writing,
 };
 pub use explain::{ExplainArgs, ProtocolArg};
 pub use node::{
@@ -100,6 +100,16 @@ pub enum Command {
     History(HistoryArgs),
     /// Make the configuration of a past revision the present one
     Rollback(RollbackArgs),
+    /// Show, stop, resume or take back the newest rollout
+    #[command(args_conflicts_with_subcommands = true)]
+    Rollout {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: Option<RolloutCommand>,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show the cluster, its engines, endpoints and actors
     Status(StatusArgs),
     /// Say what of this host helps and what hinders its data plane, and what to do

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod flows;
 pub mod objects;
 pub mod qos;
+pub mod rollout;
 
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 

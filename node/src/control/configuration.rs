@@ -50,8 +50,13 @@ impl Configuration {
         self.catch_up(&view)
     }
 
+    /// The snapshot in a view, or a newer one.
+    pub(crate) fn in_view(&self, view: &View) -> Result<Snapshot, SnapshotError> {
+        self.catch_up(view)
+    }
+
     /// The snapshot of a kept revision.
-    pub(super) fn read_at(&self, at: Revision) -> Result<Snapshot, SnapshotError> {
+    pub(crate) fn read_at(&self, at: Revision) -> Result<Snapshot, SnapshotError> {
         let view = self
             .consensus
             .read_at(at)

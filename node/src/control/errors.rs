@@ -36,6 +36,9 @@ pub enum ApplyError {
         /// Which ones are kept.
         reason: String,
     },
+    /// There is no rollout to be stopped, resumed or taken back; nothing was written.
+    #[error("no rollout is under way")]
+    NoRollout,
     /// A bound is passed; nothing was written. Never retry.
     #[error("{what} is {size}, the limit is {limit}")]
     TooLarge {

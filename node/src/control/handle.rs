@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use consensus::{Consensus, Consistency, RequestId};
 use model::{
-    Change, Object, ObjectKey, Revision, Snapshot,
+    Change, Object, ObjectKey, Revision, Rollout, Snapshot,
     api::{ActorStatus, ApplyResponse, Event, HistoryEntry, JoinRequest, NodeInfo, StatusResponse},
     cluster::{NodeAddresses, NodeId},
 };
@@ -35,6 +35,7 @@ use crate::membership::{
     removal::{self, Removed, RemovedError},
 };
 use crate::probes::Results;
+use crate::rollout::{self, Traffic};
 use crate::settings::Settings;
 use crate::shares::Shares;
 use crate::tokens::{AuthError, Caller, Role, TokenError, TokenInfo, Tokens};
@@ -64,6 +65,7 @@ struct Inner {
     probes: Results,
     lease: watch::Sender<Option<Lease>>,
     shares: Shares,
+    traffic: Traffic,
     removed: Removed,
     events: broadcast::Sender<Event>,
     /// The children of the root supervisor, once it runs.
@@ -88,6 +90,25 @@ pub struct ApplyOptions {
     pub dry_run: bool,
     /// The revision that the configuration must still have; any when absent.
     pub expect_revision: Option<Revision>,
+    /// How it reaches the data planes.
+    pub spread: Spread,
+}
+
+/// How a write reaches the data planes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// As the rollout policy says, where there is one.
+    #[default]
+    ByPolicy,
+    /// All at once.
+    AtOnce,
+    /// All at once, since the rollout under way is taken back.
+    TakesBack {
+        /// What is rolled out.
+        target: Revision,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Control {
@@ -110,6 +131,7 @@ impl Control {
             probes: Results::new(),
             lease: watch::Sender::new(None),
             shares: Shares::default(),
+            traffic: Traffic::default(),
             removed,
             events: broadcast::Sender::new(EVENTS_KEPT),
             children: watch::Sender::new(None),
@@ -205,6 +227,41 @@ impl Control {
         options: ApplyOptions,
     ) -> Result<ApplyResponse, ApplyError> {
         Box::pin(self.inner.writer.write(Edit::Rollback(to), options)).await
+    }
+
+    /// The newest rollout, where there has been one.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn rollout(&self) -> Result<Option<Rollout>, SnapshotError> {
+        let view = self.inner.consensus.read(Consistency::Linearizable).await?;
+        Ok(rollout::in_view(&view).map(|(rollout, _)| rollout))
+    }
+
+    /// Stops the rollout under way at its step, or lets it go on.
+    ///
+    /// # Errors
+    /// There is none under way, or it was changed meanwhile.
+    pub async fn pause_rollout(&self, actor: &str, pause: bool) -> Result<Rollout, ApplyError> {
+        self.inner.writer.pause_rollout(actor, pause).await
+    }
+
+    /// Takes the rollout under way back: the configuration before it is the present one again, as a
+    /// new revision, on all nodes.
+    ///
+    /// # Errors
+    /// As [`Self::rollback`]; there is none under way.
+    pub async fn abort_rollout(
+        &self,
+        actor: &str,
+        reason: &str,
+    ) -> Result<ApplyResponse, ApplyError> {
+        Box::pin(self.inner.writer.abort_rollout(actor, reason)).await
+    }
+
+    /// What nodes' Envoys count while a rollout is under way there.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
     }
 
     /// The newest revisions of the configuration, newest first.

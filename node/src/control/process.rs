@@ -260,5 +260,6 @@ fn describe_metrics() {
     crate::probes::describe();
     crate::announce::describe();
     crate::shares::describe();
+    crate::rollout::describe();
     crate::membership::describe();
 }

@@ -8,6 +8,7 @@
 //! | `cluster/nodes/<id>` | name, addresses, whether a data plane runs there |
 //! | `cluster/removed/<id>` | empty; the node was taken out for good |
 //! | `cluster/owners` | which node announces which address (`crate::announce`) |
+//! | `cluster/rollout` | the newest rollout (`crate::rollout`) |
 //! | `tokens/<name>` | role and SHA-256 of a token |
 //! | `join/<SHA-256 of the secret>` | a join secret's expiry and, once used, by whom |
 
@@ -27,6 +28,8 @@ pub const NODES: &str = "cluster/nodes/";
 pub const REMOVED: &str = "cluster/removed/";
 /// Where the owners of announced addresses lie.
 pub const OWNERS: &str = "cluster/owners";
+/// Where the newest rollout lies.
+pub const ROLLOUT: &str = "cluster/rollout";
 /// Start of the keys of API tokens.
 pub const TOKENS: &str = "tokens/";
 /// Start of the keys of join secrets.

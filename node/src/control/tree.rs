@@ -12,6 +12,7 @@
 //! | owners | decides, on the leader, who announces which address | default | moves come later |
 //! | lease | renews this node's hold on its addresses | default | they are lost if it lasts |
 //! | shares | lends, on the leader, shares of the limits that nodes share | default | loans end if it lasts |
+//! | rollouts | leads rollouts, on the leader | default | they stand still meanwhile |
 //! | probes | health of endpoints | default | every endpoint counts as healthy again |
 //! | publisher | push sessions | default | data planes reconnect and resume |
 //! | certificates | renewal | default | renewal is looked at later |
@@ -39,7 +40,7 @@ use crate::{
     ledger::warning,
     probes::{Probes, ProbesArguments},
     publisher::{Publisher, Sessions, peers},
-    shares,
+    rollout, shares,
 };
 
 /// Nothing is restarted in place.
@@ -78,6 +79,7 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
         owners(&control),
         lease(&control),
         shares(&control),
+        rollouts(&control),
         probes(&control),
         publisher(&control, push),
         certificates(&control),
@@ -142,8 +144,9 @@ fn peers(control: &Control) -> ChildSpec {
     task("peers", move || {
         let identity = control.certificates().live().clone();
         let (ledger, removed) = (control.ledger().clone(), control.removed().clone());
-        let shares = control.shares().clone();
-        peers::run(control.consensus().clone(), identity, ledger, shares, removed).boxed()
+        let (shares, traffic) = (control.shares().clone(), control.traffic().clone());
+        let told = peers::Told { ledger, shares, traffic, removed };
+        peers::run(control.consensus().clone(), identity, told).boxed()
     })
 }
 
@@ -171,6 +174,11 @@ fn shares(control: &Control) -> ChildSpec {
     })
 }
 
+fn rollouts(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("rollouts", move || rollout::lead(control.clone()).boxed())
+}
+
 fn probes(control: &Control) -> ChildSpec {
     let arguments = ProbesArguments {
         configuration: control.configuration().subscribe(),
@@ -189,6 +197,7 @@ fn publisher(control: &Control, endpoint: Endpoint) -> ChildSpec {
         health: control.probes().subscribe(),
         lease: control.lease().subscribe(),
         shares: control.shares().clone(),
+        traffic: control.traffic().clone(),
         removed: control.removed().clone(),
         cluster: control.identity().cluster().clone(),
         node,

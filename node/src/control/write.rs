@@ -6,23 +6,30 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use consensus::{Committed, Consensus, Consistency, ProposeError, RequestId, Transaction};
+use consensus::{
+    Committed, Compare, Consensus, Consistency, Op, ProposeError, RequestId, Transaction,
+};
 use model::{
-    ConfigError, ConfigErrors, Kind, Object, ObjectKey, Plan, Revision, Snapshot,
+    ConfigError, ConfigErrors, Kind, Object, ObjectKey, Plan, Revision, Rollout, Snapshot,
     api::ApplyResponse,
     lockout::{Protected, cut_off},
     plan_apply, plan_delete, plan_replace,
+    rollout::Phase,
 };
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
     configuration::Configuration,
     errors::{ApplyError, SnapshotError},
-    handle::ApplyOptions,
+    handle::{ApplyOptions, Spread},
     objects::operations,
     store::{configuration_unchanged, touch_configuration},
 };
-use crate::{membership::members, preflight::Preflight};
+use crate::{
+    membership::members,
+    preflight::{Preflight, Tried},
+    rollout,
+};
 
 /// Times that a write begins again because another came first. Writers on one node queue, so only
 /// as many as there are other nodes compete.
@@ -72,11 +79,22 @@ impl Writer {
         let _turn = self.queue.lock().await;
         let mut last = None;
         for attempt in 0..ATTEMPTS_MAX {
-            let present = self.configuration.read(Consistency::Linearizable).await?;
+            let view = self
+                .consensus
+                .read(Consistency::Linearizable)
+                .await
+                .map_err(SnapshotError::from)?;
+            let present = self.configuration.in_view(&view)?;
             check_expected(&options, present.revision())?;
             let plan = self.plan(&edit, &present)?;
             let cut_off = self.guard(&plan, &present, &options)?;
-            let tried = self.preflight.check(present.revision(), &plan).await;
+            let tried = match options.spread {
+                // Envoys have run it, and it is urgent.
+                Spread::TakesBack { .. } => Tried::default(),
+                Spread::ByPolicy | Spread::AtOnce => {
+                    self.preflight.check(present.revision(), &plan).await
+                }
+            };
             if let Some(errors) = tried.errors() {
                 // A dry run is a question, and this its answer.
                 if options.dry_run || !options.force {
@@ -93,10 +111,17 @@ impl Writer {
                 forced: forced.clone(),
                 warnings: tried.warnings.clone(),
             };
-            if options.dry_run || plan.is_empty() {
+            let takes_back = matches!(options.spread, Spread::TakesBack { .. });
+            if options.dry_run || (plan.is_empty() && !takes_back) {
                 return Ok(respond(present.revision()));
             }
             operations.push(touch_configuration());
+            let spread = spread(&options, rollout::in_view(&view), &present, &plan.next)?;
+            let mut compare = vec![configuration_unchanged(present.revision())];
+            if let Some((put, unchanged)) = spread {
+                operations.push(put);
+                compare.push(unchanged);
+            }
             let mut transaction =
                 Transaction::new(options.actor.as_str(), message(&options, marks), operations);
             if let Some(request) = options.request {
@@ -104,7 +129,7 @@ impl Writer {
                 // caller's retry goes through the same ones.
                 transaction.request = RequestId(request.0.wrapping_add(attempt));
             }
-            transaction.compare = vec![configuration_unchanged(present.revision())];
+            transaction.compare = compare;
             match self.commit(transaction).await {
                 Ok(committed) => return Ok(respond(committed.revision)),
                 Err(ProposeError::Conflict { found, .. }) => {
@@ -115,6 +140,58 @@ impl Writer {
         }
         let (expected, found) = last.expect("every attempt but a conflicting one returned");
         Err(ApplyError::Conflict { expected, found })
+    }
+
+    pub(super) async fn pause_rollout(
+        &self,
+        actor: &str,
+        pause: bool,
+    ) -> Result<Rollout, ApplyError> {
+        let (rollout, seen) = self.under_way().await?;
+        let phase = if pause { Phase::Paused } else { Phase::Running };
+        if rollout.phase == phase {
+            return Ok(rollout);
+        }
+        let reason = if pause { format!("paused by {actor}") } else { String::new() };
+        let next = rollout::ended(&rollout, phase, &reason);
+        let (put, compare) = rollout::put(&next, Some(seen));
+        let words = if pause { "pause the rollout" } else { "resume the rollout" };
+        let mut transaction = Transaction::new(actor, words, vec![put]);
+        transaction.compare = vec![compare];
+        match self.commit(transaction).await {
+            Ok(_) => Ok(next),
+            Err(ProposeError::Conflict { found, .. }) => {
+                let found = found.unwrap_or(Revision::ZERO);
+                Err(ApplyError::Conflict { expected: seen, found })
+            }
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    pub(super) async fn abort_rollout(
+        &self,
+        actor: &str,
+        reason: &str,
+    ) -> Result<ApplyResponse, ApplyError> {
+        let (rollout, _) = self.under_way().await?;
+        let options = ApplyOptions {
+            actor: actor.to_owned(),
+            message: format!("rollout of revision {} taken back: {reason}", rollout.target),
+            // What was in force before is no new danger, and Envoy took it.
+            force: true,
+            spread: Spread::TakesBack { target: rollout.target, reason: reason.to_owned() },
+            ..ApplyOptions::default()
+        };
+        let response = self.write(Edit::Rollback(rollout.base), options).await?;
+        rollout::count("aborted");
+        Ok(response)
+    }
+
+    async fn under_way(&self) -> Result<(Rollout, Revision), ApplyError> {
+        let view =
+            self.consensus.read(Consistency::Linearizable).await.map_err(SnapshotError::from)?;
+        let found = rollout::in_view(&view).filter(|(rollout, _)| rollout.phase.is_under_way());
+        found.ok_or(ApplyError::NoRollout)
     }
 
     /// Refuses what would cut off the cluster or the caller; returns what force overrules.
@@ -166,6 +243,32 @@ impl Writer {
             }
         }
     }
+}
+
+/// What goes with a write: the rollout of what is written, or the end of the one under way.
+fn spread(
+    options: &ApplyOptions,
+    found: Option<(Rollout, Revision)>,
+    present: &Snapshot,
+    next: &Snapshot,
+) -> Result<Option<(Op, Compare)>, ApplyError> {
+    let seen = found.as_ref().map(|(_, seen)| *seen);
+    let under_way = found.map(|(rollout, _)| rollout).filter(|it| it.phase.is_under_way());
+    let has_policy = present.rollout_policy().is_some() && next.rollout_policy().is_some();
+    let rollout = match (&options.spread, under_way) {
+        (Spread::ByPolicy, under_way) if has_policy => {
+            // What nodes have that were not reached is still what was before.
+            rollout::begun(under_way.map_or(present.revision(), |rollout| rollout.base))
+        }
+        (Spread::TakesBack { target, reason }, Some(rollout)) if rollout.target == *target => {
+            rollout::ended(&rollout, Phase::Aborted, reason)
+        }
+        // Another one has begun meanwhile, or none is under way any more.
+        (Spread::TakesBack { .. }, _) => return Err(ApplyError::NoRollout),
+        (_, Some(rollout)) => rollout::ended(&rollout, Phase::Completed, "a write to all at once"),
+        (_, None) => return Ok(None),
+    };
+    Ok(Some(rollout::put(&rollout, seen)))
 }
 
 /// The message for the history, which tells of force.

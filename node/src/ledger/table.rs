@@ -83,6 +83,12 @@ impl Table {
         WaitOutcome { complete: missing.is_empty(), missing, reports }
     }
 
+    /// The nodes that have a data plane, so must answer.
+    #[must_use]
+    pub(crate) fn expected(&self) -> &BTreeSet<NodeId> {
+        &self.expected
+    }
+
     /// The control nodes that this one has a connection to.
     #[must_use]
     pub fn peers(&self) -> &BTreeSet<NodeId> {

@@ -18,18 +18,25 @@ use runtime::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{ledger::Ledger, membership::removal::Removed, shares::Shares};
+use crate::{ledger::Ledger, membership::removal::Removed, rollout::Traffic, shares::Shares};
 
 /// Between two attempts to reach a peer: short beside the time that an operator waits for an ack.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// What peers are listened to for. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Told {
+    pub(crate) ledger: Ledger,
+    pub(crate) shares: Shares,
+    pub(crate) traffic: Traffic,
+    pub(crate) removed: Removed,
+}
 
 /// Keeps a connection to every other member until it is dropped.
 pub(crate) async fn run(
     consensus: Consensus,
     identity: LiveIdentity,
-    ledger: Ledger,
-    shares: Shares,
-    removed: Removed,
+    told: Told,
 ) -> anyhow::Result<()> {
     let mut status = consensus.status();
     let mut links: BTreeMap<NodeId, (SocketAddr, AbortOnDropHandle<()>)> = BTreeMap::new();
@@ -42,14 +49,7 @@ pub(crate) async fn run(
         links.retain(|node, (address, _)| wanted.get(node) == Some(address));
         for (node, address) in wanted {
             links.entry(node).or_insert_with(|| {
-                let link = keep(
-                    node,
-                    address,
-                    identity.clone(),
-                    ledger.clone(),
-                    shares.clone(),
-                    removed.clone(),
-                );
+                let link = keep(node, address, identity.clone(), told.clone());
                 (address, AbortOnDropHandle::new(tokio::spawn(link)))
             });
         }
@@ -57,19 +57,12 @@ pub(crate) async fn run(
     }
 }
 
-async fn keep(
-    node: NodeId,
-    address: SocketAddr,
-    identity: LiveIdentity,
-    ledger: Ledger,
-    shares: Shares,
-    removed: Removed,
-) {
+async fn keep(node: NodeId, address: SocketAddr, identity: LiveIdentity, told: Told) {
     loop {
-        if let Err(error) = follow(node, address, &identity, &ledger, &shares, &removed).await {
+        if let Err(error) = follow(node, address, &identity, &told).await {
             tracing::debug!(%node, %address, %error, "the peer's ledger is out of reach");
         }
-        ledger.peer_lost(node);
+        told.ledger.peer_lost(node);
         tokio::time::sleep(RETRY_AFTER).await;
     }
 }
@@ -78,9 +71,7 @@ async fn follow(
     node: NodeId,
     address: SocketAddr,
     identity: &LiveIdentity,
-    ledger: &Ledger,
-    shares: &Shares,
-    removed: &Removed,
+    told: &Told,
 ) -> anyhow::Result<()> {
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -93,17 +84,20 @@ async fn follow(
     let mut writer = FrameWriter::<_, FromPlane>::new(send);
     let mut reader = FrameReader::<_, ToPlane>::new(receive);
     writer.write(&FromPlane::PeerHello { node: identity.node() }).await?;
-    ledger.peer_reached(node);
+    told.ledger.peer_reached(node);
     while let Some(message) = reader.read().await? {
         match message {
-            ToPlane::Ledger { reports } => ledger.peer(node, reports),
+            ToPlane::Ledger { reports } => told.ledger.peer(node, reports),
             // A node speaks for itself alone, and lends to the one that it speaks to.
-            ToPlane::Uses { node: said, uses } if said == node => shares.used(node, uses),
-            ToPlane::Shares(grant) => shares.lend(grant),
+            ToPlane::Uses { node: said, uses } if said == node => told.shares.used(node, uses),
+            ToPlane::Shares(grant) => told.shares.lend(grant),
+            ToPlane::Traffic { node, traffic } => told.traffic.counted(node, traffic, false),
             ToPlane::Ping => writer.write(&FromPlane::Pong).await?,
             ToPlane::Welcome { .. } => {}
             // A member says so of this node only, and has applied it.
-            ToPlane::Removed { node } if node == identity.node() => removed.note(NodeId(node.0)),
+            ToPlane::Removed { node } if node == identity.node() => {
+                told.removed.note(NodeId(node.0));
+            }
             ToPlane::Goodbye { reason } => anyhow::bail!(reason),
             other => anyhow::bail!("a control node sent {other:?} to a control node"),
         }

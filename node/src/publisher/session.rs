@@ -1,6 +1,6 @@
 //! One session of a push client.
 
-use std::{convert::Infallible, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use consensus::{Batch, Compacted, Consensus, Consistency, WatchError, Watcher};
 use model::{ObjectKey, Revision, cluster::NodeId};
@@ -10,7 +10,7 @@ use runtime::{
     tls::PeerError,
 };
 use serde_json::Value;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Publisher;
@@ -18,8 +18,9 @@ use crate::{
     announce::Lease,
     control::{
         SnapshotError,
-        store::{OBJECTS, configuration_revision, object_of},
+        store::{CONFIGURATION, configuration_revision, object_of},
     },
+    rollout,
     shares::Loan,
 };
 
@@ -132,6 +133,7 @@ async fn listen(
             FromPlane::Reports { reports } => publisher.ledger.engines(node, reports),
             FromPlane::Addresses { addresses } => publisher.ledger.addresses(node, addresses),
             FromPlane::Uses(uses) => publisher.shares.used(node, uses),
+            FromPlane::Traffic(traffic) => publisher.traffic.counted(node, traffic, true),
             FromPlane::Pong => {}
             FromPlane::Hello { .. } | FromPlane::PeerHello { .. } => {
                 return Err(SessionEnd::Protocol { what: "a second hello" });
@@ -149,7 +151,12 @@ async fn follow(
     let cluster = publisher.cluster.clone();
     let held = resume.filter(|resume| resume.cluster == cluster).map(|resume| resume.revision);
     writer.send(&ToPlane::Welcome { cluster, node: publisher.node }).await?;
-    let (mut position, mut watcher) = begin(publisher, writer, held).await?;
+    let mut position = match held {
+        Some(held) => caught_up(&publisher.consensus, held).await?,
+        None => snapshot(publisher, writer, node).await?,
+    };
+    let mut changes = changes(&publisher.consensus).await?;
+    let mut counting = false;
     let mut health = publisher.health.clone();
     health.mark_changed();
     let mut lease = publisher.lease.clone();
@@ -158,23 +165,21 @@ async fn follow(
     loan.mark_changed();
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    (position, counting) = advance(publisher, writer, node, position, counting).await?;
     loop {
         tokio::select! {
             biased;
-            batch = watcher.next() => match batch {
-                Ok(batch) => {
-                    if let Some(delta) = delta(position, &batch) {
-                        position = batch.revision;
-                        publisher.ledger.committed(position);
-                        writer.send(&delta).await?;
-                        metrics::counter!("marchproxy_push_deltas_total").increment(1);
+            change = changes.next() => {
+                match change {
+                    Ok(_) => {}
+                    // What it says is looked up, so nothing is missed.
+                    Err(WatchError::Lagged { .. }) => {
+                        changes = self::changes(&publisher.consensus).await?;
                     }
+                    Err(WatchError::Stopped) => return Err(SessionEnd::Stopped),
                 }
-                Err(WatchError::Lagged { .. }) => {
-                    (position, watcher) = snapshot(publisher, writer).await?;
-                }
-                Err(WatchError::Stopped) => return Err(SessionEnd::Stopped),
-            },
+                (position, counting) = advance(publisher, writer, node, position, counting).await?;
+            }
             Ok(()) = health.changed() => {
                 let update = health.borrow_and_update().clone();
                 if let Some(update) = update {
@@ -199,78 +204,127 @@ async fn follow(
     }
 }
 
-/// Brings the client to a revision from which the watch goes on.
-async fn begin(
-    publisher: &Publisher,
-    writer: &mut Writer,
-    held: Option<Revision>,
-) -> Result<(Revision, Watcher), SessionEnd> {
-    let Some(held) = held else { return snapshot(publisher, writer).await };
-    // A client is never led back: this node first catches up with what the client has.
-    if publisher.consensus.read(Consistency::AtLeast(held)).await.is_err() {
-        let applied = publisher.consensus.status().borrow().last_applied;
+/// Returns where a client stands, once this node has what the client has: it is never led back.
+async fn caught_up(consensus: &Consensus, held: Revision) -> Result<Revision, SessionEnd> {
+    if consensus.read(Consistency::AtLeast(held)).await.is_err() {
+        let applied = consensus.status().borrow().last_applied;
         return Err(SessionEnd::Behind { applied, held });
     }
-    match watch_after(&publisher.consensus, held) {
-        Ok(watcher) => Ok((held, watcher)),
-        Err(_) => snapshot(publisher, writer).await,
+    Ok(held)
+}
+
+/// Follows all changes from now on.
+async fn changes(consensus: &Consensus) -> Result<Watcher, SessionEnd> {
+    loop {
+        let view = consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
+        // So far behind that the history went by meanwhile: once more.
+        if let Ok(watcher) = consensus.watch("", view.revision()) {
+            return Ok(watcher);
+        }
     }
 }
 
+/// Brings a client from a position to the revision that its node should have; has it count traffic
+/// while that is asked of it.
+async fn advance(
+    publisher: &Publisher,
+    writer: &mut Writer,
+    node: NodeId,
+    position: Revision,
+    counting: bool,
+) -> Result<(Revision, bool), SessionEnd> {
+    let consensus = &publisher.consensus;
+    let view = consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
+    let wanted = rollout::counts(&view, node);
+    if wanted != counting {
+        writer.send(&ToPlane::CountTraffic { wanted }).await?;
+    }
+    let counting = wanted;
+    let to = rollout::revision_for(&view, node, configuration_revision(&view));
+    if to <= position {
+        return Ok((position, counting));
+    }
+    let Ok(batches) = history_after(consensus, position) else {
+        return Ok((snapshot(publisher, writer, node).await?, counting));
+    };
+    let batches: Vec<Batch> = batches.into_iter().filter(|batch| batch.revision <= to).collect();
+    for batch in &batches {
+        if batch.events.iter().any(|event| event.key == CONFIGURATION) {
+            publisher.ledger.committed(batch.revision);
+        }
+    }
+    writer.send(&delta(position, to, &batches)?).await?;
+    metrics::counter!("marchproxy_push_deltas_total").increment(1);
+    Ok((to, counting))
+}
+
+/// Sends the whole configuration that a node should have; returns its revision.
 async fn snapshot(
     publisher: &Publisher,
     writer: &mut Writer,
-) -> Result<(Revision, Watcher), SessionEnd> {
-    loop {
-        let snapshot = publisher.configuration.read(Consistency::Stale).await?;
-        let revision = snapshot.revision();
-        let objects = snapshot.objects().map(|(_, object)| {
-            let value = object.to_value();
-            let length = value.to_string().len();
-            (value, length)
-        });
-        for message in snapshot_messages(revision, objects.collect()) {
-            writer.send(&message).await?;
-        }
-        metrics::counter!("marchproxy_push_snapshots_total").increment(1);
-        // After an error so slow a client that the history went by meanwhile: once more.
-        if let Ok(watcher) = watch_after(&publisher.consensus, revision) {
-            return Ok((revision, watcher));
-        }
+    node: NodeId,
+) -> Result<Revision, SessionEnd> {
+    let view = publisher.consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
+    let mut snapshot = publisher.configuration.in_view(&view)?;
+    // A newer one than the view's is of another view, which may hold the node back.
+    let newest = configuration_revision(&view);
+    let wanted = rollout::revision_for(&view, node, newest);
+    if snapshot.revision() != wanted {
+        snapshot = publisher.configuration.read_at(wanted)?;
     }
+    let objects = snapshot.objects().map(|(_, object)| {
+        let value = object.to_value();
+        let length = value.to_string().len();
+        (value, length)
+    });
+    for message in snapshot_messages(snapshot.revision(), objects.collect()) {
+        writer.send(&message).await?;
+    }
+    metrics::counter!("marchproxy_push_snapshots_total").increment(1);
+    Ok(wanted)
 }
 
-/// Watches objects after a revision of the configuration. Where the kept history begins later, that
+/// Lists what came after a revision of the configuration. Where the kept history begins later, that
 /// is no gap if no object had changed up to its beginning.
-fn watch_after(consensus: &Consensus, revision: Revision) -> Result<Watcher, Compacted> {
-    match consensus.watch(OBJECTS, revision) {
+fn history_after(consensus: &Consensus, revision: Revision) -> Result<Vec<Batch>, Compacted> {
+    match consensus.history(revision, usize::MAX) {
         Err(Compacted::Below { floor })
             if configuration_revision(&consensus.read_at(floor)?) == revision =>
         {
-            consensus.watch(OBJECTS, floor)
+            consensus.history(floor, usize::MAX)
         }
         other => other,
     }
 }
 
-/// What a batch comes to for a client at `from`; `None` when it changes no object.
-fn delta(from: Revision, batch: &Batch) -> Option<ToPlane> {
-    let mut puts: Vec<Value> = Vec::new();
-    let mut deletes: Vec<ObjectKey> = Vec::new();
-    for event in batch.events.iter() {
+/// What batches come to for a client at `from`: the last that each object became.
+fn delta(from: Revision, to: Revision, batches: &[Batch]) -> Result<ToPlane, SnapshotError> {
+    let mut last: BTreeMap<ObjectKey, Option<Value>> = BTreeMap::new();
+    for event in batches.iter().flat_map(|batch| batch.events.iter()) {
         let Some(key) = object_of(&event.key) else { continue };
-        match &event.current {
-            // Stored objects are canonical JSON; one that is not would be refused at every reader.
-            Some(stored) => puts.push(serde_json::from_slice(&stored.value).ok()?),
+        let value = match &event.current {
+            // Stored objects are canonical JSON.
+            Some(stored) => {
+                let value = serde_json::from_slice(&stored.value).map_err(|error| {
+                    SnapshotError::Unreadable {
+                        key: event.key.to_string(),
+                        reason: error.to_string(),
+                    }
+                })?;
+                Some(value)
+            }
+            None => None,
+        };
+        last.insert(key, value);
+    }
+    let (mut puts, mut deletes) = (Vec::new(), Vec::new());
+    for (key, value) in last {
+        match value {
+            Some(value) => puts.push(value),
             None => deletes.push(key),
         }
     }
-    (!puts.is_empty() || !deletes.is_empty()).then_some(ToPlane::Delta {
-        from,
-        to: batch.revision,
-        puts,
-        deletes,
-    })
+    Ok(ToPlane::Delta { from, to, puts, deletes })
 }
 
 /// Streams to another control node this node's part of the ledger, what this node says of the limits
@@ -285,8 +339,10 @@ pub(super) async fn peer(
     link.writer.send(&welcome).await?;
     let mut table = publisher.ledger.subscribe();
     let (mut uses, mut lent) = (publisher.shares.uses(), publisher.shares.lent());
+    let mut traffic = publisher.traffic.subscribe();
     let mut said = None;
     let mut told = None;
+    let mut passed_on = Instant::now();
     loop {
         let present = table.borrow_and_update().clone();
         let reports = present.own_news(told.as_ref());
@@ -305,6 +361,17 @@ pub(super) async fn peer(
                     said = Some(heard.at);
                     let uses = ToPlane::Uses { node: publisher.node, uses: heard.uses };
                     link.writer.send(&uses).await?;
+                }
+            }
+            Ok(()) = traffic.changed() => {
+                let own: Vec<_> = {
+                    let heard = traffic.borrow_and_update();
+                    let own = heard.iter().filter(|(_, heard)| heard.own && heard.at > passed_on);
+                    own.map(|(node, heard)| (*node, heard.traffic)).collect()
+                };
+                passed_on = Instant::now();
+                for (node, traffic) in own {
+                    link.writer.send(&ToPlane::Traffic { node, traffic }).await?;
                 }
             }
             Ok(()) = lent.changed() => {

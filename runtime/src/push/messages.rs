@@ -6,6 +6,8 @@ use model::{
     EndpointId, EngineReport, ObjectKey, Revision,
     ack::NodeReport,
     announce::AddressReport,
+    cluster,
+    rollout::NodeTraffic,
     shares::{LoanId, Share, Uses},
 };
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,9 @@ pub enum FromPlane {
     /// What the node says of the limits that nodes share; replaces what was said before. Once a
     /// second while there are such limits.
     Uses(Uses),
+    /// What the node's Envoy counts; replaces what was said before. Once a second while it is asked
+    /// for.
+    Traffic(NodeTraffic),
     /// Answers a ping.
     Pong,
 }
@@ -121,6 +126,19 @@ pub enum ToPlane {
         node: NodeId,
         /// What it says.
         uses: Uses,
+    },
+    /// Whether to count traffic once a second.
+    CountTraffic {
+        /// It is wanted from now on, or not any more.
+        wanted: bool,
+    },
+    /// What the Envoy of a node counts whose data plane is connected to this one, to another control
+    /// node.
+    Traffic {
+        /// Which node.
+        node: cluster::NodeId,
+        /// What it counts.
+        traffic: NodeTraffic,
     },
     /// The node's ledger, to another control node; replaces the one before.
     Ledger {

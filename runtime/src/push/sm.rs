@@ -55,6 +55,8 @@ pub enum Command {
     Announce(Grant),
     /// Keep limits to these shares.
     Shares(ShareGrant),
+    /// Count traffic once a second, or do not any more.
+    CountTraffic(bool),
     /// Send a pong.
     Pong,
     /// Leave: the server ends the session in good order.
@@ -221,6 +223,9 @@ impl Follower {
             (State::Following | State::Loading { .. }, M::Shares(grant)) => {
                 Ok(Command::Shares(grant))
             }
+            (State::Following | State::Loading { .. }, M::CountTraffic { wanted }) => {
+                Ok(Command::CountTraffic(wanted))
+            }
             (State::Loading { announced, objects, .. }, M::SnapshotChunk { objects: more }) => {
                 objects.extend(more);
                 if objects.len() > *announced {
@@ -306,6 +311,8 @@ impl Follower {
             ToPlane::Announce(_) => "announce",
             ToPlane::Shares(_) => "shares",
             ToPlane::Uses { .. } => "uses",
+            ToPlane::CountTraffic { .. } => "count_traffic",
+            ToPlane::Traffic { .. } => "traffic",
             ToPlane::Ledger { .. } => "ledger",
             ToPlane::Ping => "ping",
             ToPlane::Removed { .. } => "removed",
