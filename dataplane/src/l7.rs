@@ -22,6 +22,7 @@ mod action;
 mod affinity;
 mod cluster;
 mod compiler;
+mod downstream_tls;
 mod edits;
 mod endpoints;
 mod filters;

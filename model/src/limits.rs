@@ -35,6 +35,8 @@ pub const MAX_LABEL_VALUE_BYTES: usize = 256;
 
 /// The listeners that one route attaches to.
 pub const MAX_LISTENERS: usize = 64;
+/// The certificates of one listener: each is read, watched and asked for by itself.
+pub const MAX_CERTIFICATES: usize = 64;
 /// The hosts of one route.
 pub const MAX_HOSTS: usize = 256;
 /// The access logs of one listener: a file, the standard output, a collector, and one to spare.

@@ -3,9 +3,13 @@
 pub mod access_log;
 pub mod http_options;
 
+mod tls;
+
 use std::net::IpAddr;
 
 use serde::Serialize;
+
+pub use tls::{CertificateFiles, ListenerTls, TlsVersion};
 
 pub use self::{access_log::AccessLog, http_options::HttpOptions};
 
@@ -134,18 +138,6 @@ impl Listener {
     }
 }
 
-/// The certificate of an HTTPS listener, by reference to files on each node.
-///
-/// Contents are read by the data plane, never stored in the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ListenerTls {
-    /// Absolute path of the PEM certificate chain.
-    pub certificate_file: String,
-    /// Absolute path of the PEM private key.
-    pub private_key_file: String,
-}
-
 /// A port on which traffic enters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -167,7 +159,7 @@ pub struct Listener {
     /// How the nodes announce the address; they don't when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announce: Option<Announce>,
-    /// The certificate; present exactly when the protocol is HTTPS.
+    /// How TLS ends; present exactly when the protocol is HTTPS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
     /// Whether connections begin with a PROXY header; they don't when absent. Envoy alone reads it.

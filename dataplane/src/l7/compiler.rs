@@ -4,7 +4,7 @@
 //! indexed by listener and host, and every other resource concerns one object.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,7 +17,7 @@ use super::{
     ResourceType, cluster, endpoints,
     index::{Hosts, Index, listener_key},
     listener, names, quiet,
-    resource::ResourceId,
+    resource::{Resource, ResourceId},
     secret, table,
     world::{ResourceDelta, World},
 };
@@ -223,14 +223,30 @@ impl Compiler {
                 Some(listener) if !self.settings.opens_ports => Some(quiet::without_port(listener)),
                 listener => listener,
             };
-            let secret = spec.and_then(|spec| Some(secret::secret(key, spec.tls.as_ref()?)));
             let name = names::plain(key);
-            for (kind, resource) in
-                [(ResourceType::Listener, listener), (ResourceType::Secret, secret)]
-            {
-                if self.world.set(kind, &name, resource) {
-                    touched.insert(ResourceId::new(kind, name.as_str()));
-                }
+            let tls = spec.and_then(|spec| spec.tls.as_ref());
+            let secrets = tls.map(|tls| secret::secrets(key, tls)).unwrap_or_default();
+            if self.world.set(ResourceType::Listener, &name, listener) {
+                touched.insert(ResourceId::new(ResourceType::Listener, name.as_str()));
+            }
+            self.secrets(&names::certificates(key), secrets, touched);
+        }
+    }
+
+    /// Makes the secrets of a listener, whose names start with `prefix`, those that are given.
+    fn secrets(
+        &mut self,
+        prefix: &str,
+        secrets: Vec<Resource>,
+        touched: &mut BTreeSet<ResourceId>,
+    ) {
+        let before = self.world.with_prefix(ResourceType::Secret, prefix);
+        let mut wanted: BTreeMap<Arc<str>, Option<Resource>> =
+            before.map(|(name, _)| (name.clone(), None)).collect();
+        wanted.extend(secrets.into_iter().map(|secret| (secret.name.clone(), Some(secret))));
+        for (name, secret) in wanted {
+            if self.world.set(ResourceType::Secret, &name, secret) {
+                touched.insert(ResourceId::new(ResourceType::Secret, name));
             }
         }
     }

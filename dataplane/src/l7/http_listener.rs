@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use model::{
-    Listener, ObjectKey,
-    listener::{HttpOptions, Protocol},
-};
+use model::{Listener, ObjectKey, listener::HttpOptions};
 
 use super::{
-    filters, names,
-    pb::{self, access_log, core, hcm, listener, tls},
+    downstream_tls, filters, names,
+    pb::{self, access_log, core, hcm, listener},
 };
 
 /// How long a stream may be silent in both directions. Websockets and event streams are silent
@@ -21,9 +18,6 @@ const REQUEST_HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a listener waits for its routes before it opens without them. Routes are held until
 /// their clusters are warm, which takes milliseconds unless the control plane hangs.
 const ROUTES_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a listener waits for its certificate before it opens without one, refusing
-/// handshakes.
-const SECRET_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams that one HTTP/2 connection may have open; Envoy's advice for edges.
 const HTTP2_STREAMS: u32 = 100;
 /// Windows of HTTP/2 streams and connections; Envoy's advice for edges.
@@ -37,18 +31,12 @@ pub(super) fn chain(
     logs: Vec<access_log::AccessLog>,
 ) -> listener::FilterChain {
     let manager = manager(key, spec, logs);
-    let secure = spec.protocol == Protocol::Https;
     listener::FilterChain {
         filters: vec![listener::Filter {
             name: "envoy.filters.network.http_connection_manager".into(),
             config_type: Some(listener::filter::ConfigType::TypedConfig(pb::any(&manager))),
         }],
-        transport_socket: secure.then(|| core::TransportSocket {
-            name: "envoy.transport_sockets.tls".into(),
-            config_type: Some(core::transport_socket::ConfigType::TypedConfig(pb::any(
-                &downstream_tls(key),
-            ))),
-        }),
+        transport_socket: spec.tls.as_ref().map(|tls| downstream_tls::socket(key, tls)),
         ..Default::default()
     }
 }
@@ -133,19 +121,5 @@ fn scoped_routes(key: &ObjectKey) -> hcm::ScopedRoutes {
             scoped_rds_config_source: Some(pb::ads(ROUTES_TIMEOUT)),
             srds_resources_locator: names::scopes(key),
         })),
-    }
-}
-
-fn downstream_tls(key: &ObjectKey) -> tls::DownstreamTlsContext {
-    tls::DownstreamTlsContext {
-        common_tls_context: Some(tls::CommonTlsContext {
-            alpn_protocols: vec!["h2".into(), "http/1.1".into()],
-            tls_certificate_sds_secret_configs: vec![tls::SdsSecretConfig {
-                name: names::plain(key),
-                sds_config: Some(pb::ads(SECRET_TIMEOUT)),
-            }],
-            ..Default::default()
-        }),
-        ..Default::default()
     }
 }

@@ -12,7 +12,7 @@ use model::{
 };
 
 use super::{
-    ResourceType, http_listener, l4_listener, names,
+    ResourceType, downstream_tls, http_listener, l4_listener, names,
     origin::Origin,
     pb::{self, listener as lds},
     resource::{Resource, ResourceId},
@@ -57,12 +57,9 @@ pub(super) fn listener(
     let mut wants = Vec::new();
     match spec.protocol {
         Protocol::Http | Protocol::Https => {
-            let secure = spec.protocol == Protocol::Https;
             message.filter_chains = vec![http_listener::chain(key, spec, logs)];
             wants.push(ResourceId::new(ResourceType::ScopedRoute, names::wildcards(key)));
-            if secure {
-                wants.push(ResourceId::new(ResourceType::Secret, name.as_str()));
-            }
+            wants.extend(spec.tls.iter().flat_map(|tls| downstream_tls::wants(key, tls)));
         }
         Protocol::Tcp => {
             let used = l4_listener::used(&route?.backends);
@@ -88,8 +85,16 @@ pub(super) fn listener(
     clusters.extend(access_log::clusters(&spec.access_logs));
     clusters.sort();
     clusters.dedup();
-    // The certificate's files are the secret's business: another path must not drain connections.
+    // Files are the secrets' business: another path must not drain connections.
     let bare = Listener { tls: None, ..spec.clone() };
+    let mut version = Version::of(ResourceType::Listener)
+        .part(&name)
+        .part(&bare)
+        .part(&address)
+        .part(&route.map(|route| &route.backends));
+    if let Some(tls) = &spec.tls {
+        version.add(&downstream_tls::version_part(tls));
+    }
     let origin = |field: &str, text: String| Origin {
         object: key.clone(),
         field: field.to_owned(),
@@ -97,12 +102,7 @@ pub(super) fn listener(
         route: None,
     };
     Some(Resource {
-        version: Version::of(ResourceType::Listener)
-            .part(&name)
-            .part(&bare)
-            .part(&address)
-            .part(&route.map(|route| &route.backends))
-            .finish(),
+        version: version.finish(),
         name: name.into(),
         body: pb::any(&message),
         clusters,

@@ -14,6 +14,16 @@ pub(super) fn plain(key: &ObjectKey) -> String {
     format!("{}/{}", key.namespace, key.name)
 }
 
+/// Returns what the names of the secrets of a listener's certificates, and no others, begin with.
+pub(super) fn certificates(listener: &ObjectKey) -> String {
+    format!("{}/certificate-", plain(listener))
+}
+
+/// Names the secret of a listener's certificate.
+pub(super) fn certificate(listener: &ObjectKey, index: usize) -> String {
+    format!("{}{index}", certificates(listener))
+}
+
 /// Names the resource of a referenced service or listener: `namespace/name`.
 pub(super) fn reference(reference: &model::route::Reference) -> Arc<str> {
     format!("{}/{}", reference.namespace, reference.name).into()

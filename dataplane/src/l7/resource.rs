@@ -14,7 +14,7 @@ pub enum ResourceType {
     Cluster,
     /// `ClusterLoadAssignment` (EDS): its endpoints.
     Endpoints,
-    /// `Secret` (SDS): the certificate of an HTTPS listener.
+    /// `Secret` (SDS): a certificate of an HTTPS listener.
     Secret,
     /// `TypedExtensionConfig` (ECDS): a filter's configuration, which changes without its listener.
     ExtensionConfig,

@@ -1,11 +1,14 @@
-//! The certificate of an HTTPS listener, as an SDS secret that names the files on this node.
+//! The certificates of an HTTPS listener, as SDS secrets that name the files on this node.
 //!
 //! Envoy reads the files, and again when their directory sees a rename, so keys never pass
 //! through our socket and rotation needs no revision.
 
 use std::path::Path;
 
-use model::{ObjectKey, listener::ListenerTls};
+use model::{
+    ObjectKey,
+    listener::{CertificateFiles, ListenerTls},
+};
 
 use super::{
     ResourceType, names,
@@ -15,9 +18,21 @@ use super::{
     version::Version,
 };
 
-/// Makes the secret of a listener.
-pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
-    let name = names::plain(key);
+/// Makes the secrets of a listener.
+pub(super) fn secrets(key: &ObjectKey, spec: &ListenerTls) -> Vec<Resource> {
+    let certificates = spec.certificates().enumerate();
+    let secret = |(index, (field, files)): (usize, (String, _))| {
+        listener_certificate(key, names::certificate(key, index), &field, files)
+    };
+    certificates.map(secret).collect()
+}
+
+fn listener_certificate(
+    key: &ObjectKey,
+    name: String,
+    at: &str,
+    files: &CertificateFiles,
+) -> Resource {
     let certificate = certificate(&files.certificate_file, &files.private_key_file);
     let secret = tls::Secret {
         name: name.clone(),
@@ -25,7 +40,7 @@ pub(super) fn secret(key: &ObjectKey, files: &ListenerTls) -> Resource {
     };
     let origin = |field: &str, text: &str| Origin {
         object: key.clone(),
-        field: format!("spec.tls.{field}"),
+        field: format!("{at}.{field}"),
         text: text.to_owned(),
         route: None,
     };

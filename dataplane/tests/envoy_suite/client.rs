@@ -36,7 +36,14 @@ pub(crate) struct Client(SendRequest<Empty<Bytes>>);
 impl Client {
     pub(crate) async fn connect(port: u16) -> Option<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+        Self::over(TokioIo::new(stream)).await
+    }
+
+    /// Speaks over a connection of any kind.
+    pub(crate) async fn over(
+        stream: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    ) -> Option<Self> {
+        let (sender, connection) = http1::handshake(stream).await.ok()?;
         tokio::spawn(async move {
             let _ = connection.with_upgrades().await;
         });

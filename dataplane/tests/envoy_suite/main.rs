@@ -10,6 +10,7 @@ mod auth;
 mod backend;
 mod balancing;
 mod breakers;
+mod certificates;
 mod churn;
 mod client;
 mod collector;

@@ -1,109 +1,158 @@
 //! HTTPS with certificates from files.
 
 use std::{
-    io::{Read, Write},
-    net::TcpStream,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use model::cluster::NodeId;
-use runtime::identity::{Authority, ClusterId, KeyPair, PeerIdentity, Role, Validity};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::ServerName};
+use rustls::{ProtocolVersion, version};
 
 use crate::{
     backend::Backend,
+    certificates::{Authority, TlsClient, certificates, https_listener},
     plane::{DEADLINE, Plane, eventually, free_port, route, service, to},
 };
 
-struct Certificates {
-    authority: Authority,
-    node: u64,
+/// Certificates that are changed under the connections.
+const CHANGES: usize = 20;
+/// Connections that stay while certificates change.
+const KEPT: usize = 4;
+
+/// A listener with the certificates of some files, and a service behind every host.
+fn site(port: u16, directory: &Path, names: &[&str], more: &str, backend: &Backend) -> String {
+    https_listener(port, &(certificates(directory, names) + more))
+        + &service("a", &[backend.port])
+        + &route("r", "*", &to("a"))
 }
 
-impl Certificates {
-    /// Writes a new certificate and key; renames them into place, as rotation tools do.
-    fn write(&mut self, directory: &Path) -> String {
-        self.node += 1;
-        let identity = PeerIdentity {
-            cluster: self.authority.cluster().clone(),
-            node: NodeId(self.node),
-            role: Role::DataPlane,
-        };
-        let key = KeyPair::generate().unwrap();
-        let csr = key.csr().unwrap();
-        let chain = self.authority.issue(&csr.0, &identity, Validity::node()).unwrap();
-        for (name, text) in [("key.pem", key.to_pem().to_string()), ("cert.pem", chain)] {
-            let new = directory.join(format!("{name}.new"));
-            std::fs::write(&new, text).unwrap();
-            std::fs::rename(&new, directory.join(name)).unwrap();
-        }
-        let [_, own] = identity.dns_names();
-        own
-    }
-
-    fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.certificate().clone()).unwrap();
-        roots
-    }
-}
-
-/// Asks over TLS with the protocols offered; returns the answer and the protocol chosen.
-fn ask(port: u16, name: &str, roots: RootCertStore) -> Result<String, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    let stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
-    let mut tls = StreamOwned::new(connection, stream);
-    let request = "GET / HTTP/1.1\r\nHost: secure.example\r\nConnection: close\r\n\r\n";
-    tls.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
-    let mut text = Vec::new();
-    // A peer that closes without notice is as good here.
-    let _ = tls.read_to_end(&mut text);
-    assert_eq!(tls.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
-    Ok(String::from_utf8_lossy(&text).into_owned())
+async fn shown(client: &TlsClient, port: u16, name: &str, expected: &rcgen::Certificate) {
+    eventually("the certificate", async || {
+        let mut connection = client.connect(port, name).await.ok()?;
+        let answer = connection.client.get(name, "/").await?;
+        (answer.status == 200 && connection.certificate == *expected.der()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_serves_https_and_takes_rotated_certificates() {
     let backend = Backend::start("a").await;
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::create(ClusterId::random()).unwrap();
-    let mut certificates = Certificates { authority, node: 0 };
-    let first = certificates.write(directory.path());
-    let port = free_port();
-    let config = format!(
-        "kind: Listener\nmetadata: {{ name: web }}\nspec:\n  protocol: HTTPS\n  port: {port}\n  tls: \
-         {{ certificateFile: {0}/cert.pem, privateKeyFile: {0}/key.pem }}\n",
-        directory.path().display()
-    ) + &service("a", &[backend.port])
-        + &route("r", "secure.example", &to("a"));
-    let plane = Plane::with(&config).await;
-    let served = async |name: &str| {
-        eventually("an answer", async || {
-            let (name, roots) = (name.to_owned(), certificates.roots());
-            tokio::task::spawn_blocking(move || ask(port, &name, roots)).await.unwrap().ok()
-        })
-        .await
-    };
-    let text = served(&first).await;
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-    // The name differs in the second certificate, so only a handshake with it succeeds.
-    let second = certificates.write(directory.path());
-    assert_ne!(first, second);
-    let text = eventually("the rotated certificate", async || {
-        let (name, roots) = (second.clone(), certificates.roots());
-        tokio::task::spawn_blocking(move || ask(port, &name, roots)).await.unwrap().ok()
+    let (authority, port) = (Authority::new(), free_port());
+    let first = authority.issue(&["a.example"]);
+    first.write(directory.path(), "a");
+    let plane = Plane::with(&site(port, directory.path(), &["a"], "", &backend)).await;
+    let client = authority.client();
+    shown(&client, port, "a.example", &first.certificate).await;
+    let second = authority.issue(&["a.example"]);
+    second.write(directory.path(), "a");
+    shown(&client, port, "a.example", &second.certificate).await;
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_each_name_gets_its_certificate_and_others_the_first() {
+    let backend = Backend::start("a").await;
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, port) = (Authority::new(), free_port());
+    let names = [("a", "a.example"), ("b", "b.example"), ("c", "*.c.example")];
+    let issued = names.map(|(file, name)| {
+        let issued = authority.issue(&[name]);
+        issued.write(directory.path(), file);
+        issued.certificate
+    });
+    let mut plane =
+        Plane::with(&site(port, directory.path(), &["a", "b", "c"], "", &backend)).await;
+    let client = authority.client();
+    for (name, certificate) in ["a.example", "b.example", "x.c.example"].iter().zip(&issued) {
+        shown(&client, port, name, certificate).await;
+    }
+    let error = client.connect(port, "other.example").await.err().expect("another's certificate");
+    assert!(error.contains("a.example"), "{error}");
+    // One fewer: a name that has none gets the first.
+    plane.apply(&site(port, directory.path(), &["b", "c"], "", &backend)).await;
+    eventually("the first of those that are left", async || {
+        let error = client.connect(port, "a.example").await.err()?;
+        error.contains("b.example").then_some(())
     })
     .await;
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    shown(&client, port, "x.c.example", &issued[2]).await;
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_speaks_the_versions_of_tls_that_are_allowed() {
+    let backend = Backend::start("a").await;
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, port) = (Authority::new(), free_port());
+    authority.issue(&["a.example"]).write(directory.path(), "a");
+    let mut plane = Plane::start().await;
+    for (allowed, old, new) in [
+        ("", true, true),
+        (", minVersion: \"1.3\"", false, true),
+        (", maxVersion: \"1.2\"", true, false),
+    ] {
+        plane.apply(&site(port, directory.path(), &["a"], allowed, &backend)).await;
+        for (offered, version, taken) in [
+            (&version::TLS12, ProtocolVersion::TLSv1_2, old),
+            (&version::TLS13, ProtocolVersion::TLSv1_3, new),
+        ] {
+            let client = authority.client().only(offered);
+            // The listener before may take a connection while it drains.
+            eventually("the answer of the changed listener", async || {
+                match client.connect(port, "a.example").await {
+                    Ok(connection) => (taken && connection.version == version).then_some(()),
+                    Err(error) => (!taken && error.contains("ProtocolVersion")).then_some(()),
+                }
+            })
+            .await;
+        }
+    }
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_changed_certificates_cut_no_connection() {
+    let backend = Backend::start("a").await;
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, port) = (Authority::new(), free_port());
+    authority.issue(&["a.example"]).write(directory.path(), "a");
+    authority.issue(&["b.example"]).write(directory.path(), "0");
+    let mut plane = Plane::with(&site(port, directory.path(), &["a", "0"], "", &backend)).await;
+    let client = Arc::new(authority.client());
+    let stop = Arc::new(AtomicBool::new(false));
+    let kept: Vec<_> = (0..KEPT)
+        .map(|_| {
+            let (client, stop) = (client.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut connection = client.connect(port, "a.example").await.unwrap();
+                let mut answers = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let answer = connection.client.get("a.example", "/").await;
+                    let answer = answer.unwrap_or_else(|| panic!("cut after {answers} answers"));
+                    assert_eq!(answer.status, 200);
+                    assert_eq!(answer.header("connection"), "");
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    for change in 1..=CHANGES {
+        let issued = authority.issue(&["b.example"]);
+        let name = change.to_string();
+        issued.write(directory.path(), &name);
+        plane.apply(&site(port, directory.path(), &["a", &name], "", &backend)).await;
+        shown(&client, port, "b.example", &issued.certificate).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in kept {
+        let answers: u64 = task.await.unwrap();
+        assert!(answers > CHANGES as u64, "{answers} answers on a connection that stayed");
+    }
     plane.stop().await;
 }
 
@@ -111,41 +160,32 @@ async fn envoy_serves_https_and_takes_rotated_certificates() {
 async fn envoy_takes_a_certificate_that_comes_late() {
     let backend = Backend::start("a").await;
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::create(ClusterId::random()).unwrap();
-    let mut certificates = Certificates { authority, node: 0 };
-    let port = free_port();
-    let config = format!(
-        "kind: Listener\nmetadata: {{ name: web }}\nspec:\n  protocol: HTTPS\n  port: {port}\n  tls: \
-         {{ certificateFile: {0}/cert.pem, privateKeyFile: {0}/key.pem }}\n",
-        directory.path().display()
-    ) + &service("a", &[backend.port])
-        + &route("r", "secure.example", &to("a"));
+    let (authority, port) = (Authority::new(), free_port());
     let mut plane = Plane::start().await;
-    let revision = plane.publish(&config);
+    let revision = plane.publish(&site(port, directory.path(), &["a"], "", &backend));
     assert_eq!(plane.refused(revision).await.len(), 1);
-    let name = certificates.write(directory.path());
+    authority.issue(&["a.example"]).write(directory.path(), "a");
     let mut report = plane.report();
     let applied = report.wait_for(|report| {
         report.as_ref().is_some_and(|report| report.ack == model::AckState::Applied)
     });
     tokio::time::timeout(DEADLINE, applied).await.expect("a retry").unwrap();
-    let roots = certificates.roots();
-    let text = tokio::task::spawn_blocking(move || ask(port, &name, roots)).await.unwrap();
-    assert!(text.as_ref().is_ok_and(|text| text.starts_with("HTTP/1.1 200")), "{text:?}");
+    let answer = authority.client().get(port, "a.example").await;
+    assert!(answer.as_ref().is_some_and(|answer| answer.status == 200), "{answer:?}");
     plane.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_a_missing_certificate_is_named() {
-    let port = free_port();
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    authority.issue(&["a.example"]).write(directory.path(), "a");
     let mut plane = Plane::start().await;
-    let revision = plane.publish(&format!(
-        "kind: Listener\nmetadata: {{ name: web }}\nspec:\n  protocol: HTTPS\n  port: {port}\n  tls: \
-         {{ certificateFile: /nonexistent/cert.pem, privateKeyFile: /nonexistent/key.pem }}\n",
-    ));
+    let tls = certificates(directory.path(), &["a", "missing"]);
+    let revision = plane.publish(&https_listener(free_port(), &tls));
     let refusals = plane.refused(revision).await;
     let [refusal] = refusals.as_slice() else { panic!("{refusals:?}") };
     assert_eq!(refusal.object, Some("Listener/default/web".parse().unwrap()));
-    assert!(refusal.field.starts_with("spec.tls."), "{refusal:?}");
+    assert!(refusal.field.starts_with("spec.tls.moreCertificates[0]."), "{refusal:?}");
     plane.stop().await;
 }

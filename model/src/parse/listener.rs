@@ -2,16 +2,17 @@
 
 mod access_log;
 mod http_options;
+mod tls;
 
 use super::{
     reader::{Fields, Node, Read},
-    scalar::{file, port, text, unicast, whole, word},
+    scalar::{port, text, unicast, whole, word},
 };
 use crate::{
     limits::{MAX_ACCESS_LOGS, MAX_LISTENER_CONNECTIONS},
     listener::{
         AccessLog, Announce, ClientProxyProtocol, EngineChoice, Forwarding, ListenAddress,
-        Listener, ListenerTls, Protocol, SynCookies,
+        Listener, Protocol, SynCookies,
     },
 };
 
@@ -51,7 +52,7 @@ pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
     let forwarding = fields.optional("forwarding", |node| word(node, &FORWARDINGS));
     let syn_cookies = fields.optional("synCookies", |node| word(node, &SYN_COOKIES));
     let announce = fields.optional("announce", |node| word(node, &[("L2", Announce::L2)]));
-    let tls = fields.optional("tls", tls);
+    let tls = fields.optional("tls", tls::tls);
     let proxy_protocol = fields.optional("proxyProtocol", |node| word(node, &PROXY_PROTOCOLS));
     let max_connections =
         fields.optional("maxConnections", |node| whole(node, 1..=MAX_LISTENER_CONNECTIONS));
@@ -61,7 +62,7 @@ pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
         (Ok(protocol), Ok(engine)) => envoy_fits(&fields, protocol, engine),
         _ => Ok(()),
     };
-    let tls_fits = protocol.and_then(|protocol| tls_fits(&fields, protocol));
+    let tls_fits = protocol.and_then(|protocol| tls::fits(&fields, protocol));
     let engine_fits = match (protocol, engine) {
         (Ok(protocol), Ok(EngineChoice::Xdp)) if protocol.is_http() => {
             let remedy = "write auto or envoy, or make it a TCP listener";
@@ -203,19 +204,6 @@ fn announce_fits(fields: &Fields<'_>, address: ListenAddress) -> Read<()> {
     Err(fields.error("announce", problem, remedy))
 }
 
-fn tls_fits(fields: &Fields<'_>, protocol: Protocol) -> Read<()> {
-    match (protocol, fields.has("tls")) {
-        (Protocol::Https, false) => {
-            Err(fields.missing("tls", "certificateFile and privateKeyFile, which HTTPS needs"))
-        }
-        (Protocol::Https, true) | (_, false) => Ok(()),
-        (_, true) => {
-            let remedy = "remove it, or write protocol: HTTPS";
-            Err(fields.error("tls", "only HTTPS listeners have a certificate", remedy))
-        }
-    }
-}
-
 fn address(node: &Node<'_>) -> Read<ListenAddress> {
     match text(node)? {
         "*" => Ok(ListenAddress::Any),
@@ -224,16 +212,4 @@ fn address(node: &Node<'_>) -> Read<ListenAddress> {
         }
         _ => unicast(node).map(ListenAddress::Ip),
     }
-}
-
-fn tls(node: &Node<'_>) -> Read<ListenerTls> {
-    let fields = node.fields()?;
-    let certificate_file =
-        fields.required("certificateFile", "the path of the PEM certificate chain", file);
-    let private_key_file =
-        fields.required("privateKeyFile", "the path of the PEM private key", file);
-    let known = fields.finish();
-    let tls =
-        ListenerTls { certificate_file: certificate_file?, private_key_file: private_key_file? };
-    known.map(|()| tls)
 }

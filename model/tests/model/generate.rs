@@ -122,7 +122,6 @@ fn listener() -> Raw {
             let syn_cookies = syn_cookies.filter(|_| {
                 protocol == "TCP" && engine != Some("envoy") && forwarding.unwrap_or("NAT") == "NAT"
             });
-            let tls = json!({ "certificateFile": "/tls/a.pem", "privateKeyFile": "/tls/a.key" });
             let spec = with(
                 json!({ "protocol": protocol, "port": port }),
                 [
@@ -130,7 +129,6 @@ fn listener() -> Raw {
                     ("engine", engine.map(Value::from)),
                     ("forwarding", forwarding.map(Value::from)),
                     ("synCookies", syn_cookies.map(Value::from)),
-                    ("tls", (protocol == "HTTPS").then_some(tls)),
                 ],
             );
             with(spec, generate_listener::fields(protocol, engine, fields))

@@ -1,7 +1,7 @@
 //! What listeners carried by Envoy may have beside their address.
 
 use proptest::{
-    collection::{btree_map, vec},
+    collection::{btree_map, btree_set, vec},
     option,
     prelude::*,
     sample::select,
@@ -21,6 +21,7 @@ pub(crate) fn fields(
         ("maxConnections", connections(all.max_connections)),
         ("proxyProtocol", connections(all.proxy_protocol)),
         ("http", all.http.filter(|_| http)),
+        ("tls", (protocol == "HTTPS").then_some(all.tls)),
         ("accessLogs", all.access_logs.filter(|_| http)),
     ]
 }
@@ -31,18 +32,49 @@ pub(crate) struct Fields {
     max_connections: Option<Value>,
     proxy_protocol: Option<Value>,
     http: Option<Value>,
+    tls: Value,
     access_logs: Option<Value>,
 }
 
 pub(crate) fn any_fields() -> impl Strategy<Value = Fields> {
     let proxy_protocol = option::of(select(vec!["Required", "Optional"]));
-    (option::of(1..=200_000u32), proxy_protocol, option::of(http()), option::of(vec(log(), 0..4)))
-        .prop_map(|(max_connections, proxy_protocol, http, logs)| Fields {
+    let logs = option::of(vec(log(), 0..4));
+    (option::of(1..=200_000u32), proxy_protocol, option::of(http()), tls(), logs).prop_map(
+        |(max_connections, proxy_protocol, http, tls, logs)| Fields {
             max_connections: max_connections.map(Value::from),
             proxy_protocol: proxy_protocol.map(Value::from),
             http,
+            tls,
             access_logs: logs.map(Value::from),
-        })
+        },
+    )
+}
+
+fn tls() -> impl Strategy<Value = Value> {
+    let versions = select(vec![
+        (None, None),
+        (Some("1.2"), None),
+        (Some("1.2"), Some("1.2")),
+        (Some("1.3"), Some("1.3")),
+        (None, Some("1.3")),
+    ]);
+    (btree_set("[a-z]{1,4}", 1..4), versions).prop_map(|(names, (min, max))| {
+        let files = |name| {
+            json!({ "certificateFile": format!("/tls/{name}.pem"), "privateKeyFile": "/tls/key" })
+        };
+        let mut certificates = names.into_iter().map(files);
+        let mut tls = certificates.next().expect("one at least");
+        let more: Vec<Value> = certificates.collect();
+        if !more.is_empty() {
+            tls["moreCertificates"] = more.into();
+        }
+        for (name, version) in [("minVersion", min), ("maxVersion", max)] {
+            if let Some(version) = version {
+                tls[name] = version.into();
+            }
+        }
+        tls
+    })
 }
 
 fn http() -> impl Strategy<Value = Value> {

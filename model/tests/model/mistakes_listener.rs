@@ -99,7 +99,7 @@ fn tls_belongs_to_https() {
     listener(
         &format!("{{ protocol: HTTP, port: 443, {tls} }}"),
         &["spec.tls = {\"certificateFile\":\"/etc/a.pem\",\"privateKeyFile\":\"/etc/a.key\"}: \
-           only HTTPS listeners have a certificate"],
+           only HTTPS listeners have certificates"],
     );
     listener(
         "{ protocol: HTTPS, port: 443, tls: { certificateFile: a.pem, privateKeyFile: /a/../b } }",
@@ -109,8 +109,34 @@ fn tls_belongs_to_https() {
         ],
     );
     listener(
-        "{ protocol: HTTPS, port: 443, tls: {} }",
-        &["spec.tls.certificateFile: is missing", "spec.tls.privateKeyFile: is missing"],
+        "{ protocol: HTTPS, port: 443, tls: { moreCertificates: [{}, { certificateFile: /a, key: 1 }] } }",
+        &[
+            "spec.tls.certificateFile: is missing",
+            "spec.tls.moreCertificates[0].certificateFile: is missing",
+            "spec.tls.moreCertificates[0].privateKeyFile: is missing",
+            "spec.tls.moreCertificates[1].key = 1: is not a known field",
+            "spec.tls.moreCertificates[1].privateKeyFile: is missing",
+            "spec.tls.privateKeyFile: is missing",
+        ],
+    );
+    let with = |more: &str| {
+        format!(
+            "{{ protocol: HTTPS, port: 443, tls: {{ certificateFile: /a, privateKeyFile: /b, {more} }} }}"
+        )
+    };
+    listener(
+        &with(
+            "moreCertificates: [{ certificateFile: /a, privateKeyFile: /c }], minVersion: \"1.1\"",
+        ),
+        &[
+            "spec.tls.minVersion = \"1.1\": is not known",
+            "spec.tls.moreCertificates = [{\"certificateFile\":\"/a\",\"privateKeyFile\":\"/c\"}]: \
+             names /a twice",
+        ],
+    );
+    listener(
+        &with("minVersion: \"1.3\", maxVersion: \"1.2\""),
+        &["spec.tls.maxVersion = \"1.2\": is older than minVersion"],
     );
     listener(
         "{ protocol: HTTP, port: 80, engine: xdp }",

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Instant};
 use envoy_types::pb::envoy::service::discovery::v3 as pb;
 
 use super::{Held, InFlight, Item, Session};
-use crate::{l7::ResourceType, xds::ledger::Ledger};
+use crate::{
+    l7::{Resource, ResourceType},
+    xds::ledger::Ledger,
+};
 
 impl Session {
     pub(super) fn acknowledge(
@@ -84,8 +87,14 @@ impl Session {
     ) {
         let alone = in_flight.items.len() == 1;
         let mut names = Vec::with_capacity(in_flight.items.len());
+        let mut found = false;
         for Item { name, since, sent, before } in in_flight.items {
-            if alone {
+            // Envoy notes a secret before it reads the files, and takes it for known when it comes
+            // again: sent once more, alone, it would be accepted unread.
+            let is_it = kind == ResourceType::Secret
+                && sent.as_ref().is_some_and(|sent| names_a_file(sent, message));
+            found |= is_it;
+            if alone || is_it {
                 if let Some(resource) = &sent {
                     self.clusters.drop(&resource.clusters, now);
                     ledger.refuse(now, kind, resource, message);
@@ -115,9 +124,13 @@ impl Session {
                 self.doubt(kind, Item { name, since, sent, before });
             }
         }
-        if !alone {
-            self.kinds[kind as usize].suspects.extend(suspects(names, message));
-        }
+        let parts = match found {
+            // What it had not come to yet.
+            true if !names.is_empty() => vec![names],
+            false if !alone => suspects(names, message),
+            _ => Vec::new(),
+        };
+        self.kinds[kind as usize].suspects.extend(parts);
     }
 
     /// Gives up the wait for an answer that will not come, because its stream is gone.
@@ -136,6 +149,11 @@ impl Session {
         self.kinds[kind as usize].held.insert(name.clone(), Held { version: None, clusters });
         self.mark(kind, &name, since, false);
     }
+}
+
+/// Tells whether a message speaks of one of a secret's files.
+fn names_a_file(secret: &Resource, message: &str) -> bool {
+    secret.origins.iter().any(|origin| message.contains(&origin.text))
 }
 
 /// Divides a refused response: those that the message names stand alone, the rest is halved.

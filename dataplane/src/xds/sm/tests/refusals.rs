@@ -67,8 +67,11 @@ fn a_listener_that_stands_in_keeps_its_certificate() {
             pair.reconnect(true);
         }
         pair.settle();
-        for kind in [ResourceType::Listener, ResourceType::Secret] {
-            assert!(pair.envoy.held[kind as usize].contains_key("default/shop"), "{kind}");
+        for (kind, name) in [
+            (ResourceType::Listener, "default/shop"),
+            (ResourceType::Secret, "default/shop/certificate-0"),
+        ] {
+            assert!(pair.envoy.held[kind as usize].contains_key(name), "{kind}");
         }
     }
 }

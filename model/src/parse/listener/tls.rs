@@ -1,0 +1,91 @@
+//! Reads `tls` of a `Listener`.
+
+use std::collections::HashSet;
+
+use super::super::{
+    reader::{Fields, Node, Read},
+    scalar::{file, word},
+};
+use crate::{
+    limits::MAX_CERTIFICATES,
+    listener::{CertificateFiles, ListenerTls, Protocol, TlsVersion},
+};
+
+const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+
+pub(super) fn tls(node: &Node<'_>) -> Read<ListenerTls> {
+    let fields = node.fields()?;
+    let certificate = files(&fields);
+    let more = fields.or("moreCertificates", Vec::new(), more_certificates);
+    let version = |name| fields.optional(name, |node| word(node, &VERSIONS));
+    let (min_version, max_version) = (version("minVersion"), version("maxVersion"));
+    let versions_fit = match (min_version, max_version) {
+        (Ok(Some(TlsVersion::V1_3)), Ok(Some(TlsVersion::V1_2))) => {
+            let remedy = "write maxVersion: \"1.3\", or remove one of them";
+            Err(fields.error("maxVersion", "is older than minVersion", remedy))
+        }
+        _ => Ok(()),
+    };
+    let twice = match (&certificate, &more) {
+        (Ok(certificate), Ok(more)) => once_each(&fields, certificate, more),
+        _ => Ok(()),
+    };
+    let known = fields.finish();
+    let tls = ListenerTls {
+        certificate: certificate?,
+        more_certificates: more?,
+        min_version: min_version?,
+        max_version: max_version?,
+    };
+    versions_fit.and(twice).and(known).map(|()| tls)
+}
+
+/// Tells whether `tls` is there exactly where it is needed.
+pub(super) fn fits(fields: &Fields<'_>, protocol: Protocol) -> Read<()> {
+    match (protocol, fields.has("tls")) {
+        (Protocol::Https, false) => {
+            Err(fields.missing("tls", "the certificates, which HTTPS needs"))
+        }
+        (Protocol::Https, true) | (_, false) => Ok(()),
+        (_, true) => {
+            let remedy = "remove it, or write protocol: HTTPS";
+            Err(fields.error("tls", "only HTTPS listeners have certificates", remedy))
+        }
+    }
+}
+
+fn more_certificates(node: &Node<'_>) -> Read<Vec<CertificateFiles>> {
+    let read = node.items(0, MAX_CERTIFICATES - 1, |node| {
+        let fields = node.fields()?;
+        let certificate = files(&fields);
+        fields.finish().and(certificate)
+    })?;
+    read.into_iter().collect()
+}
+
+fn files(fields: &Fields<'_>) -> Read<CertificateFiles> {
+    let certificate_file =
+        fields.required("certificateFile", "the path of the PEM certificate chain", file);
+    let private_key_file =
+        fields.required("privateKeyFile", "the path of the PEM private key", file);
+    Ok(CertificateFiles {
+        certificate_file: certificate_file?,
+        private_key_file: private_key_file?,
+    })
+}
+
+/// Refuses a certificate that is named twice.
+fn once_each(
+    fields: &Fields<'_>,
+    certificate: &CertificateFiles,
+    more: &[CertificateFiles],
+) -> Read<()> {
+    let mut seen = HashSet::from([&certificate.certificate_file]);
+    for one in more {
+        if !seen.insert(&one.certificate_file) {
+            let problem = format!("names {} twice", one.certificate_file);
+            return Err(fields.error("moreCertificates", problem, "remove one of them"));
+        }
+    }
+    Ok(())
+}
