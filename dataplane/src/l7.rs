@@ -47,4 +47,5 @@ mod world;
 pub use compiler::{Compiler, Input, Settings};
 pub use origin::{Origin, find as find_origin};
 pub use resource::{Resource, ResourceId, ResourceType};
+pub(crate) use secret::spelled_anew;
 pub use world::{ResourceDelta, World};

@@ -10,6 +10,8 @@ use model::{
     listener::{CertificateFiles, ListenerTls},
 };
 
+use prost::Message as _;
+
 use super::{
     ResourceType, names,
     origin::Origin,
@@ -72,6 +74,27 @@ pub(super) fn certificate(chain: &str, private_key: &str) -> tls::TlsCertificate
 pub(super) fn watched(file: &str) -> Option<core::WatchedDirectory> {
     let directory = Path::new(file).parent().filter(|path| path.is_absolute())?;
     Some(core::WatchedDirectory { path: directory.display().to_string(), ..Default::default() })
+}
+
+/// Spells the paths of a secret's files in another way: Envoy takes a secret that it was sent before
+/// for known, also where it could not read the files.
+pub(crate) fn spelled_anew(secret: &Resource) -> Resource {
+    let mut secret = secret.clone();
+    let Ok(mut body) = tls::Secret::decode(secret.body.value.as_slice()) else { return secret };
+    let sources = match &mut body.r#type {
+        Some(tls::secret::Type::TlsCertificate(certificate)) => {
+            [certificate.certificate_chain.as_mut(), certificate.private_key.as_mut()]
+        }
+        Some(tls::secret::Type::ValidationContext(context)) => [context.trusted_ca.as_mut(), None],
+        _ => [None, None],
+    };
+    for source in sources.into_iter().flatten() {
+        if let Some(core::data_source::Specifier::Filename(path)) = &mut source.specifier {
+            path.insert_str(0, "/.");
+        }
+    }
+    secret.body.value = body.encode_to_vec();
+    secret
 }
 
 /// Makes a source that is a file.

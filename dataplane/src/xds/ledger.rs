@@ -58,6 +58,8 @@ struct Refused {
     version: Arc<str>,
     refusal: Refusal,
     retry: Retry,
+    /// How often it was refused.
+    times: u32,
 }
 
 /// Whether a refused version is sent again.
@@ -96,10 +98,19 @@ impl Ledger {
         let id = ResourceId { kind, name: name.clone() };
         match world.get(kind, name) {
             Some(resource) if self.stands(&id, resource) => self.find_stand_in(&id).cloned(),
-            Some(resource) => Some(resource.clone()),
+            Some(resource) => Some(self.spelled(&id, resource)),
             None if self.pinned.contains(&id) => self.find_stand_in(&id).cloned(),
             None => None,
         }
+    }
+
+    /// Returns what is sent of a resource: a secret is read again only when it looks different.
+    fn spelled(&self, id: &ResourceId, resource: &Arc<Resource>) -> Arc<Resource> {
+        let odd = || self.refusal(id, resource).is_some_and(|refused| refused.times % 2 == 1);
+        if id.kind == ResourceType::Secret && odd() {
+            return l7::spelled_anew(resource).into();
+        }
+        resource.clone()
     }
 
     /// Walks over clusters that are wanted though the world may have them no more.
@@ -294,6 +305,11 @@ impl Ledger {
         message: &str,
     ) {
         let origin = l7::find_origin(&resource.origins, message);
+        // As it is written, however it was spelled.
+        let message = match kind {
+            ResourceType::Secret => &message.replace("/./", "/"),
+            _ => message,
+        };
         let refusal = Refusal {
             object: Some(origin.map_or(&resource.object, |origin| &origin.object).clone()),
             field: origin.map(|origin| origin.field.clone()).unwrap_or_default(),
@@ -311,11 +327,12 @@ impl Ledger {
         let refused = self.refused.entry(id.clone()).or_default();
         let known = refused.iter().position(|refused| refused.version == resource.version);
         let known = known.and_then(|at| refused.remove(at));
+        let times = known.as_ref().map_or(0, |known| known.times) + 1;
         if known.is_none_or(|known| known.refusal != refusal) {
             tracing::warn!(resource = refusal.resource, message, "envoy refused");
         }
         let version = resource.version.clone();
-        refused.push_back(Refused { version, refusal, retry: Retry::of(kind, now) });
+        refused.push_back(Refused { version, refusal, retry: Retry::of(kind, now), times });
         if refused.len() > REFUSED_MAX {
             refused.pop_front();
         }

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use rustls::{ProtocolVersion, version};
@@ -18,6 +19,8 @@ use crate::{
 
 /// Certificates that are changed under the connections.
 const CHANGES: usize = 20;
+/// A secret that was refused has been tried again by then.
+const RETRIED: Duration = Duration::from_secs(12);
 /// Connections that stay while certificates change.
 const KEPT: usize = 4;
 
@@ -164,12 +167,16 @@ async fn envoy_takes_a_certificate_that_comes_late() {
     let mut plane = Plane::start().await;
     let revision = plane.publish(&site(port, directory.path(), &["a"], "", &backend));
     assert_eq!(plane.refused(revision).await.len(), 1);
-    authority.issue(&["a.example"]).write(directory.path(), "a");
     let mut report = plane.report();
-    let applied = report.wait_for(|report| {
-        report.as_ref().is_some_and(|report| report.ack == model::AckState::Applied)
-    });
-    tokio::time::timeout(DEADLINE, applied).await.expect("a retry").unwrap();
+    let mut applied = async |within| {
+        let applied = report.wait_for(|report| {
+            report.as_ref().is_some_and(|report| report.ack == model::AckState::Applied)
+        });
+        tokio::time::timeout(within, applied).await.is_ok()
+    };
+    assert!(!applied(RETRIED).await, "it is tried again, and there are no files");
+    authority.issue(&["a.example"]).write(directory.path(), "a");
+    assert!(applied(DEADLINE).await, "a retry");
     let answer = authority.client().get(port, "a.example").await;
     assert!(answer.as_ref().is_some_and(|answer| answer.status == 200), "{answer:?}");
     plane.stop().await;

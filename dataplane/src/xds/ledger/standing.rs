@@ -60,6 +60,7 @@ impl Ledger {
                     version,
                     refusal,
                     retry: Retry::of(id.kind, now),
+                    times: 1,
                 });
             if !kept.refused.is_empty() {
                 ledger.refused.insert(id.clone(), refused.collect());

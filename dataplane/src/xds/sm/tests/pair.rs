@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use envoy_types::pb::envoy::service::discovery::v3 as pb;
 use model::{Revision, Snapshot};
 
 use super::{
@@ -116,9 +117,7 @@ impl Pair {
     pub(super) fn step(&mut self) -> bool {
         let mut moved = true;
         if let Some(response) = self.session.poll_delta(self.now, &mut self.ledger) {
-            self.told.send(&response);
-            self.envoy.take(&response, &self.known);
-            self.check();
+            self.take(&response);
         } else if let Some(request) = self.envoy.outbox.pop_front() {
             self.told.hear(&request, self.compiler.world());
             self.session.handle_request(self.now, &request, &mut self.ledger);
@@ -135,6 +134,13 @@ impl Pair {
             self.answered = Some(answer);
         }
         moved
+    }
+
+    /// Lets Envoy hear a response.
+    pub(super) fn take(&mut self, response: &pb::DeltaDiscoveryResponse) {
+        self.told.send(response);
+        self.envoy.take(response, &self.known);
+        self.check();
     }
 
     /// Tells the session what Envoy listens on.

@@ -186,6 +186,41 @@ fn a_refused_listener_is_tried_again_in_time_and_alone() {
     assert_eq!(pair.session.next_timeout(&pair.ledger), None);
 }
 
+/// Envoy takes a secret that it was sent last for known, without a look at the files.
+#[test]
+fn a_refused_secret_is_spelled_otherwise_when_it_is_tried_again() {
+    let mut pair = Pair::new();
+    pair.put(
+        "kind: Listener\nmetadata: { name: shop }\nspec: { protocol: HTTPS, port: 443, tls: { \
+         certificateFile: /a, privateKeyFile: /b } }",
+    );
+    let name = "default/shop/certificate-0";
+    let mut compiler = pair.compiler.clone();
+    compiler.update(Input { config: pair.config.clone(), ..Input::default() });
+    let secret = compiler.world().get(ResourceType::Secret, name).unwrap().clone();
+    let bad = (ResourceType::Secret, name.to_owned(), secret.version.to_string());
+    pair.envoy.bad.insert(bad);
+    pair.publish();
+    pair.settle();
+    let mut last = secret.body.value.clone();
+    for _ in 0..3 {
+        pair.now += RETRY_INTERVAL;
+        pair.told.refused.clear();
+        let response = pair.session.poll_delta(pair.now, &mut pair.ledger).unwrap();
+        let [resource] = response.resources.as_slice() else { panic!("{response:?}") };
+        let body = resource.resource.as_ref().unwrap().value.clone();
+        assert_ne!(body, last);
+        let as_written = String::from_utf8_lossy(&body).matches("/./").count() == 0;
+        assert_eq!(as_written, body == secret.body.value);
+        assert_eq!(resource.version, &*secret.version);
+        last = body;
+        pair.take(&response);
+        pair.settle();
+    }
+    let refusals = &pair.answered.as_ref().unwrap().refusals;
+    assert_eq!(refusals[0].object, Some("Listener/default/shop".parse().unwrap()));
+}
+
 #[test]
 fn a_refused_cluster_that_a_stand_in_keeps_is_tried_again_when_it_is_put_back() {
     let mut pair = Pair::new();
