@@ -7,7 +7,7 @@ pub(crate) mod configuration;
 pub mod data_dir;
 mod dataplane;
 mod entry;
-pub(crate) mod errors;
+mod errors;
 pub mod handle;
 mod objects;
 pub mod ports;

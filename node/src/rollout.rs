@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use self::judge::{Judge, Next};
 pub(crate) use self::traffic::Traffic;
 use crate::{
-    control::{Control, errors::ApplyError, store::ROLLOUT},
+    control::{ApplyError, Control, store::ROLLOUT},
     ledger::Ledger,
 };
 
@@ -68,7 +68,7 @@ pub(crate) fn begun(base: Revision) -> Rollout {
 }
 
 /// The same rollout in another phase.
-pub(crate) fn ended(rollout: &Rollout, phase: Phase, reason: &str) -> Rollout {
+pub(crate) fn in_phase(rollout: &Rollout, phase: Phase, reason: &str) -> Rollout {
     let reason = reason.to_owned();
     Rollout { phase, reason, since_ms: now_ms(), ..rollout.clone() }
 }
@@ -90,6 +90,7 @@ pub(crate) async fn lead(control: Control) -> anyhow::Result<()> {
             look(&control, &mut judge).await;
         } else {
             judge = Judge::default();
+            metrics::gauge!("marchproxy_rollout_held_nodes").set(0.0);
         }
         tokio::select! {
             changed = table.changed() => changed?,
@@ -125,7 +126,7 @@ async fn look(control: &Control, judge: &mut Judge) {
         }
         Next::Complete => {
             tracing::info!(revision = %rollout.target, "a rollout is complete");
-            ended(&rollout, Phase::Completed, "")
+            in_phase(&rollout, Phase::Completed, "")
         }
         Next::Abort(reason) => {
             tracing::warn!(revision = %rollout.target, %reason, "a rollout is taken back");

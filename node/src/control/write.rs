@@ -153,7 +153,7 @@ impl Writer {
             return Ok(rollout);
         }
         let reason = if pause { format!("paused by {actor}") } else { String::new() };
-        let next = rollout::ended(&rollout, phase, &reason);
+        let next = rollout::in_phase(&rollout, phase, &reason);
         let (put, compare) = rollout::put(&next, Some(seen));
         let words = if pause { "pause the rollout" } else { "resume the rollout" };
         let mut transaction = Transaction::new(actor, words, vec![put]);
@@ -261,11 +261,13 @@ fn spread(
             rollout::begun(under_way.map_or(present.revision(), |rollout| rollout.base))
         }
         (Spread::TakesBack { target, reason }, Some(rollout)) if rollout.target == *target => {
-            rollout::ended(&rollout, Phase::Aborted, reason)
+            rollout::in_phase(&rollout, Phase::Aborted, reason)
         }
         // Another one has begun meanwhile, or none is under way any more.
         (Spread::TakesBack { .. }, _) => return Err(ApplyError::NoRollout),
-        (_, Some(rollout)) => rollout::ended(&rollout, Phase::Completed, "a write to all at once"),
+        (_, Some(rollout)) => {
+            rollout::in_phase(&rollout, Phase::Completed, "a write to all at once")
+        }
         (_, None) => return Ok(None),
     };
     Ok(Some(rollout::put(&rollout, seen)))
