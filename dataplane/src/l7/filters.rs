@@ -68,7 +68,7 @@ fn chain(wanted: &RuleFilters, auth: Option<&AuthPolicy>) -> Vec<core::TypedExte
     chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
     chain.extend(auth.and_then(|policy| policy.basic.as_ref()).map(basic::filter));
     chain.extend(auth.and_then(|policy| policy.external.as_ref()).map(external::filter));
-    chain.extend(wanted.fault.as_ref().map(fault::filter));
+    chain.extend(wanted.fault.iter().flat_map(fault::filters));
     chain.extend(wanted.session_persistence.as_ref().map(session::filter));
     chain
 }

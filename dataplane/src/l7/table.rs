@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
     AuthPolicy, ObjectKey, Snapshot,
-    route::{HttpMatch, HttpRoute, HttpRule},
+    route::{FaultAnswer, HttpMatch, HttpRoute, HttpRule},
 };
 
 use super::{
@@ -157,6 +157,11 @@ impl<'a> Table<'a> {
         for policy in &self.policies {
             version.add(policy);
         }
+        // Their filters were others once, of the same rules; tables without them keep their versions.
+        let rules = self.parts.iter().flat_map(|Part(_, routes)| routes).map(|(_, _, rule)| rule);
+        if rules.into_iter().any(answers_grpc) {
+            version.add(&"gRPC faults by caller");
+        }
         let version = version.finish();
         let configuration = route::RouteConfiguration {
             // Seen in Envoy's own dumps only; the scope's name says the rest.
@@ -248,6 +253,12 @@ fn not_found() -> route::Route {
         action: Some(answer(404)),
         ..Default::default()
     }
+}
+
+/// Tells whether a rule's fault answers callers of gRPC in another way than others.
+fn answers_grpc(rule: &HttpRule) -> bool {
+    let abort = rule.filters.fault.as_ref().and_then(|fault| fault.abort);
+    abort.is_some_and(|abort| matches!(abort.answer, FaultAnswer::GrpcStatus(_)))
 }
 
 fn answer(status: u32) -> route::route::Action {

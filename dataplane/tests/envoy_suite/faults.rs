@@ -50,6 +50,11 @@ async fn envoy_a_fault_answers_in_place_of_the_service_whichever_way_the_route_i
     let answer = client.send("GET", "a.example", "/", &grpc).await;
     let answer = answer.expect("the connection goes on");
     assert_eq!(answer.header("grpc-status"), "14", "{answer:?}");
+    let typed = [("content-type", "application/json")];
+    for headers in [&typed[..], &[]] {
+        let answer = client.send("GET", "a.example", "/", headers).await.expect("an answer");
+        assert_eq!(answer.status, 503, "to who speaks no gRPC: {answer:?}");
+    }
     plane.apply(&route("exact", "a.example", &crate::plane::to("a"))).await;
     assert_eq!(client.get("a.example", "/").await.expect("the same connection").backend(), "a");
     plane.stop().await;
