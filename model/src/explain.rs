@@ -1,6 +1,7 @@
 //! What would become of a packet, and which objects decide it: the question and its answer.
 
 mod frame;
+pub mod request;
 
 use std::net::SocketAddr;
 
@@ -140,17 +141,31 @@ fn flags(names: &[String]) -> Result<u8, InvalidPacket> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
-    /// Where on the way: `parse`, `filter`, `listener`, `policy`, `connection`, `endpoint`,
-    /// `forwarding`, `next hop` or `verdict`.
+    /// Where on the way: of a packet `parse`, `filter`, `listener`, `policy`, `connection`,
+    /// `endpoint`, `forwarding`, `next hop` or `verdict`; of a request see [`request`].
     pub step: String,
     /// What was decided.
     pub said: String,
     /// The object that made it so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectKey>,
+    /// The field of the object, where one alone did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
     /// The revision that last changed that object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_revision: Option<Revision>,
+}
+
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.step, self.said)?;
+        match (&self.object, &self.field) {
+            (Some(object), Some(field)) => write!(f, " ({object} {field})"),
+            (Some(object), None) => write!(f, " ({object})"),
+            (None, _) => Ok(()),
+        }
+    }
 }
 
 /// The answer.

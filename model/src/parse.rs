@@ -36,7 +36,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use self::reader::{Fields, Node, Read, Report};
-pub(crate) use self::{reader::shorten, redirect::loops as redirect_loops};
+pub(crate) use self::{pattern::whole_match, reader::shorten, redirect::loops as redirect_loops};
 use crate::{
     error::{ConfigError, ConfigErrors},
     key::{Kind, ObjectKey},

@@ -19,6 +19,7 @@ mod consent;
 mod cors;
 mod dns;
 mod drain;
+mod explaining;
 mod failover;
 mod faults;
 mod forms;

@@ -234,7 +234,7 @@ fn verdict(grounds: &Grounds<'_>, reason: Option<Reason>) -> Decision {
 }
 
 fn plain(step: &str, said: String) -> Decision {
-    Decision { step: step.to_owned(), said, object: None, object_revision: None }
+    Decision { step: step.to_owned(), said, object: None, field: None, object_revision: None }
 }
 
 fn of(step: &str, said: String, object: &ObjectKey) -> Decision {

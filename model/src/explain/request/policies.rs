@@ -1,0 +1,180 @@
+//! What a request meets before it is forwarded, in the order in which it does: CORS, a password, the
+//! consent of a service, faults.
+
+use super::{expression::takes_all, grpc::Telling, incoming::Incoming, made_by, routes::Found};
+use crate::{
+    auth_policy::{AuthPolicy, Basic, External, OnFailure},
+    explain::Decision,
+    key::{Kind, ObjectKey},
+    route::{Cors, Fault, FaultAnswer, HttpAction},
+    snapshot::Snapshot,
+};
+
+/// Whether the request goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Passage {
+    /// It does, unless something that the configuration does not know prevents it.
+    Passes,
+    /// It surely is answered with a status; the rule edits
+    /// the answer's headers, or not.
+    Answered { status: u16, telling: Telling, is_edited: bool },
+}
+
+/// Leads a request through the policies of its rule.
+pub(super) fn pass(
+    config: &Snapshot,
+    found: &Found<'_>,
+    request: &Incoming,
+    decisions: &mut Vec<Decision>,
+) -> Passage {
+    let filters = &found.rule.filters;
+    if let Some(reference) = &filters.auth {
+        // Before all else: without its policy, nothing of a rule is in force.
+        if config.auth_policy(&reference.namespace, &reference.name).is_none() {
+            let said = "the policy is not there, so nobody gets by".to_owned();
+            decisions.push(found.decision("auth", said, ".auth"));
+            return Passage::Answered { status: 500, telling: Telling::ByStatus, is_edited: true };
+        }
+    }
+    if let Some(policy) = &filters.cors
+        && is_preflight_answered(policy, found, request, decisions)
+    {
+        return Passage::Answered { status: 200, telling: Telling::Plainly, is_edited: false };
+    }
+    if let Some(reference) = &filters.auth
+        && let Some(policy) = config.auth_policy(&reference.namespace, &reference.name)
+    {
+        let namespace = reference.namespace.as_str();
+        let key = ObjectKey::new(Kind::AuthPolicy, namespace, reference.name.as_str());
+        let AuthPolicy { basic, external } = policy;
+        if let Some(basic) = basic
+            && !shows_password(basic, &key, request, decisions)
+        {
+            return Passage::Answered {
+                status: 401,
+                telling: Telling::ByStatus,
+                is_edited: forwards(found),
+            };
+        }
+        if let Some(external) = external {
+            decisions.push(consent(external, &key));
+        }
+    }
+    filters.fault.as_ref().map_or(Passage::Passes, |wanted| fault(wanted, found, decisions))
+}
+
+/// Tells whether a rule has backends. Redirects and direct responses are edited where they are made,
+/// so what stands in for one is not.
+fn forwards(found: &Found<'_>) -> bool {
+    matches!(found.rule.action, HttpAction::Forward { .. })
+}
+
+/// Tells whether it is a preflight (Fetch standard, CORS-preflight request), which is answered here.
+fn is_preflight_answered(
+    policy: &Cors,
+    found: &Found<'_>,
+    request: &Incoming,
+    decisions: &mut Vec<Decision>,
+) -> bool {
+    let mut say = |said: String| decisions.push(found.decision("cors", said, ".cors"));
+    let Some(origin) = request.header("origin").filter(|origin| !origin.is_empty()) else {
+        say("no origin: no request of a script of another one".to_owned());
+        return false;
+    };
+    let allowed = policy.allow_origins.iter().any(|one| is_origin(one, &origin))
+        || policy.allow_origin_regexes.iter().any(|regex| takes_all(regex, &origin));
+    let verb = if allowed { "may" } else { "may not" };
+    let asks = request.header("access-control-request-method").filter(|method| !method.is_empty());
+    if request.method == "OPTIONS" && asks.is_some() {
+        say(format!("a preflight, answered here: scripts of {origin} {verb} go on"));
+        return true;
+    }
+    say(format!("scripts of {origin} {verb} read the answer"));
+    false
+}
+
+/// Tells whether an origin is one that a policy names; a star stands for one label or more.
+fn is_origin(named: &str, origin: &str) -> bool {
+    if named == "*" {
+        return true;
+    }
+    let Some((scheme, host)) = named.split_once("*.") else { return named == origin };
+    let label = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+    origin
+        .strip_prefix(scheme)
+        .and_then(|rest| rest.strip_suffix(host)?.strip_suffix('.'))
+        .is_some_and(|labels| !labels.is_empty() && labels.bytes().all(label))
+}
+
+/// Tells whether a request shows a password, right or not.
+fn shows_password(
+    basic: &Basic,
+    key: &ObjectKey,
+    request: &Incoming,
+    decisions: &mut Vec<Decision>,
+) -> bool {
+    let field = "spec.basic";
+    let shown = request.header("authorization");
+    let is_basic = shown.and_then(|text| Some(text.get(..6)?.eq_ignore_ascii_case("basic ")));
+    if is_basic != Some(true) {
+        let said = "it shows no password (authorization: Basic …)".to_owned();
+        decisions.push(made_by("auth", said, key, field));
+        return false;
+    }
+    let told = basic.user_header.as_ref();
+    let told = told.map(|name| format!("; the service is told by {name}")).unwrap_or_default();
+    let said = format!(
+        "it goes on if {} has the user with this password, else 401{told}",
+        basic.users_file
+    );
+    decisions.push(made_by("auth", said, key, field));
+    true
+}
+
+fn consent(external: &External, key: &ObjectKey) -> Decision {
+    let service = &external.service;
+    let otherwise = match external.on_failure {
+        OnFailure::Deny => "while it does not answer, 403",
+        OnFailure::Allow => "while it does not answer, it goes on unchecked",
+    };
+    let said = format!(
+        "it goes on if Service/{}/{} answers 200, else that answer is the client's; {otherwise}",
+        service.namespace, service.name
+    );
+    made_by("auth", said, key, "spec.external")
+}
+
+fn fault(wanted: &Fault, found: &Found<'_>, decisions: &mut Vec<Decision>) -> Passage {
+    if let Some(delay) = wanted.delay {
+        let said = format!("{} % wait {:?}", delay.percent, delay.duration);
+        decisions.push(found.decision("fault", said, ".fault.delay"));
+    }
+    let Some(abort) = wanted.abort else { return Passage::Passes };
+    let (status, telling) = match abort.answer {
+        FaultAnswer::Status(status) => (status, Telling::ByStatus),
+        FaultAnswer::GrpcStatus(status) => (http_status(status), Telling::Exactly(status)),
+    };
+    let said = format!("{} % are answered {status} and reach no service", abort.percent);
+    decisions.push(found.decision("fault", said, ".fault.abort"));
+    if abort.percent < 100 {
+        return Passage::Passes;
+    }
+    Passage::Answered { status, telling, is_edited: forwards(found) }
+}
+
+/// The HTTP status that stands for a gRPC status (google/rpc/code.proto).
+fn http_status(grpc: u16) -> u16 {
+    match grpc {
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}

@@ -1,0 +1,237 @@
+//! Requests to one small configuration, and what is said of them.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{Grounds, Outcome, RequestExplanation, RequestHeader, RequestQuestion, explain};
+use crate::{cluster::NodeId, endpoint::EndpointId, parse::parse_documents, snapshot::Snapshot};
+
+const CONFIG: &str = r"
+kind: Listener
+metadata: { name: web }
+spec: { protocol: HTTP, port: 80, address: 192.0.2.10 }
+---
+kind: Listener
+metadata: { name: other }
+spec: { protocol: HTTP, port: 80, address: 192.0.2.11, http: { trustedHops: 1 } }
+---
+kind: Listener
+metadata: { name: raw }
+spec: { protocol: TCP, port: 9000 }
+---
+kind: Service
+metadata: { name: cart }
+spec: { endpoints: [{ address: 10.0.0.1, port: 80 }, { address: 10.0.0.2, port: 80 }] }
+---
+kind: Service
+metadata: { name: empty }
+spec: { endpoints: [] }
+---
+kind: AuthPolicy
+metadata: { name: staff }
+spec: { basic: { usersFile: /etc/users } }
+---
+kind: HTTPRoute
+metadata: { name: shop }
+spec:
+  listeners: [{ name: web }, { name: other }]
+  hosts: [shop.example, '*.shop.example']
+  rules:
+    - matches:
+        - { path: { prefix: /cart } }
+        - { path: { prefix: /cart }, headers: [{ name: x-beta, present: true }] }
+      backends: [{ service: { name: cart }, weight: 3 }, { service: { name: empty } }]
+      rewrite: { path: /v2, hostFromHeader: x-tenant }
+      requestHeaders: { set: [{ name: x-shop, value: beta }], remove: [x-beta] }
+      responseHeaders: { add: [{ name: x-by, value: us }] }
+      mirrors: [{ service: { name: empty }, percent: 10 }]
+    - matches: [{ path: { regex: '/cart/[0-9]+' }, method: POST }, { path: { exact: /empty } }]
+      backends: [{ service: { name: empty } }]
+    - matches: [{ path: { prefix: /old } }]
+      redirect: { replacePrefix: /new, scheme: https }
+    - matches: [{ path: { exact: /ping } }]
+      directResponse: { status: 200, body: pong }
+    - matches: [{ path: { exact: /private } }]
+      backends: [{ service: { name: cart } }]
+      auth: { name: staff }
+    - matches: [{ path: { exact: /tea } }]
+      backends: [{ service: { name: cart } }]
+      fault: { abort: { grpcStatus: 7, percent: 100 } }
+---
+kind: HTTPRoute
+metadata: { name: early }
+spec:
+  listeners: [{ name: web }]
+  hosts: [shop.example]
+  rules:
+    - matches: [{ path: { prefix: /cart }, query: [{ name: q, exact: '1' }] }]
+      backends: [{ service: { name: cart } }]
+";
+
+fn config() -> Snapshot {
+    let mut config = Snapshot::default();
+    for object in parse_documents(CONFIG).unwrap() {
+        config.put(Arc::new(object));
+    }
+    config
+}
+
+fn question(url: &str, headers: &[(&str, &str)]) -> RequestQuestion {
+    let header = |(name, value): &(&str, &str)| RequestHeader {
+        name: (*name).to_owned(),
+        value: (*value).to_owned(),
+    };
+    RequestQuestion {
+        url: url.to_owned(),
+        headers: headers.iter().map(header).collect(),
+        to: Some(([192, 0, 2, 10], 80).into()),
+        ..RequestQuestion::default()
+    }
+}
+
+fn answer(question: &RequestQuestion, failing: &[&str]) -> RequestExplanation {
+    let failing: BTreeSet<EndpointId> = failing
+        .iter()
+        .map(|address| EndpointId {
+            service: "Service/default/cart".parse().unwrap(),
+            address: address.parse().unwrap(),
+        })
+        .collect();
+    let config = config();
+    let grounds = Grounds { node: NodeId(1), config: &config, live: true, failing: &failing };
+    explain(question, &grounds).unwrap()
+}
+
+fn lines(answer: &RequestExplanation) -> Vec<String> {
+    answer.decisions.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_decision_names_its_object_and_field() {
+    let headers = [("X-Beta", "1"), ("x-tenant", "Tenant.example")];
+    let found =
+        answer(&question("http://Shop.example/a/../cart/7?x=1", &headers), &["10.0.0.1:80"]);
+    let route = "HTTPRoute/default/shop spec.rules[0]";
+    let expected = [
+        "listener: HTTP on 192.0.2.10, port 80 (Listener/default/web spec.port)".to_owned(),
+        "request: GET /cart/7?x=1 (normalized from /a/../cart/7), host shop.example".to_owned(),
+        "host: shop.example is served by name, so no wildcard is asked: HTTPRoute/default/early, \
+         HTTPRoute/default/shop"
+            .to_owned(),
+        format!("route: prefix /cart, header x-beta there ({route}.matches[1])"),
+        format!("also matched: prefix /cart; but more headers go first ({route}.matches[0])"),
+        format!("request headers: -x-beta ({route}.requestHeaders.remove)"),
+        format!("request headers: +x-shop: beta (in place of others) ({route}.requestHeaders.set)"),
+        format!("rewrite: host Tenant.example, from x-tenant ({route}.rewrite.hostFromHeader)"),
+        format!("rewrite: path /v2/7 ({route}.rewrite.path)"),
+        format!("mirror: 10 % are copied to Service/default/empty ({route}.mirrors[0])"),
+        "upstream: GET /v2/7?x=1, host Tenant.example".to_owned(),
+        format!("response headers: +x-by: us ({route}.responseHeaders.add)"),
+        format!("service: Service/default/cart, by lot: 3 of 4 (75 %) ({route}.backends[0])"),
+        "endpoint: 10.0.0.1:80, weight 1, priority 0, failing: does not get it \
+         (Service/default/cart spec.endpoints[0])"
+            .to_owned(),
+        "endpoint: 10.0.0.2:80, weight 1, priority 0, healthy: may get it (Service/default/cart \
+         spec.endpoints[1])"
+            .to_owned(),
+        "endpoint: 10.0.0.2:80, the only one that may (Service/default/cart spec.endpoints)"
+            .to_owned(),
+        format!("service: Service/default/empty, by lot: 1 of 4 (25 %) ({route}.backends[1])"),
+        "endpoint: there is none: 503 (Service/default/empty spec.endpoints)".to_owned(),
+        "outcome: it is forwarded".to_owned(),
+    ];
+    assert_eq!(lines(&found), expected);
+    assert_eq!(found.route.as_deref(), Some("default/shop#0.1"));
+    let upstream = found.upstream.unwrap();
+    assert_eq!((upstream.host.as_str(), upstream.target.as_str()), ("Tenant.example", "/v2/7?x=1"));
+    assert!(!upstream.headers.iter().any(|header| header.name == "x-beta"));
+}
+
+#[test]
+fn requests_end_as_the_configuration_says() {
+    let check = |url: &str, headers: &[(&str, &str)], outcome, status: Option<u16>| {
+        let found = answer(&question(url, headers), &[]);
+        assert_eq!((found.outcome, found.status), (outcome, status), "{url}: {found:#?}");
+        found
+    };
+    let shop = |path: &str| format!("http://shop.example{path}");
+    check(&shop("/cart"), &[], Outcome::Forwarded, None);
+    check(&shop("/"), &[], Outcome::NoRoute, Some(404));
+    check("http://nobody.example/cart", &[], Outcome::NoRoute, Some(404));
+    check(&shop("/%00"), &[], Outcome::Malformed, Some(400));
+    check(&shop("/empty"), &[], Outcome::NoEndpoint, Some(503));
+    check(&shop("/private"), &[], Outcome::Answered, Some(401));
+    check(&shop("/private"), &[("authorization", "Basic eA==")], Outcome::Forwarded, None);
+    check(&shop("/tea"), &[], Outcome::Answered, Some(403));
+    let grpc =
+        check(&shop("/tea"), &[("content-type", "application/grpc")], Outcome::Answered, Some(200));
+    assert_eq!(grpc.grpc_status, Some(7));
+    let moved = check(&shop("/old/x?q=1"), &[], Outcome::Redirected, Some(302));
+    assert_eq!(moved.location.as_deref(), Some("https://shop.example/new/x?q=1"));
+    let pong = check(&shop("/ping"), &[], Outcome::Answered, Some(200));
+    assert_eq!(pong.body.as_deref(), Some("pong"));
+    check("https://shop.example/ping", &[], Outcome::WrongProtocol, None);
+}
+
+#[test]
+fn the_more_specific_match_wins_and_then_the_first_name() {
+    let route = |url: &str, method: &str| {
+        let asked = RequestQuestion { method: Some(method.to_owned()), ..question(url, &[]) };
+        answer(&asked, &[]).route.unwrap_or_default()
+    };
+    assert_eq!(route("http://shop.example/cart/1", "GET"), "default/shop#0.0");
+    assert_eq!(route("http://shop.example/cart/1", "POST"), "default/shop#0.0", "before a regex");
+    assert_eq!(route("http://shop.example/cart?q=1", "GET"), "default/early#0.0");
+    assert_eq!(route("http://x.shop.example/cart?q=1", "GET"), "default/shop#0.0");
+}
+
+#[test]
+fn the_listener_is_named_or_found() {
+    let asked = question("http://shop.example/cart", &[]);
+    let ends = |question: RequestQuestion| answer(&question, &[]).outcome;
+    let anywhere = RequestQuestion { to: None, ..asked.clone() };
+    assert_eq!(ends(anywhere.clone()), Outcome::Ambiguous);
+    let named = |name: &str| RequestQuestion { listener: Some(name.into()), ..anywhere.clone() };
+    assert_eq!(ends(named("default/web")), Outcome::Forwarded);
+    assert_eq!(ends(named("gone")), Outcome::NoListener);
+    assert_eq!(ends(named("raw")), Outcome::WrongProtocol);
+    let elsewhere = RequestQuestion { to: Some(([192, 0, 2, 12], 80).into()), ..asked };
+    assert_eq!(ends(elsewhere), Outcome::NoListener);
+}
+
+#[test]
+fn trusted_proxies_say_who_the_client_is() {
+    let asked = RequestQuestion {
+        to: Some(([192, 0, 2, 11], 80).into()),
+        client: Some([198, 51, 100, 1].into()),
+        ..question(
+            "http://shop.example/cart",
+            &[("x-forwarded-for", "203.0.113.9, 203.0.113.8"), ("x-forwarded-proto", "https")],
+        )
+    };
+    let headers = answer(&asked, &[]).upstream.unwrap().headers;
+    let value = |name: &str| headers.iter().find(|it| it.name == name).map(|it| it.value.as_str());
+    assert_eq!(value("x-envoy-external-address"), Some("203.0.113.8"));
+    assert_eq!(value("x-forwarded-for"), Some("203.0.113.9, 203.0.113.8,198.51.100.1"));
+    assert_eq!(value("x-forwarded-proto"), Some("https"));
+}
+
+#[test]
+fn what_is_no_request_is_refused_by_field() {
+    let field = |question: RequestQuestion| question.check().unwrap_err().field;
+    let of = |url: &str| question(url, &[]);
+    for url in
+        ["shop.example/", "ftp://a/", "http:///x", "http://a:0/", "http://a/ b", "http://a/#x"]
+    {
+        assert_eq!(field(of(url)), "url", "{url}");
+    }
+    assert_eq!(field(of("http://a/%zz")), "url");
+    let method = |method: &str| RequestQuestion { method: Some(method.into()), ..of("http://a") };
+    assert_eq!(field(method("CONNECT")), "method");
+    assert_eq!(field(method("")), "method");
+    assert!(method("PURGE").check().is_ok());
+    for header in [("upgrade", "x"), ("a b", "x"), ("x", "a\nb"), ("host", "a/b")] {
+        assert_eq!(field(question("http://a", &[header])), "headers", "{header:?}");
+    }
+    let both = RequestQuestion { listener: Some("web".into()), ..of("http://a") };
+    assert_eq!(field(both), "listener");
+}
