@@ -11,6 +11,7 @@
 //! ```
 
 mod answer;
+mod engine;
 mod entry;
 mod expression;
 mod forwarding;
@@ -32,6 +33,7 @@ use std::collections::BTreeSet;
 
 pub use self::{
     answer::{Candidate, CandidateEndpoint, Outcome, RequestExplanation, UpstreamRequest},
+    engine::engine,
     question::{InvalidRequest, RequestHeader, RequestQuestion},
 };
 use self::{

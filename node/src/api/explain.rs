@@ -3,9 +3,14 @@
 //! The data plane answers; here it is given the configuration of a kept revision, and each object
 //! that decided gets the revision that changed it last.
 
+pub(super) mod request;
+
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use model::explain::{ExplainRequest, Explanation};
+use model::{
+    Revision,
+    explain::{Decision, ExplainRequest, Explanation},
+};
 use serde_json::json;
 
 use super::{
@@ -13,6 +18,7 @@ use super::{
     reply::{ApiError, json as answer},
     request::Content,
 };
+use crate::control::Control;
 
 /// The most that is taken of an answer.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -37,11 +43,16 @@ pub(super) async fn explain(
     let body = serde_json::to_vec(&body).expect("it has string keys");
     let response = plane::post(&shared, "/explain", body).await?;
     let mut explanation: Explanation = response.json(ANSWER_BYTES_MAX).await?;
-    for decision in &mut explanation.decisions {
+    date(control, &mut explanation.decisions, explanation.revision).await;
+    Ok(answer(StatusCode::OK, &explanation))
+}
+
+/// Notes when each object that decided was last changed, up to a revision.
+async fn date(control: &Control, decisions: &mut [Decision], at: Revision) {
+    for decision in decisions {
         let Some(object) = &decision.object else { continue };
         // An object of a revision that is kept no longer is told without.
-        let changed = control.object_revision(object, explanation.revision).await;
+        let changed = control.object_revision(object, at).await;
         decision.object_revision = changed.unwrap_or_default();
     }
-    Ok(answer(StatusCode::OK, &explanation))
 }

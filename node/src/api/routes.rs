@@ -333,6 +333,20 @@ pub(super) fn operations() -> Vec<Operation> {
             ..operation(Method::POST, "/v1/explain", "explain", Read, post(explain::explain))
         },
         Operation {
+            text: "Tells what would become of an HTTP request on this node, now or with a kept revision, \
+                   and which objects and fields decide it. It sends nothing.",
+            input: Input::Json("RequestQuestion"),
+            output: Output::Json(200, "RequestExplanation"),
+            errors: &[404, 408, 413, 422],
+            ..operation(
+                Method::POST,
+                "/v1/explain/request",
+                "explainRequest",
+                Read,
+                post(explain::request::explain),
+            )
+        },
+        Operation {
             text: "Shows the cluster as this node sees it.",
             output: Output::Json(200, "StatusResponse"),
             ..operation(Method::GET, "/v1/status", "getStatus", Read, get(cluster::status))

@@ -2,6 +2,7 @@
 
 mod client;
 mod explain;
+mod explain_request;
 mod node;
 mod qos;
 
@@ -14,7 +15,8 @@ pub use client::{
     HistoryArgs, NodesCommand, RollbackArgs, RolloutCommand, StatusArgs, TokenCommand,
     TokenRoleArg, Waiting, Writing,
 };
-pub use explain::{ExplainArgs, ProtocolArg};
+pub use explain::{ExplainArgs, ExplainCommand, ProtocolArg};
+pub use explain_request::RequestArgs;
 pub use node::{
     DataplaneArgs, DataplaneCommand, DetachArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat,
     RestartArgs, UpArgs,
@@ -137,7 +139,7 @@ pub enum Command {
     Endpoints(EndpointsArgs),
     /// Show what QoS policies do: rates allowed and measured, what waits and how long, what is dropped
     Qos(QosArgs),
-    /// Say what would become of a packet on a node, and which objects decide it
+    /// Say what would become of a packet or a request on a node, and which objects decide it
     Explain(ExplainArgs),
     /// Show or follow what the data planes tell of single packets: who, to whom, verdict, rule, revision
     Flows(FlowsArgs),

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod doctor;
 pub mod endpoints;
 pub mod explain;
+pub mod explain_request;
 pub mod flows;
 pub mod objects;
 pub mod qos;

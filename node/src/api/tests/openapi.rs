@@ -83,6 +83,11 @@ spec:
 /// A packet.
 const EXPLAIN: &str = r#"{"from":"10.0.0.1:4242","to":"10.0.0.2:80"}"#;
 
+const ASK: &str = "/v1/explain/request";
+/// A question about a request, to a listener and host of the test's configuration.
+const REQUEST: &str =
+    r#"{"url":"http://shop.example:8090/grpc/x","headers":[{"name":"x-a","value":"1"}]}"#;
+
 /// A policy with every field.
 const POLICY: &str = "\
 kind: Listener
@@ -286,6 +291,11 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace("80", "99999"), 400),
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace("10.0.0.2", "[::1]"), 422),
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace('}', ",\"revision\":999999}"), 404),
+        ("POST", ASK, ASK, REQUEST.to_owned(), 200),
+        ("POST", ASK, ASK, REQUEST.replace("/grpc", "/rest"), 200),
+        ("POST", ASK, ASK, REQUEST.replace("url", "uri"), 400),
+        ("POST", ASK, ASK, REQUEST.replace("http:", "ftp:"), 422),
+        ("POST", ASK, ASK, REQUEST.replacen('{', "{\"revision\":999999,", 1), 404),
         ("GET", "/v1/status", "/v1/status", String::new(), 200),
         ("GET", "/v1/nodes", "/v1/nodes", String::new(), 200),
         ("DELETE", "/v1/nodes/{id}", "/v1/nodes/99", String::new(), 404),

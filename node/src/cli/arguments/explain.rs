@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use model::packet_filter::Transport;
 
-use super::Output;
+use super::{Output, explain_request::RequestArgs};
 
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,18 +25,30 @@ impl From<ProtocolArg> for Transport {
     }
 }
 
+/// What else is explained.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ExplainCommand {
+    /// Say what would become of an HTTP request, and which objects and fields decide it
+    Request(RequestArgs),
+}
+
 /// Arguments of `explain`.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 Examples:
   marchproxy explain --from 203.0.113.7:4242 --to 10.200.1.1:80
   marchproxy explain --from 203.0.113.7:4242 --to 10.200.1.1:80 --flags ack --node 2
   marchproxy explain --from 203.0.113.7:53 --to 10.200.1.1:53 --protocol udp --revision 40
   marchproxy explain --frame \"$(xxd -p frame.bin)\" --interface eth1 -o json
+  marchproxy explain request GET https://shop.example/cart -H 'x-beta: 1'
 
 The node's own XDP program is run on the packet, apart from the traffic, which it does not touch. Now
 the packet meets the connections that there are; at a kept revision there are none.")]
 pub struct ExplainArgs {
+    /// A request in place of a packet.
+    #[command(subcommand)]
+    pub command: Option<ExplainCommand>,
     /// Where the packet comes from
     #[arg(long, value_name = "IP:PORT", requires = "to", required_unless_present = "frame")]
     pub from: Option<SocketAddr>,

@@ -53,6 +53,9 @@ fn command_lines_are_accepted_or_refused() {
         "nodes remove 3",
         "token create ci --role read",
         "token join --ttl 10m",
+        "explain --from 10.0.0.1:1 --to 10.0.0.2:80",
+        "explain request GET https://shop.example/cart -H x:1 -H y:2 --revision 3 --node 2 -o json",
+        "explain request POST http://a/ --to 10.0.0.2:80 --client ::1",
         "events --follow --after 3",
         "watch --count 1",
         "context show",
@@ -95,6 +98,11 @@ fn command_lines_are_accepted_or_refused() {
         "doctor --interface a-name-of-16-let",
         "doctor --to example.org",
         "doctor -o xml",
+        "explain",
+        "explain --from 10.0.0.1:1 request GET http://a/",
+        "explain request GET",
+        "explain request GET http://a/ -H nothing",
+        "explain request GET http://a/ --listener web --to 10.0.0.2:80",
         "frobnicate",
     ] {
         check(line, false);
