@@ -33,6 +33,34 @@ const VALUE_REGEXES: [&str; 5] = ["[12]", "1.*", ".+,.+", "[12]*", "1|2"];
 const SERVICES: [&str; 10] =
     ["one", "one", "two", "three", "none", "half", "second", "down", "never", "gone"];
 
+/// Headers by which proxies of one's own speak to Envoy, and some that only look like it.
+const TO_ENVOY: [&str; 24] = [
+    "x-envoy-attempt-count",
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-host",
+    "x-envoy-original-method",
+    "x-envoy-original-path",
+    "x-envoy-original-url",
+    "x-envoy-peer-metadata",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-something",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+];
+
 /// Returns true so often in a hundred.
 fn chance(random: &mut StdRng, percent: u32) -> bool {
     random.random_ratio(percent, 100)
@@ -294,11 +322,14 @@ pub(super) fn request(random: &mut StdRng, port: u16, id: String) -> Request {
         ("x-forwarded-for", &["192.0.2.7", "192.0.2.7, 192.0.2.8"]),
         ("x-forwarded-proto", &["https", "1"]),
         ("x-request-id", &["1", "12"]),
-        ("x-envoy-max-retries", &["1"]),
+        ("x-envoy-external-address", &["192.0.2.9"]),
         ("authorization", &[AUTHORIZED, AUTHORIZED, "Bearer 1"]),
     ];
     for (name, values) in rare {
         headers.extend(maybe(random, 15, |random| (name, pick(random, values).to_owned())));
+    }
+    if chance(random, 10) {
+        headers.extend(TO_ENVOY.map(|name| (name, "1".to_owned())));
     }
     let mut method = method(random);
     if chance(random, 5) {

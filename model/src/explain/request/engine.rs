@@ -26,7 +26,9 @@ pub fn engine(report: Option<&NodeReport>, revision: Revision) -> Decision {
             "the node's Envoy runs all of it".to_owned()
         }
         Some((AckState::Applied | AckState::Pending, at)) => {
-            format!("the node's Envoy is at revision {at}, and yet to answer for this one")
+            format!(
+                "the node's Envoy is at revision {at}, and yet to get this one or to answer for it"
+            )
         }
     };
     decision("engine", said)
@@ -45,6 +47,7 @@ mod tests {
                 revision: Revision(at),
                 ack,
                 notes: Vec::new(),
+                ack_latency_us: None,
             };
             let report = NodeReport {
                 node: NodeId(1),
@@ -57,7 +60,7 @@ mod tests {
         };
         check(AckState::Applied, 7, "runs all of it");
         check(AckState::Applied, 6, "at revision 6");
-        check(AckState::Pending, 6, "yet to answer");
+        check(AckState::Pending, 6, "yet to get this one");
         check(AckState::Unavailable { reason: "no binary".into() }, 0, "no binary");
         let refusals = vec![crate::Refusal {
             object: None,

@@ -11,6 +11,36 @@ use crate::{explain::Decision, listener::Listener};
 
 /// What stands for a value that the proxy makes up for each request.
 const MADE_UP: &str = "(made up by the proxy)";
+/// Headers by which proxies of one's own speak to Envoy, behind `x-envoy-`: from clients they are not
+/// taken.
+const NOT_OF_CLIENTS: [&str; 20] = [
+    "decorator-operation",
+    "downstream-service-cluster",
+    "downstream-service-node",
+    "expected-rq-timeout-ms",
+    "force-trace",
+    "hedge-on-per-try-timeout",
+    "internal",
+    "ip-tags",
+    "max-retries",
+    "original-host",
+    "original-path",
+    "original-url",
+    "retriable-header-names",
+    "retriable-status-codes",
+    "retry-grpc-on",
+    "retry-on",
+    "upstream-alt-stat-name",
+    "upstream-rq-per-try-timeout-ms",
+    "upstream-rq-timeout-alt-response",
+    "upstream-rq-timeout-ms",
+];
+
+/// Tells whether a header is taken off before anything looks at it.
+fn is_taken_off(name: &str) -> bool {
+    name.strip_prefix("x-envoy-").is_some_and(|rest| NOT_OF_CLIENTS.contains(&rest))
+}
+
 /// A request as rules see it.
 #[derive(Clone, Debug)]
 pub(super) struct Incoming {
@@ -52,8 +82,7 @@ impl Incoming {
             headers: asked.headers.clone(),
             scheme: if asked.is_https { "https" } else { "http" }.to_owned(),
         };
-        // What clients say to Envoy itself is not believed.
-        incoming.headers.retain(|header| !header.name.starts_with("x-envoy-"));
+        incoming.headers.retain(|header| !is_taken_off(&header.name));
         let trusted = listener.http.as_ref().and_then(|options| options.trusted_hops);
         incoming.tell_client(asked.client, trusted);
         incoming.set("x-request-id", MADE_UP);
