@@ -15,6 +15,9 @@ pub enum Kind {
     /// Rules that choose a service for HTTP requests.
     #[serde(rename = "HTTPRoute")]
     HttpRoute,
+    /// Rules that choose a service for gRPC calls.
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute,
     /// Chooses the service for the TCP connections of a listener.
     #[serde(rename = "TCPRoute")]
     TcpRoute,
@@ -38,9 +41,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Listener,
         Self::HttpRoute,
+        Self::GrpcRoute,
         Self::TcpRoute,
         Self::UdpRoute,
         Self::Service,
@@ -57,6 +61,7 @@ impl Kind {
         match self {
             Self::Listener => "Listener",
             Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
             Self::TcpRoute => "TCPRoute",
             Self::UdpRoute => "UDPRoute",
             Self::Service => "Service",
@@ -80,7 +85,7 @@ impl fmt::Display for Kind {
 pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
     #[error(
-        "unknown kind {0:?}; known are Listener, HTTPRoute, TCPRoute, UDPRoute, Service, \
+        "unknown kind {0:?}; known are Listener, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute, Service, \
          PacketFilter, PrefixList, QoSPolicy, AuthPolicy and RolloutPolicy"
     )]
     Kind(String),

@@ -11,7 +11,7 @@ use crate::{
     packet_filter::{PacketFilter, PrefixList},
     qos_policy::QosPolicy,
     rollout_policy::RolloutPolicy,
-    route::{HttpRoute, L4Route},
+    route::{GrpcRoute, HttpRoute, L4Route},
     service::Service,
 };
 
@@ -36,6 +36,9 @@ pub enum Spec {
     /// Rules for HTTP requests.
     #[serde(rename = "HTTPRoute")]
     HttpRoute(HttpRoute),
+    /// Rules for gRPC calls.
+    #[serde(rename = "GRPCRoute")]
+    GrpcRoute(GrpcRoute),
     /// The service for TCP connections.
     #[serde(rename = "TCPRoute")]
     TcpRoute(L4Route),
@@ -64,6 +67,7 @@ impl Spec {
         match self {
             Self::Listener(_) => Kind::Listener,
             Self::HttpRoute(_) => Kind::HttpRoute,
+            Self::GrpcRoute(_) => Kind::GrpcRoute,
             Self::TcpRoute(_) => Kind::TcpRoute,
             Self::UdpRoute(_) => Kind::UdpRoute,
             Self::Service(_) => Kind::Service,
@@ -72,6 +76,16 @@ impl Spec {
             Self::QosPolicy(_) => Kind::QosPolicy,
             Self::AuthPolicy(_) => Kind::AuthPolicy,
             Self::RolloutPolicy(_) => Kind::RolloutPolicy,
+        }
+    }
+
+    /// Returns the rules for HTTP requests: those of an HTTPRoute, or what a GRPCRoute means.
+    #[must_use]
+    pub fn http_route(&self) -> Option<&HttpRoute> {
+        match self {
+            Self::HttpRoute(route) => Some(route),
+            Self::GrpcRoute(route) => Some(route.as_http()),
+            _ => None,
         }
     }
 }

@@ -10,6 +10,7 @@ mod backend;
 mod cors;
 mod fault;
 mod forwarding;
+mod grpc_route;
 mod header;
 mod http_action;
 mod http_match;
@@ -160,6 +161,7 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
     fields.required("spec", "a mapping with what the object says", |node| match kind? {
         Kind::Listener => listener::listener(node, namespace).map(Spec::Listener),
         Kind::HttpRoute => http_route::http_route(node, namespace).map(Spec::HttpRoute),
+        Kind::GrpcRoute => grpc_route::grpc_route(node, namespace).map(Spec::GrpcRoute),
         Kind::TcpRoute => l4_route::l4_route(node, namespace).map(Spec::TcpRoute),
         Kind::UdpRoute => l4_route::l4_route(node, namespace).map(Spec::UdpRoute),
         Kind::Service => service::service(node).map(|service| Spec::Service(Box::new(service))),

@@ -3,6 +3,7 @@
 mod affinity;
 mod cors;
 mod fault;
+mod grpc;
 mod retries;
 mod timeouts;
 
@@ -12,6 +13,7 @@ pub use self::{
     affinity::{Affinity, Cookie, SessionPersistence},
     cors::Cors,
     fault::{Fault, FaultAbort, FaultAnswer, FaultDelay},
+    grpc::{GrpcMatch, GrpcMethod, GrpcRoute, GrpcRule, NameMatch},
     retries::{Retries, RetryOn},
     timeouts::Timeouts,
 };
@@ -102,6 +104,9 @@ pub struct RuleFilters {
     /// How clients are kept at an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_persistence: Option<SessionPersistence>,
+    /// Whether gRPC-Web is turned into gRPC; of GRPCRoutes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub grpc_web: bool,
 }
 
 /// A service that gets copies of a share of the requests.

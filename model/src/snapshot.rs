@@ -13,7 +13,7 @@ use crate::{
     qos_policy::QosPolicy,
     revision::Revision,
     rollout_policy::RolloutPolicy,
-    route::{HttpRoute, L4Route},
+    route::{GrpcRoute, HttpRoute, L4Route},
     service::Service,
 };
 
@@ -152,13 +152,10 @@ impl Snapshot {
         })
     }
 
-    /// Returns an HTTP route; none when the key is of another kind.
+    /// Returns an HTTPRoute, or what a GRPCRoute means; none when the key is of another kind.
     #[must_use]
     pub fn http_route(&self, key: &ObjectKey) -> Option<&HttpRoute> {
-        match &self.get(key)?.spec {
-            Spec::HttpRoute(route) => Some(route),
-            _ => None,
-        }
+        self.get(key)?.spec.http_route()
     }
 
     /// Walks over all objects, ordered by key.
@@ -181,10 +178,18 @@ impl Snapshot {
         })
     }
 
-    /// Walks over the HTTP routes.
+    /// Walks over the HTTPRoutes, and over what the GRPCRoutes mean.
     pub fn http_routes(&self) -> impl Iterator<Item = (&ObjectKey, &HttpRoute)> {
-        self.of_kind(Kind::HttpRoute).filter_map(|(key, object)| match &object.spec {
-            Spec::HttpRoute(route) => Some((key, route)),
+        [Kind::HttpRoute, Kind::GrpcRoute]
+            .into_iter()
+            .flat_map(|kind| self.of_kind(kind))
+            .filter_map(|(key, object)| Some((key, object.spec.http_route()?)))
+    }
+
+    /// Walks over the GRPCRoutes.
+    pub fn grpc_routes(&self) -> impl Iterator<Item = (&ObjectKey, &GrpcRoute)> {
+        self.of_kind(Kind::GrpcRoute).filter_map(|(key, object)| match &object.spec {
+            Spec::GrpcRoute(route) => Some((key, route)),
             _ => None,
         })
     }

@@ -5,6 +5,7 @@
 //! change. The result depends on the set of objects only, not on the order of their arrival.
 
 mod fault;
+mod grpc_routes;
 mod http_routes;
 mod l4_routes;
 mod listeners;
@@ -35,6 +36,7 @@ pub fn validate_snapshot(
     listeners::check(snapshot, changed, &mut errors);
     l4_routes::check(snapshot, changed, &mut errors);
     http_routes::check(snapshot, changed, &mut errors);
+    grpc_routes::check(snapshot, changed, &mut errors);
     needs_envoy::check(snapshot, changed, &mut errors);
     packet_filters::check(snapshot, changed, &mut errors);
     qos_policies::check(snapshot, changed, &mut errors);

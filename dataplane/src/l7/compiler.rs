@@ -140,6 +140,9 @@ impl Compiler {
                     Spec::HttpRoute(route) => {
                         self.index.http(&key, route, present, &mut affected.hosts);
                     }
+                    Spec::GrpcRoute(route) => {
+                        self.index.http(&key, route.as_http(), present, &mut affected.hosts);
+                    }
                     Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
                         self.index.l4(&key, route, present, &mut affected.listeners);
                     }
@@ -287,12 +290,7 @@ impl Compiler {
         &'a self,
         keys: impl IntoIterator<Item = &'a ObjectKey>,
     ) -> Vec<table::Attached<'a>> {
-        keys.into_iter()
-            .filter_map(|key| match &self.input.config.get(key)?.spec {
-                Spec::HttpRoute(route) => Some((key, route)),
-                _ => None,
-            })
-            .collect()
+        keys.into_iter().filter_map(|key| Some((key, self.input.config.http_route(key)?))).collect()
     }
 
     fn serves_http(&self, listener: &ObjectKey) -> bool {

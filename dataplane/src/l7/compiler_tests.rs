@@ -222,6 +222,27 @@ fn versions_are_fixed() {
 }
 
 #[test]
+fn what_envoy_refuses_of_a_grpc_route_is_put_down_to_its_own_field() {
+    let text = "kind: Listener\nmetadata: { name: l0 }\nspec: { protocol: HTTP, port: 80 }\n---\n\
+                kind: GRPCRoute\nmetadata: { name: r }\nspec: { listeners: [{ name: l0 }], hosts: \
+                [h.example], rules: [{ matches: [{}, { method: { method: { regex: 'Get[0-9]+' } } }], \
+                backends: [{ service: { name: s } }] }] }\n";
+    let mut config = Snapshot::default();
+    for object in model::parse::parse_documents(text).unwrap() {
+        config.put(Arc::new(object));
+    }
+    let mut compiler = Compiler::new(Settings::default());
+    compiler.update(Input { config, ..Input::default() });
+    let listener = ObjectKey::new(Kind::Listener, "default", "l0");
+    let name = names::scope(&listener, "h.example");
+    let scope = compiler.world().get(ResourceType::ScopedRoute, &name).unwrap();
+    let message = "bad regex '/[^/]+/(?:Get[0-9]+)': out of memory";
+    let origin = crate::l7::origin::find(&scope.origins, message).unwrap();
+    assert_eq!(origin.object, ObjectKey::new(Kind::GrpcRoute, "default", "r"));
+    assert_eq!(origin.field, "spec.rules[0].matches[1].method");
+}
+
+#[test]
 fn a_new_host_costs_at_most_a_kilobyte() {
     use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
     use prost::Message;

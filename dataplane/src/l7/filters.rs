@@ -20,6 +20,7 @@ mod basic;
 pub(super) mod cors;
 mod external;
 mod fault;
+mod grpc_web;
 pub(super) mod miss;
 mod session;
 
@@ -62,10 +63,12 @@ pub(super) fn of_route(rule: &HttpRule, auth: Option<&AuthPolicy>) -> HashMap<St
 
 /// Makes the chain of a rule. A request meets the filters in this order, an answer in the reverse:
 /// preflights, which carry no credentials, are answered before anything else happens to them, and who
-/// may not send a request causes no fault.
+/// may not send a request causes no fault. gRPC-Web is gRPC to all that come after, so that what they
+/// answer is a status.
 fn chain(wanted: &RuleFilters, auth: Option<&AuthPolicy>) -> Vec<core::TypedExtensionConfig> {
     let mut chain = Vec::new();
     chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
+    chain.extend(wanted.grpc_web.then(grpc_web::filter));
     chain.extend(auth.and_then(|policy| policy.basic.as_ref()).map(basic::filter));
     chain.extend(auth.and_then(|policy| policy.external.as_ref()).map(external::filter));
     chain.extend(wanted.fault.iter().flat_map(fault::filters));

@@ -12,18 +12,18 @@ pub(super) fn route_match(m: &HttpMatch, field: &str, sink: &mut Sink<'_>) -> ro
     use route::route_match::PathSpecifier;
     let path = match &m.path {
         PathMatch::Exact(path) => {
-            sink.origin(format!("{field}.path.exact"), path);
+            sink.origin(sink.path_field(field, "exact"), path);
             PathSpecifier::Path(path.clone())
         }
         PathMatch::Prefix(prefix) => {
-            sink.origin(format!("{field}.path.prefix"), prefix);
+            sink.origin(sink.path_field(field, "prefix"), prefix);
             match prefix.trim_end_matches('/') {
                 "" => PathSpecifier::Prefix("/".into()),
                 segments => PathSpecifier::PathSeparatedPrefix(segments.to_owned()),
             }
         }
         PathMatch::Regex(pattern) => {
-            sink.origin(format!("{field}.path.regex"), pattern);
+            sink.origin(sink.path_field(field, "regex"), pattern);
             PathSpecifier::SafeRegex(pb::regex(pattern))
         }
     };

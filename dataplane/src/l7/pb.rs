@@ -18,8 +18,8 @@ pub(crate) use envoy_types::pb::{
                 common::fault::v3 as fault_common,
                 http::{
                     basic_auth::v3 as basic_auth, composite::v3 as composite, cors::v3 as cors,
-                    ext_authz::v3 as ext_authz, fault::v3 as fault, lua::v3 as lua,
-                    router::v3 as router, stateful_session::v3 as stateful_session,
+                    ext_authz::v3 as ext_authz, fault::v3 as fault, grpc_web::v3 as grpc_web,
+                    lua::v3 as lua, router::v3 as router, stateful_session::v3 as stateful_session,
                 },
                 listener::proxy_protocol::v3 as client_proxy_protocol,
                 network::{

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
-    AuthPolicy, ObjectKey, Snapshot,
+    AuthPolicy, Kind, ObjectKey, Snapshot,
     route::{FaultAnswer, HttpMatch, HttpRoute, HttpRule},
 };
 
@@ -36,6 +36,14 @@ impl Sink<'_> {
             text: text.to_owned(),
             route: Some(self.route),
         });
+    }
+
+    /// Returns which field a path of a match comes from: in a GRPCRoute what is called.
+    pub(super) fn path_field(&self, field: &str, kind: &str) -> String {
+        match self.object.kind {
+            Kind::GrpcRoute => format!("{field}.method"),
+            _ => format!("{field}.path.{kind}"),
+        }
     }
 
     /// Notes a cluster that gets traffic.

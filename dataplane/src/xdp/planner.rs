@@ -147,6 +147,7 @@ impl Planner {
                     }
                 }
                 Kind::HttpRoute
+                | Kind::GrpcRoute
                 | Kind::AuthPolicy
                 | Kind::PacketFilter
                 | Kind::PrefixList

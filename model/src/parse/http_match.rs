@@ -70,7 +70,7 @@ pub(super) fn method(node: &Node<'_>) -> Read<String> {
     Ok(text.to_owned())
 }
 
-fn conditions(
+pub(super) fn conditions(
     node: &Node<'_>,
     read: impl FnMut(&Node<'_>) -> Read<NamedMatch>,
 ) -> Read<Vec<NamedMatch>> {
@@ -80,7 +80,7 @@ fn conditions(
     distinct.map(|()| conditions)
 }
 
-fn named_match(
+pub(super) fn named_match(
     node: &Node<'_>,
     name: fn(&Node<'_>) -> Read<String>,
     value: fn(&Node<'_>) -> Read<String>,

@@ -18,7 +18,9 @@ use crate::{
 };
 
 /// The matches of each rule, also of rules that have errors elsewhere.
-type MatchesOfRules = Vec<Vec<Read<HttpMatch>>>;
+pub(super) type MatchesOfRules = Vec<Vec<Read<HttpMatch>>>;
+
+const DIFFER: &str = "remove it, or make it differ in path, method, headers or query";
 
 pub(super) fn http_route(node: &Node<'_>, namespace: &str) -> Read<HttpRoute> {
     let fields = node.fields()?;
@@ -29,7 +31,7 @@ pub(super) fn http_route(node: &Node<'_>, namespace: &str) -> Read<HttpRoute> {
         let mut matches = MatchesOfRules::new();
         let rules = node
             .items(1, MAX_RULES, |node| rule(node, namespace, &mut matches))
-            .map(|rules| (rules, distinct_matches(node, &matches)));
+            .map(|rules| (rules, distinct_matches(node, &matches, DIFFER)));
         let (rules, distinct) = rules?;
         let rules: Vec<HttpRule> = rules.into_iter().collect::<Read<_>>()?;
         if let Ok(hosts) = &hosts {
@@ -42,7 +44,7 @@ pub(super) fn http_route(node: &Node<'_>, namespace: &str) -> Read<HttpRoute> {
     known.map(|()| route)
 }
 
-fn hosts(node: &Node<'_>) -> Read<Vec<String>> {
+pub(super) fn hosts(node: &Node<'_>) -> Read<Vec<String>> {
     let items = node.items(1, MAX_HOSTS, host_pattern)?;
     unique(node, &items, |host| host)?;
     items.into_iter().collect()
@@ -74,6 +76,7 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Http
             cors: cors?,
             auth: auth?,
             session_persistence: forwarding.session_persistence,
+            grpc_web: false,
         },
         mirrors: forwarding.mirrors,
         affinity: forwarding.affinity,
@@ -91,7 +94,7 @@ fn matches(fields: &Fields<'_>, all: &mut MatchesOfRules) -> Read<Vec<HttpMatch>
 }
 
 /// Reports matches that stand in the route before.
-fn distinct_matches(node: &Node<'_>, all: &MatchesOfRules) -> Read<()> {
+pub(super) fn distinct_matches(node: &Node<'_>, all: &MatchesOfRules, remedy: &str) -> Read<()> {
     let mut seen = HashMap::new();
     let mut outcome = Ok(());
     for (rule, matches) in all.iter().enumerate() {
@@ -101,7 +104,6 @@ fn distinct_matches(node: &Node<'_>, all: &MatchesOfRules) -> Read<()> {
                 continue;
             };
             let message = format!("matches what rules[{other_rule}].matches[{other}] matches");
-            let remedy = "remove it, or make it differ in path, method, headers or query";
             outcome = Err(node.at_item(rule, |node| {
                 if node.value().get("matches").is_none() {
                     return node.error(message, remedy);

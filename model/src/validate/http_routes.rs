@@ -39,10 +39,7 @@ pub(super) fn check(
             errors.push(duplicate(new, old, host));
         }
     };
-    let changed_routes = || {
-        let keys = changed.iter().filter(|key| key.kind == Kind::HttpRoute);
-        keys.filter_map(|key| Some((key, snapshot.http_route(key)?)))
-    };
+    let changed_routes = || changed.iter().filter_map(|key| Some((key, snapshot.http_route(key)?)));
     for (key, route) in changed_routes() {
         for (listener, host) in attachments(route) {
             let matches = claimed.entry((host, listener)).or_default();
@@ -95,7 +92,10 @@ fn duplicate(new: Place<'_>, old: Place<'_>, host: &str) -> ConfigError {
         "matches for {host} what {} matches in rules[{}].matches[{}]",
         old.route, old.rule, old.index
     );
-    let remedy = "remove one of them, or make it differ in path, method, headers or query";
+    let remedy = match new.route.kind {
+        Kind::GrpcRoute => "remove one of them, or make it differ in method or headers",
+        _ => "remove one of them, or make it differ in path, method, headers or query",
+    };
     fault(new.route, path, serde_json::Value::Null, message, remedy)
 }
 

@@ -9,7 +9,7 @@ use crate::{
     listener::{Listener, Protocol, access_log::LogTarget},
     object::{Object, Spec},
     packet_filter::PacketFilter,
-    route::{HttpAction, Reference, WeightedBackend},
+    route::{HttpAction, HttpRoute, Reference, WeightedBackend},
     snapshot::Snapshot,
 };
 
@@ -64,6 +64,7 @@ fn check_referred(
             Kind::Listener => true,
             Kind::Service | Kind::PrefixList | Kind::AuthPolicy => snapshot.get(key).is_none(),
             Kind::HttpRoute
+            | Kind::GrpcRoute
             | Kind::TcpRoute
             | Kind::UdpRoute
             | Kind::PacketFilter
@@ -79,6 +80,7 @@ fn check_referred(
     let referring = [
         Kind::Listener,
         Kind::HttpRoute,
+        Kind::GrpcRoute,
         Kind::TcpRoute,
         Kind::UdpRoute,
         Kind::PacketFilter,
@@ -142,28 +144,31 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
             each_listener(&route.listeners, visit);
             each_backend(&route.backends, &|| "spec".to_owned(), visit);
         }
-        Spec::HttpRoute(route) => {
-            each_listener(&route.listeners, visit);
-            for (index, rule) in route.rules.iter().enumerate() {
-                if let HttpAction::Forward { backends, .. } = &rule.action {
-                    each_backend(backends, &|| format!("spec.rules[{index}]"), visit);
-                }
-                for (mirror, to) in rule.mirrors.iter().enumerate() {
-                    visit(Kind::Service, &to.service, &|| {
-                        format!("spec.rules[{index}].mirrors[{mirror}].service")
-                    });
-                }
-                if let Some(policy) = &rule.filters.auth {
-                    visit(Kind::AuthPolicy, policy, &|| format!("spec.rules[{index}].auth"));
-                }
-            }
-        }
+        Spec::HttpRoute(route) => each_of_http(route, visit),
+        Spec::GrpcRoute(route) => each_of_http(route.as_http(), visit),
         Spec::PacketFilter(filter) => each_list(filter, visit),
         Spec::QosPolicy(policy) => each_listener(&policy.listeners, visit),
         Spec::AuthPolicy(policy) => {
             for (path, service) in policy.services() {
                 visit(Kind::Service, service, &|| path.clone());
             }
+        }
+    }
+}
+
+fn each_of_http(route: &HttpRoute, visit: Visit<'_>) {
+    each_listener(&route.listeners, visit);
+    for (index, rule) in route.rules.iter().enumerate() {
+        if let HttpAction::Forward { backends, .. } = &rule.action {
+            each_backend(backends, &|| format!("spec.rules[{index}]"), visit);
+        }
+        for (mirror, to) in rule.mirrors.iter().enumerate() {
+            visit(Kind::Service, &to.service, &|| {
+                format!("spec.rules[{index}].mirrors[{mirror}].service")
+            });
+        }
+        if let Some(policy) = &rule.filters.auth {
+            visit(Kind::AuthPolicy, policy, &|| format!("spec.rules[{index}].auth"));
         }
     }
 }
@@ -203,7 +208,7 @@ fn each_backend(backends: &[WeightedBackend], parent: &dyn Fn() -> String, visit
 /// Tells whether objects of a kind may attach to a listener.
 fn fits(route: Kind, listener: &Listener) -> bool {
     match route {
-        Kind::HttpRoute => listener.protocol.is_http(),
+        Kind::HttpRoute | Kind::GrpcRoute => listener.protocol.is_http(),
         Kind::TcpRoute => listener.protocol == Protocol::Tcp,
         Kind::UdpRoute => listener.protocol == Protocol::Udp,
         Kind::QosPolicy => !listener.protocol.is_http(),
@@ -222,6 +227,7 @@ fn wanted(route: Kind) -> &'static str {
         Kind::UdpRoute => "UDP",
         Kind::QosPolicy => "TCP or UDP",
         Kind::HttpRoute
+        | Kind::GrpcRoute
         | Kind::Listener
         | Kind::Service
         | Kind::PacketFilter

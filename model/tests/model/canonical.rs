@@ -4,9 +4,10 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 8] = [
+const CASES: [(&str, &[u8]); 9] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("HTTPRoute", include_bytes!("../fixtures/canonical-v1/http_route.json")),
+    ("GRPCRoute", include_bytes!("../fixtures/canonical-v1/grpc_route.json")),
     ("TCPRoute", include_bytes!("../fixtures/canonical-v1/tcp_route.json")),
     ("UDPRoute", include_bytes!("../fixtures/canonical-v1/udp_route.json")),
     ("Service", include_bytes!("../fixtures/canonical-v1/service.json")),

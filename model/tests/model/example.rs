@@ -12,7 +12,7 @@ const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 fn the_examples_of_the_reference_are_valid() {
     let blocks = REFERENCE.split("```yaml\n").skip(1);
     let examples: Vec<&str> = blocks.filter_map(|block| block.split("```").next()).collect();
-    assert_eq!(examples.len(), 12);
+    assert_eq!(examples.len(), 13);
     for example in examples {
         if let Err(errors) = parse::parse_documents(example) {
             panic!("{errors}\n{example}");
@@ -27,6 +27,14 @@ fn the_errors_of_the_reference_are_those_given() {
                  hosts: ['*'], rules: [{ backends: [{ service: { name: a } }], timout: 5s }] }\n";
     let errors = parse::parse_documents(input).expect_err("two mistakes").to_string();
     assert!(REFERENCE.contains(&errors), "{errors}");
+}
+
+#[test]
+fn the_example_with_grpc_is_valid_as_a_whole() {
+    let objects = parse::parse_documents(include_str!("../../../examples/grpc.yaml"));
+    let objects = objects.unwrap_or_else(|errors| panic!("{errors}"));
+    let plan = model::plan_apply(&model::Snapshot::default(), objects);
+    assert_eq!(plan.unwrap_or_else(|errors| panic!("{errors}")).puts.len(), 5);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{generate_auth, generate_listener, generate_policy, generate_service};
+use crate::{generate_auth, generate_grpc, generate_listener, generate_policy, generate_service};
 
 pub(crate) type Raw = BoxedStrategy<Value>;
 pub(crate) type Optional = (&'static str, Option<Value>);
@@ -23,6 +23,7 @@ pub(crate) fn document() -> Raw {
         listener(),
         object("AuthPolicy", generate_auth::policy()),
         http_route(),
+        generate_grpc::grpc_route(),
         l4_route("TCPRoute"),
         l4_route("UDPRoute"),
         generate_service::service(),
@@ -137,7 +138,7 @@ fn listener() -> Raw {
     object("Listener", spec)
 }
 
-fn references(most: usize) -> BoxedStrategy<Vec<Value>> {
+pub(crate) fn references(most: usize) -> BoxedStrategy<Vec<Value>> {
     btree_set((select(vec!["a", "b"]), "[a-c]"), 1..most)
         .prop_map(|set| {
             let reference = |(namespace, name)| json!({ "namespace": namespace, "name": name });
@@ -146,7 +147,7 @@ fn references(most: usize) -> BoxedStrategy<Vec<Value>> {
         .boxed()
 }
 
-fn backends() -> Raw {
+pub(crate) fn backends() -> Raw {
     (references(4), 1..=1_000u32, vec(option::of(0..=1_000_000u32), 4))
         .prop_map(|(services, first, others)| {
             let weights = std::iter::once(Some(first)).chain(others);
@@ -267,24 +268,29 @@ pub(crate) fn path() -> BoxedStrategy<String> {
     "/([a-zA-Z0-9_~!$&'()*+,;=:@-]{1,5}|%[0-9A-F]{2})(/[a-z]{1,3}){0,2}".boxed()
 }
 
-fn regex() -> BoxedStrategy<String> {
+pub(crate) fn regex() -> BoxedStrategy<String> {
     "[a-z]{1,4}(\\.\\*|\\[a-z\\]\\+|\\(b\\|c\\)|\\\\d\\{1,3\\}|x\\?)?".boxed()
 }
 
-fn http_route() -> Raw {
+pub(crate) fn hosts() -> BoxedStrategy<Vec<String>> {
     let host = prop_oneof![
         Just("*".to_owned()),
         "(\\*\\.)?[a-c]\\.example",
         "[a-zA-Z0-9]{1,10}(\\.[a-z]{1,5}){0,2}",
     ];
-    let hosts = vec(host, 1..4).prop_map(|hosts| {
-        let mut seen = std::collections::BTreeSet::new();
-        let new = |host: &String| seen.insert(host.to_ascii_lowercase());
-        hosts.into_iter().filter(new).collect::<Vec<_>>()
-    });
+    vec(host, 1..4)
+        .prop_map(|hosts| {
+            let mut seen = std::collections::BTreeSet::new();
+            let new = |host: &String| seen.insert(host.to_ascii_lowercase());
+            hosts.into_iter().filter(new).collect::<Vec<_>>()
+        })
+        .boxed()
+}
+
+fn http_route() -> Raw {
     // Distinct by path, so that no match stands twice.
     let matches = btree_map(path_match(), conditions(), 1..6);
-    let spec = (references(3), hosts, matches, vec(action(), 5)).prop_map(
+    let spec = (references(3), hosts(), matches, vec(action(), 5)).prop_map(
         |(listeners, hosts, matches, actions)| {
             let rules: Vec<Value> = matches
                 .into_iter()
@@ -340,7 +346,7 @@ fn conditions() -> Raw {
         .boxed()
 }
 
-fn edits() -> Raw {
+pub(crate) fn edits() -> Raw {
     let value = "[!-~]([ -~é]{0,8}[!-~])?";
     let lists = (0..3usize, value);
     btree_map("[xX]-[a-z]{1,4}", lists, 1..4)
@@ -397,7 +403,7 @@ fn action() -> Raw {
         .boxed()
 }
 
-fn fault() -> Raw {
+pub(crate) fn fault() -> Raw {
     let delay = (duration(1..600_000), 1..=100u32)
         .prop_map(|(duration, percent)| json!({ "duration": duration, "percent": percent }));
     let answer = prop_oneof![
@@ -414,7 +420,7 @@ fn fault() -> Raw {
     .boxed()
 }
 
-fn retries() -> Raw {
+pub(crate) fn retries() -> Raw {
     let on = subsequence(
         vec!["connect-failure", "refused-stream", "reset", "5xx", "gateway-error", "retriable-4xx"],
         1..6,

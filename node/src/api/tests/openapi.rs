@@ -78,6 +78,33 @@ spec:
     - matches: [{ path: { prefix: /grpc } }]
       backends: [{ service: { name: asked } }]
       fault: { abort: { grpcStatus: 14, percent: 1 } }
+---
+kind: Service
+metadata: { name: called }
+spec: { protocol: HTTP2, endpoints: [] }
+---
+kind: GRPCRoute
+metadata: { name: full }
+spec:
+  listeners: [{ name: full }]
+  hosts: [grpc.example]
+  rules:
+    - matches: [{ method: { service: { exact: a.B }, method: { regex: Get.* } }, headers: [{ name: x-a, exact: b }] }]
+      backends: [{ service: { name: called } }]
+      requestHeaders: { remove: [x-a] }
+      responseHeaders: { remove: [x-b] }
+      timeout: 1m
+      streamIdleTimeout: 1m
+      maxStreamDuration: 1m
+      grpcTimeoutHeaderMax: 1m
+      retries: { on: [unavailable], statuses: [429], perTryTimeout: 1s, perTryIdleTimeout: 1s, maxBackoff: 1s, retryAfterMax: 1s }
+      auth: { name: who }
+      fault: { abort: { grpcStatus: 14, percent: 1 } }
+      cors: { allowOrigins: [https://a.example], allowOriginRegexes: [b+], allowMethods: [POST], allowHeaders: [x-a], exposeHeaders: [x-b], maxAge: 1m }
+      sessionPersistence: { cookie: { name: s, ttl: 1m } }
+      mirrors: [{ service: { name: called } }]
+      affinity: { cookie: { name: a } }
+      grpcWeb: true
 ";
 
 /// A packet.

@@ -79,8 +79,8 @@ Examples:
   marchproxy get httproute shop -o yaml
   marchproxy get listeners -A")]
 pub struct GetArgs {
-    /// Listener, HTTPRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList, QoSPolicy, AuthPolicy or
-    /// RolloutPolicy; letter case and the plural do not matter
+    /// Listener, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList, QoSPolicy,
+    /// AuthPolicy or RolloutPolicy; letter case and the plural do not matter
     pub kind: Kind,
     /// One object of that kind
     pub name: Option<String>,

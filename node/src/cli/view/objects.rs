@@ -31,7 +31,7 @@ pub fn table(kind: Kind, objects: &[Value], with_namespace: bool) -> String {
 fn columns(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Listener => &["PROTOCOL", "ADDRESS", "PORT", "ENGINE"],
-        Kind::HttpRoute => &["HOSTS", "LISTENERS", "RULES"],
+        Kind::HttpRoute | Kind::GrpcRoute => &["HOSTS", "LISTENERS", "RULES"],
         Kind::TcpRoute | Kind::UdpRoute => &["LISTENERS", "BACKENDS"],
         Kind::Service => &["ENDPOINTS", "BALANCING", "HEALTH CHECK"],
         Kind::PacketFilter => &["PRIORITY", "RULES", "RATES", "LISTS"],
@@ -48,7 +48,7 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
             .into_iter()
             .map(|field| text(&spec[field]))
             .collect(),
-        Kind::HttpRoute => vec![
+        Kind::HttpRoute | Kind::GrpcRoute => vec![
             join(&spec["hosts"], text),
             join(&spec["listeners"], reference),
             count(&spec["rules"]),
