@@ -81,7 +81,26 @@ spec:
 ---
 kind: Service
 metadata: { name: called }
-spec: { protocol: HTTP2, endpoints: [] }
+spec:
+  endpoints: [{ address: 10.0.0.1, port: 1, locality: { zone: a } }, { address: 10.0.0.2, port: 1, priority: 1 }]
+  loadBalancing: RingHash
+  ringHash: { minimumRingSize: 64, maximumRingSize: 128, hashFunction: MurmurHash2 }
+  hashBalanceFactorPercent: 150
+  failover: { panicThresholdPercent: 30, overprovisioningPercent: 200 }
+  circuitBreakers: { maxConnections: 10, maxConnectionsPerEndpoint: 5, maxPendingRequests: 5, maxRequests: 9, maxRequestsPerConnection: 9, retryBudget: { percent: 10 } }
+  outlierDetection: { consecutive5xx: 3, consecutiveGatewayErrors: 2, consecutiveLocalOriginFailures: 2, successRate: {}, failurePercentage: {} }
+  protocol: HTTP2
+  connections: { idleTimeout: 1m, maxDuration: 1h, http2: { maxConcurrentStreams: 9, pingInterval: 5s }, tcpKeepalive: {}, closeOnUnhealthy: true }
+  tls: { serverName: a.example, caFile: /ca.pem, subjectAltNames: [{ dns: a.example }], certificateFile: /c.pem, privateKeyFile: /k.pem }
+  healthCheck: { grpc: { service: a }, by: Envoy, jitterPercent: 5 }
+---
+kind: Service
+metadata: { name: named }
+spec: { dns: { name: a.example, port: 80, resolvers: [{ address: 10.0.0.1, port: 53 }] }, loadBalancing: LeastRequest, leastRequest: { choiceCount: 3 } }
+---
+kind: Service
+metadata: { name: hashed }
+spec: { endpoints: [], loadBalancing: Maglev, maglev: { tableSize: 251 }, circuitBreakers: { maxRetries: 1 } }
 ---
 kind: GRPCRoute
 metadata: { name: full }
