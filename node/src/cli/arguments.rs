@@ -5,6 +5,7 @@ mod explain;
 mod explain_request;
 mod node;
 mod qos;
+mod rollout;
 
 use std::path::PathBuf;
 
@@ -12,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use client::{
     ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EndpointsArgs, EventsArgs, FlowsArgs, GetArgs,
-    HistoryArgs, NodesCommand, RollbackArgs, RolloutCommand, StatusArgs, TokenCommand,
-    TokenRoleArg, Waiting, Writing,
+    HistoryArgs, NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting,
+    Writing,
 };
 pub use explain::{ExplainArgs, ExplainCommand, ProtocolArg};
 pub use explain_request::RequestArgs;
@@ -22,6 +23,7 @@ pub use node::{
     RestartArgs, UpArgs,
 };
 pub use qos::QosArgs;
+pub use rollout::RolloutCommand;
 
 use crate::client::ServerAddress;
 

@@ -19,7 +19,7 @@ Nothing is sent. The configuration decides, with the health that the node's prob
 pub struct RequestArgs {
     /// Its method
     pub method: String,
-    /// http://HOST[:PORT]/PATH?QUERY, or https
+    /// `http://HOST:PORT/PATH?QUERY` or https; port, path and query may be left out
     pub url: String,
     /// A header; may be given more than once, and `host` stands in for the URL's host
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]

@@ -1,3 +1,5 @@
+//! Rollouts before the judge, in made-up time.
+
 use std::time::Duration;
 
 use model::{
