@@ -8,7 +8,7 @@ use crate::{cluster::NodeId, revision::Revision};
 
 /// The newest rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Rollout {
     /// What nodes have that are not reached yet.
     pub base: Revision,

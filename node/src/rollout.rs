@@ -25,12 +25,18 @@ use tokio::time::Instant;
 use self::judge::{Judge, Next};
 pub(crate) use self::traffic::Traffic;
 use crate::{
-    control::{ApplyError, Control, store::ROLLOUT},
+    control::{
+        ApplyError, Control,
+        store::{ROLLOUT, configuration_revision},
+    },
     ledger::Ledger,
 };
 
 /// How often the leader looks when nothing was told.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// After a failed attempt to take one back: without a majority, or with a history that does not reach
+/// so far, the next one has hardly a better chance. Nodes are held back meanwhile.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The newest rollout in a view, and the revision of its record.
 pub(crate) fn in_view(view: &View) -> Option<(Rollout, Revision)> {
@@ -43,15 +49,13 @@ pub(crate) fn in_view(view: &View) -> Option<(Rollout, Revision)> {
     Some((rollout, stored.mod_revision))
 }
 
-/// Returns the revision that a node should have of the configuration in a view.
-pub(crate) fn revision_for(view: &View, node: NodeId, newest: Revision) -> Revision {
-    in_view(view).map_or(newest, |(rollout, _)| rollout.revision_for(node, newest))
-}
-
-/// Tells whether a node counts its traffic for a rollout.
-pub(crate) fn counts(view: &View, node: NodeId) -> bool {
-    in_view(view)
-        .is_some_and(|(rollout, _)| rollout.phase.is_under_way() && rollout.nodes.contains(&node))
+/// Returns the revision that a node should have of the configuration in a view, and whether it is to
+/// count its traffic for a rollout.
+pub(crate) fn standing(view: &View, node: NodeId) -> (Revision, bool) {
+    let newest = configuration_revision(view);
+    let Some((rollout, _)) = in_view(view) else { return (newest, false) };
+    let counts = rollout.phase.is_under_way() && rollout.nodes.contains(&node);
+    (rollout.revision_for(node, newest), counts)
 }
 
 /// The rollout of the revision that is written with it.
@@ -131,8 +135,12 @@ async fn look(control: &Control, judge: &mut Judge) {
         Next::Abort(reason) => {
             tracing::warn!(revision = %rollout.target, %reason, "a rollout is taken back");
             match control.abort_rollout("the leader", &reason).await {
-                Ok(_) | Err(ApplyError::Conflict { .. }) => {}
-                Err(error) => tracing::error!(%error, "a rollout cannot be taken back"),
+                // Another look is 250 ms away.
+                Ok(_) | Err(ApplyError::Conflict { .. } | ApplyError::NoRollout) => {}
+                Err(error) => {
+                    tracing::error!(%error, "a rollout cannot be taken back");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
             }
             return;
         }

@@ -6,7 +6,10 @@ use consensus::{Batch, Compacted, Consensus, Consistency, WatchError, Watcher};
 use model::{ObjectKey, Revision, cluster::NodeId};
 use quinn::{RecvStream, SendStream};
 use runtime::{
-    push::{FrameError, FrameReader, FrameWriter, FromPlane, Resume, ToPlane, snapshot_messages},
+    push::{
+        FrameError, FrameReader, FrameWriter, FromPlane, MAX_FRAME, Resume, ToPlane,
+        snapshot_messages,
+    },
     tls::PeerError,
 };
 use serde_json::Value;
@@ -32,6 +35,9 @@ const PING_EVERY: Duration = Duration::from_secs(3);
 /// Silence of a data plane after which it hangs: QUIC's keep-alive tells of a lost host, this of a
 /// process that does not work any more.
 const SILENT_MAX: Duration = Duration::from_secs(15);
+/// Objects of one delta, as stored. What a node has missed may be more than a frame holds, and goes by a
+/// snapshot then, in chunks.
+const DELTA_BYTES_MAX: usize = MAX_FRAME / 2;
 /// Time for the last words.
 const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 
@@ -235,19 +241,21 @@ async fn advance(
 ) -> Result<(Revision, bool), SessionEnd> {
     let consensus = &publisher.consensus;
     let view = consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
-    let wanted = rollout::counts(&view, node);
+    let (to, wanted) = rollout::standing(&view, node);
     if wanted != counting {
         writer.send(&ToPlane::CountTraffic { wanted }).await?;
     }
     let counting = wanted;
-    let to = rollout::revision_for(&view, node, configuration_revision(&view));
     if to <= position {
         return Ok((position, counting));
     }
-    let Ok(batches) = history_after(consensus, position) else {
+    let batches = history_after(consensus, position).map(|batches| {
+        let due = batches.into_iter().filter(|batch| batch.revision <= to);
+        due.collect::<Vec<_>>()
+    });
+    let Some(batches) = batches.ok().filter(|batches| weight(batches) <= DELTA_BYTES_MAX) else {
         return Ok((snapshot(publisher, writer, node).await?, counting));
     };
-    let batches: Vec<Batch> = batches.into_iter().filter(|batch| batch.revision <= to).collect();
     for batch in &batches {
         if batch.events.iter().any(|event| event.key == CONFIGURATION) {
             publisher.ledger.committed(batch.revision);
@@ -267,8 +275,7 @@ async fn snapshot(
     let view = publisher.consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
     let mut snapshot = publisher.configuration.in_view(&view)?;
     // A newer one than the view's is of another view, which may hold the node back.
-    let newest = configuration_revision(&view);
-    let wanted = rollout::revision_for(&view, node, newest);
+    let (wanted, _) = rollout::standing(&view, node);
     if snapshot.revision() != wanted {
         snapshot = publisher.configuration.read_at(wanted)?;
     }
@@ -295,6 +302,12 @@ fn history_after(consensus: &Consensus, revision: Revision) -> Result<Vec<Batch>
         }
         other => other,
     }
+}
+
+/// Returns how many bytes of objects batches have.
+fn weight(batches: &[Batch]) -> usize {
+    let events = batches.iter().flat_map(|batch| batch.events.iter());
+    events.filter_map(|event| event.current.as_ref()).map(|stored| stored.value.len()).sum()
 }
 
 /// What batches come to for a client at `from`: the last that each object became.

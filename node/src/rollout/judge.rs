@@ -83,21 +83,20 @@ impl Judge {
             return Next::Wait;
         }
         let Some(step) = rollout.step else { return Next::Step(0, policy.nodes(0, nodes)) };
-        let waited_for = rollout.nodes.iter().filter(|node| nodes.contains_key(*node));
+        let mut present = rollout.nodes.iter().filter(|node| nodes.contains_key(*node)).peekable();
+        if present.peek().is_none() {
+            // A step without nodes proves nothing: it waits for one that it means.
+            self.settled = None;
+            let meant = policy.nodes(step, nodes);
+            return if meant.is_empty() { Next::Wait } else { Next::Step(step, meant) };
+        }
         let answered = |node: &NodeId| {
             let report = reached.iter().find(|report| report.node == *node);
             report.is_some_and(|report| has_answered(report, rollout.target))
         };
-        // A step without nodes proves nothing: it waits for somebody.
-        if rollout.nodes.is_empty() || !waited_for.copied().all(|node| answered(&node)) {
+        if !present.all(answered) {
             self.settled = None;
-            return match policy.nodes(step, nodes) {
-                // A node has joined whose name the step has.
-                named if named != rollout.nodes && rollout.nodes.is_empty() => {
-                    Next::Step(step, named)
-                }
-                _ => Next::Wait,
-            };
+            return Next::Wait;
         }
         let settled = *self.settled.get_or_insert(now);
         // A policy that has become shorter meanwhile is at its end.

@@ -152,8 +152,14 @@ fn a_paused_rollout_and_a_step_without_nodes_wait() {
     stage.nodes.insert(NodeId(2), "n2".into());
     assert_eq!(stage.at(61), step(0, &[2]), "it has come");
     stage.answers(2, &AckState::Applied);
+    assert_eq!(stage.at(61), Next::Wait);
+    // It leaves for good, which proves nothing either.
+    stage.nodes.remove(&NodeId(2));
+    assert_eq!(stage.at(80), Next::Wait);
+    stage.nodes.insert(NodeId(2), "n2".into());
+    assert_eq!(stage.at(81), Next::Wait, "its time begins anew");
     stage.rollout.phase = Phase::Paused;
-    assert_eq!(stage.at(62), Next::Wait);
+    assert_eq!(stage.at(82), Next::Wait);
     assert_eq!(stage.at(90), Next::Wait);
     stage.rollout.phase = Phase::Running;
     assert_eq!(stage.at(91), Next::Wait, "the time of the step begins when it goes on");
