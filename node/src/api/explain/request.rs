@@ -29,17 +29,21 @@ pub(in crate::api) async fn explain(
         Some(revision) => control.configuration_at(revision)?,
         None => control.snapshot(Consistency::Stale).await?,
     };
+    let revision = config.revision();
     let status = control.status().await;
     let node = status.node;
     let failing: BTreeSet<_> =
         status.endpoints.into_iter().filter(|it| !it.healthy).map(|it| it.endpoint).collect();
-    let live = config.revision() == status.revision;
-    let grounds = Grounds { node, config: &config, live, failing: &failing };
-    let mut answer =
-        decide(&question, &grounds).map_err(|error| ApiError::invalid(error.to_string()))?;
+    let live = revision == status.revision;
+    // A host may have thousands of expressions; the runtime's threads have other work.
+    let decided = tokio::task::spawn_blocking(move || {
+        decide(&question, &Grounds { node, config: &config, live, failing: &failing })
+    });
+    let decided = decided.await.map_err(|_| ApiError::unavailable("this node is stopping"))?;
+    let mut answer = decided.map_err(|error| ApiError::invalid(error.to_string()))?;
     if live {
         let report = status.reports.iter().find(|report| report.node == node);
-        answer.decisions.insert(0, engine(report, config.revision()));
+        answer.decisions.insert(0, engine(report, revision));
     }
     date(control, &mut answer.decisions, answer.revision).await;
     Ok(json(StatusCode::OK, &answer))
