@@ -21,6 +21,7 @@
 mod action;
 mod affinity;
 mod cluster;
+mod common_tls;
 mod compiler;
 mod downstream_tls;
 mod edits;

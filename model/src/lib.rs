@@ -36,6 +36,7 @@ pub mod route;
 pub mod service;
 pub mod shares;
 pub mod snapshot;
+pub mod tls;
 pub mod traffic;
 pub mod validate;
 

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-pub use tls::{CertificateFiles, ListenerTls, TlsVersion};
+pub use tls::{CertificateFiles, ListenerTls};
 
 pub use self::{access_log::AccessLog, http_options::HttpOptions};
 

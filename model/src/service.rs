@@ -25,7 +25,7 @@ pub use self::{
     failover::{Failover, LocalityWeight},
     health::{CheckedBy, HealthCheck, Probe},
     outliers::{FailurePercentage, OutlierDetection, SuccessRate},
-    tls::{SubjectAltName, TlsVersion, UpstreamTls},
+    tls::{SubjectAltName, UpstreamTls},
     upstream::{Connections, Http2, HttpProtocol, TcpKeepalive, Upstream},
 };
 use crate::object::serialize_duration;

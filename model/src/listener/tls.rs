@@ -2,16 +2,7 @@
 
 use serde::Serialize;
 
-/// A version of TLS that a listener may speak; older ones are not to be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    #[serde(rename = "1.2")]
-    V1_2,
-    /// TLS 1.3 (RFC 8446).
-    #[serde(rename = "1.3")]
-    V1_3,
-}
+use crate::tls::TlsVersion;
 
 /// A certificate, by reference to files on each node.
 ///

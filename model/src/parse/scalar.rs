@@ -8,7 +8,7 @@ use super::{
     reader::{Node, Read},
     suggest::closest,
 };
-use crate::object::format_duration;
+use crate::{object::format_duration, tls::TlsVersion};
 
 /// Reads text.
 pub(crate) fn text<'a>(node: &Node<'a>) -> Read<&'a str> {
@@ -62,6 +62,11 @@ pub(crate) fn word<T: Copy>(node: &Node<'_>, words: &[(&'static str, T)]) -> Rea
         None => format!("write one of {}", names.join(", ")),
     };
     Err(node.error("is not known", remedy))
+}
+
+/// Reads a version of TLS.
+pub(crate) fn tls_version(node: &Node<'_>) -> Read<TlsVersion> {
+    word(node, &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)])
 }
 
 /// Reads a duration: a whole number with `h`, `m`, `s`, `ms` or `us`, within the bounds.

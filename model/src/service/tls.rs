@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use crate::tls::TlsVersion;
+
 /// How connections to endpoints are encrypted, and whom Envoy believes.
 ///
 /// An endpoint's certificate must be signed by a trusted authority and be for one of the names that
@@ -47,16 +49,4 @@ pub enum SubjectAltName {
     Uri(String),
     /// An address.
     Ip(IpAddr),
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    #[default]
-    #[serde(rename = "1.2")]
-    V1_2,
-    /// TLS 1.3 (RFC 8446).
-    #[serde(rename = "1.3")]
-    V1_3,
 }

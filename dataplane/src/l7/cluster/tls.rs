@@ -3,16 +3,17 @@
 //! Certificates and authorities are secrets of their own that name files on this node: Envoy reads
 //! them again when their directory sees a rename, so a rotation changes no cluster and drops nothing.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use model::{
     ObjectKey, Service,
-    service::{HttpProtocol, SubjectAltName, TlsVersion, UpstreamTls},
+    service::{HttpProtocol, SubjectAltName, UpstreamTls},
+    tls::TlsVersion,
 };
 
 use super::{
     super::{
-        ResourceType, names,
+        ResourceType, common_tls, names,
         origin::Origin,
         resource::{Resource, ResourceId},
         secret,
@@ -21,27 +22,17 @@ use super::{
     pb::{self, core, matcher, tls},
 };
 
-/// How long a cluster waits for its secrets before it counts as warm without them, refusing
-/// connections.
-const SECRET_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Makes the socket of a service with TLS.
 pub(super) fn socket(
     key: &ObjectKey,
     service: &Service,
     tls: &UpstreamTls,
 ) -> core::TransportSocket {
-    use tls::{common_tls_context as common, tls_parameters::TlsProtocol};
-    let least = match tls.min_version {
-        TlsVersion::V1_2 => TlsProtocol::TlSv12,
-        TlsVersion::V1_3 => TlsProtocol::TlSv13,
-    };
+    use tls::common_tls_context as common;
     let alpn = match service.upstream.protocol {
         Some(HttpProtocol::Http2) if tls.alpn.is_empty() => vec!["h2".to_owned()],
         _ => tls.alpn.clone(),
     };
-    let from =
-        |name: String| tls::SdsSecretConfig { name, sds_config: Some(pb::ads(SECRET_TIMEOUT)) };
     let names = || tls::CertificateValidationContext {
         match_typed_subject_alt_names: expected(tls)
             .map(|(kind, text)| matching(kind, text))
@@ -51,21 +42,19 @@ pub(super) fn socket(
     let context = tls::UpstreamTlsContext {
         sni: tls.server_name.clone().unwrap_or_default(),
         common_tls_context: Some(tls::CommonTlsContext {
-            tls_params: Some(tls::TlsParameters {
-                tls_minimum_protocol_version: least as i32,
-                tls_maximum_protocol_version: TlsProtocol::TlSv13 as i32,
-                ..Default::default()
-            }),
+            tls_params: Some(common_tls::versions(tls.min_version, TlsVersion::V1_3)),
             alpn_protocols: alpn,
             tls_certificate_sds_secret_configs: tls
                 .certificate_file
                 .iter()
-                .map(|_| from(names::client_certificate(key)))
+                .map(|_| common_tls::secret(names::client_certificate(key)))
                 .collect(),
             validation_context_type: (!tls.dangerously_accept_any_certificate).then(|| {
                 let combined = common::CombinedCertificateValidationContext {
                     default_validation_context: Some(names()),
-                    validation_context_sds_secret_config: Some(from(names::trusted_ca(key))),
+                    validation_context_sds_secret_config: Some(common_tls::secret(
+                        names::trusted_ca(key),
+                    )),
                     ..Default::default()
                 };
                 common::ValidationContextType::CombinedValidationContext(combined)
@@ -74,10 +63,7 @@ pub(super) fn socket(
         }),
         ..Default::default()
     };
-    core::TransportSocket {
-        name: "envoy.transport_sockets.tls".into(),
-        config_type: Some(core::transport_socket::ConfigType::TypedConfig(pb::any(&context))),
-    }
+    common_tls::socket(&context)
 }
 
 /// Lists the names of which the certificate has to be for one.

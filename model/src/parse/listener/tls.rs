@@ -4,20 +4,19 @@ use std::collections::HashSet;
 
 use super::super::{
     reader::{Fields, Node, Read},
-    scalar::{file, word},
+    scalar::{file, tls_version},
 };
 use crate::{
     limits::MAX_CERTIFICATES,
-    listener::{CertificateFiles, ListenerTls, Protocol, TlsVersion},
+    listener::{CertificateFiles, ListenerTls, Protocol},
+    tls::TlsVersion,
 };
-
-const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 
 pub(super) fn tls(node: &Node<'_>) -> Read<ListenerTls> {
     let fields = node.fields()?;
     let certificate = files(&fields);
     let more = fields.or("moreCertificates", Vec::new(), more_certificates);
-    let version = |name| fields.optional(name, |node| word(node, &VERSIONS));
+    let version = |name| fields.optional(name, tls_version);
     let (min_version, max_version) = (version("minVersion"), version("maxVersion"));
     let versions_fit = match (min_version, max_version) {
         (Ok(Some(TlsVersion::V1_3)), Ok(Some(TlsVersion::V1_2))) => {

@@ -8,12 +8,11 @@ use crate::{
         backend::unique,
         name::host,
         reader::{Fields, Node, Read},
-        scalar::{boolean, bounded, file, unicast, word},
+        scalar::{boolean, bounded, file, tls_version, unicast},
     },
-    service::{SubjectAltName, TlsVersion, UpstreamTls},
+    service::{SubjectAltName, UpstreamTls},
+    tls::TlsVersion,
 };
-
-const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 
 /// Reads TLS; `name` is what endpoints are found by, which is asked for unless another name is given.
 pub(super) fn tls(node: &Node<'_>, name: Option<&str>) -> Read<UpstreamTls> {
@@ -23,7 +22,7 @@ pub(super) fn tls(node: &Node<'_>, name: Option<&str>) -> Read<UpstreamTls> {
     let subject_alt_names = fields.or("subjectAltNames", Vec::new(), subject_alt_names);
     let certificate_file = fields.optional("certificateFile", file);
     let private_key_file = fields.optional("privateKeyFile", file);
-    let min_version = fields.or("minVersion", TlsVersion::default(), |node| word(node, &VERSIONS));
+    let min_version = fields.or("minVersion", TlsVersion::default(), tls_version);
     let alpn = fields.or("alpn", Vec::new(), alpn);
     let any = fields.or("dangerouslyAcceptAnyCertificate", false, boolean);
     let pair = pair_fits(&fields);
