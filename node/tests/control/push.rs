@@ -238,3 +238,37 @@ async fn ten_thousand_objects_arrive_whole_and_one_change_is_one_small_delta() {
     plane.close().await;
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_plane_has_missed_is_one_delta_or_where_that_is_too_large_a_snapshot() {
+    let mut cluster = Cluster::new(28);
+    cluster.up(1).await;
+    let control = cluster.control(1).clone();
+    let first = apply(&control, "a", 80).await;
+    apply(&control, "b", 81).await;
+    let last = apply(&control, "a", 82).await;
+    let mut plane = Plane::connect(&control, Some(first)).await;
+    let ToPlane::Delta { from, to, puts, .. } = plane.next().await else { panic!("a delta") };
+    assert_eq!((from, to), (first, last));
+    assert_eq!(puts, [service("a", 82).to_value(), service("b", 81).to_value()]);
+    plane.close().await;
+
+    // Lists of some 900 KB each: more than half of what a frame holds.
+    let mut newest = last;
+    for number in 0..10u32 {
+        let prefixes: Vec<String> = (0..60_000u32)
+            .map(|n| std::net::Ipv4Addr::from(0x0a00_0000 + number * 60_000 + n).to_string())
+            .collect();
+        let text = format!(
+            "kind: PrefixList\nmetadata: {{ name: large }}\nspec: {{ prefixes: [{}] }}",
+            prefixes.join(", ")
+        );
+        let objects = model::parse::parse_documents(&text).unwrap();
+        let options = ApplyOptions { actor: "test".to_owned(), ..ApplyOptions::default() };
+        newest = control.apply(objects, options).await.unwrap().revision;
+    }
+    let mut plane = Plane::connect(&control, Some(last)).await;
+    assert_eq!(plane.next().await, ToPlane::SnapshotStart { revision: newest, objects_total: 3 });
+    plane.close().await;
+    cluster.shutdown().await;
+}
