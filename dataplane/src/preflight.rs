@@ -14,11 +14,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use model::{Object, ObjectKey, Refusal, Revision, Snapshot};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 
 use crate::{
     desired::DesiredReceiver,
     l7::{ResourceType, Settings},
+    xdp::L4Placement,
 };
 use canary::Canary;
 
@@ -76,6 +80,8 @@ pub struct Verdict {
 pub struct PreflightArguments {
     /// The configuration that is in force.
     pub desired: DesiredReceiver,
+    /// What XDP carries: nothing of it is for an Envoy.
+    pub placement: watch::Receiver<Arc<L4Placement>>,
     /// Where its files stand; made when it is needed.
     pub run_dir: PathBuf,
     /// The executable, by flag.

@@ -224,6 +224,7 @@ impl DataPlane {
             life: life.clone(),
             preflight: Preflight::new(PreflightArguments {
                 desired: desired_receiver.clone(),
+                placement: placement_receiver.clone(),
                 run_dir: config.run_dir.join("preflight"),
                 binary: config.envoy.clone(),
                 node: format!("node-{}", identity.node()),

@@ -60,8 +60,8 @@ impl Canary {
         let socket = arguments.run_dir.join("xds.sock");
         let xds = XdsArguments {
             desired: desired_receiver,
-            // It is told all listeners: any of them may be Envoy's to carry.
-            placement: watch::channel(Arc::default()).1,
+            // What XDP has not decided on yet may be Envoy's to carry.
+            placement: arguments.placement.clone(),
             reports: reports.clone(),
             socket: socket.clone(),
             envoy_admin: envoy::admin_socket(&arguments.run_dir),

@@ -122,6 +122,8 @@ impl Actor for XdsActor {
             placement: arguments.placement,
             crashes: arguments.crashes,
             answered: answers,
+            // One without traffic has no connections to lose.
+            waits_for_xdp: arguments.settings.opens_ports,
             worlds,
         };
         let compiler = compiling.run(arguments.settings, arguments.crash_limits);

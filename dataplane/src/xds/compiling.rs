@@ -1,7 +1,7 @@
 //! The task that translates: each desired state, the latest first, until the subscriber ends; or what
 //! stands in for one that Envoy crashes with.
 
-use std::{future::pending, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, future::pending, sync::Arc, time::Instant};
 
 use model::{Refusal, Revision, Snapshot};
 use tokio::{sync::watch, task::JoinError};
@@ -24,6 +24,8 @@ pub(super) struct Compiling {
     pub(super) crashes: watch::Receiver<Crashes>,
     /// The newest revision that Envoy answered for.
     pub(super) answered: watch::Receiver<Revision>,
+    /// Whether what XDP has not decided on is held back.
+    pub(super) waits_for_xdp: bool,
     pub(super) worlds: watch::Sender<Option<World>>,
 }
 
@@ -93,7 +95,10 @@ impl Compiling {
         instead: Option<(Snapshot, Refusal)>,
     ) -> Result<Compiler, JoinError> {
         let placed = self.placement.borrow_and_update().clone();
-        let held_back = undecided.update(Instant::now(), &latest.config, &placed);
+        let held_back = match self.waits_for_xdp {
+            true => undecided.update(Instant::now(), &latest.config, &placed),
+            false => BTreeSet::new(),
+        };
         let (config, withheld) = match instead {
             Some((config, refusal)) => (config, Some(refusal)),
             None => (latest.config.clone(), None),

@@ -4,13 +4,15 @@ use std::{net::Ipv4Addr, sync::Arc, time::Instant};
 
 use dataplane::{
     Changed, Desired,
+    envoy::{Admin, admin_socket},
     l7::Settings,
     preflight::{Candidate, Preflight, PreflightArguments, PreflightError, Verdict},
+    xdp::{L4Placement, Placement},
 };
-use model::{Object, Revision, Snapshot};
+use model::{Object, ObjectKey, Revision, Snapshot};
 use tokio::{net::TcpStream, sync::watch};
 
-use crate::plane::{free_port, http_listener, route, service, to};
+use crate::plane::{eventually, free_port, http_listener, route, service, to};
 
 /// A program of more than the 100 instructions that Envoy takes, which validation is not told.
 const POISON: &str = "/a{500}";
@@ -18,8 +20,9 @@ const POISON: &str = "/a{500}";
 const HOSTS: usize = 200;
 
 struct Place {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     desired: watch::Sender<Arc<Desired>>,
+    xdp: watch::Sender<Arc<L4Placement>>,
     preflight: Preflight,
 }
 
@@ -27,15 +30,17 @@ impl Place {
     fn new(yaml: &str, binary: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (desired, receiver) = watch::channel(Arc::default());
+        let (xdp, placement) = watch::channel(Arc::default());
         let preflight = Preflight::new(PreflightArguments {
             desired: receiver,
+            placement,
             run_dir: directory.path().join("preflight"),
             binary: binary.map(Into::into),
             node: "node-1".into(),
             cluster: "test".into(),
             settings: Settings::of_host(Ipv4Addr::LOCALHOST.into()),
         });
-        let place = Self { _directory: directory, desired, preflight };
+        let place = Self { directory, desired, xdp, preflight };
         place.force(1, yaml);
         place
     }
@@ -154,6 +159,24 @@ async fn envoy_takes_listeners_of_every_protocol_without_a_port_and_a_missing_ce
     assert!(verdict.refusals.is_empty(), "{verdict:?}");
     let [refusal] = verdict.of_this_node.as_slice() else { panic!("{verdict:?}") };
     assert_eq!(refusal.object, Some("Listener/default/https".parse().unwrap()));
+
+    // What XDP carries is for no Envoy; what it has not decided on may be.
+    place.force(2, &(service("a", &[1]) + &change));
+    let udp: ObjectKey = "Listener/default/udp".parse().unwrap();
+    let listeners = [(udp, Placement::Carried)].into_iter().collect();
+    place.xdp.send_replace(Arc::new(L4Placement {
+        listeners,
+        deciding: true,
+        ..L4Placement::default()
+    }));
+    place.passes(2, &listener("other", "HTTP", "")).await;
+    let admin = Admin::new(&admin_socket(&place.directory.path().join("preflight")));
+    eventually("the canary without it", async || {
+        let text = admin.get("/listeners").await.ok()?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        (!text.contains("default/udp") && text.contains("default/tcp")).then_some(())
+    })
+    .await;
     place.preflight.stop().await;
 }
 
