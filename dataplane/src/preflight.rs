@@ -2,8 +2,8 @@
 //!
 //! The canary is configured as the node's Envoy is, by a server and a translation of its own, but
 //! opens no port and takes no traffic. What it refuses is told by object, field and Envoy's words.
-//! It is started with the first question and stays: some 60 MB, and as much again for the
-//! translation of 10,000 services.
+//! It is started when the node's own has its configuration, or with the first question, and stays:
+//! some 60 MB, and as much again for the translation of 10,000 services.
 //!
 //! **Invariants.** Nothing here changes what the node's Envoy is told. A question is answered within
 //! a bounded time. What was refused before the change is not the change's fault.
@@ -127,6 +127,17 @@ impl Preflight {
         let (of_this_node, refusals) =
             refused.into_iter().partition(|refusal| refusal.resource.starts_with(&secret));
         Ok(Verdict { refusals, of_this_node })
+    }
+
+    /// Starts the canary with what is in force, so that no change need wait for that. What it refuses
+    /// is nobody's question.
+    ///
+    /// # Errors
+    /// See [`PreflightError`]; the first change tries again.
+    pub async fn warm(&self) -> Result<(), PreflightError> {
+        let config = self.arguments.desired.borrow().config.clone();
+        let answered = timeout(ANSWER_WITHIN, self.ask(&config, &config)).await;
+        answered.unwrap_or(Err(PreflightError::TimedOut)).map(drop)
     }
 
     /// Ends the canary.

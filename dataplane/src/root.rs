@@ -20,9 +20,10 @@ mod status;
 
 use std::{
     sync::{Arc, Mutex as Lock, OnceLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use model::{AckState, Engine};
 use runtime::{
     durable::{self, DurableError},
     identity::{IdentityError, NodeIdentity, PeerIdentity, Role},
@@ -46,7 +47,8 @@ use crate::{
     l7,
     lkg::{RecorderStatus, RefusalStore, Store, StoreError},
     preflight::{Preflight, PreflightArguments},
-    subscriber::{PushStatus, ReportBook},
+    subscriber::{PushStatus, ReportBook, Reports},
+    tasks::Task,
     xdp::{
         L4Placement,
         actor::SharedEngine,
@@ -112,6 +114,9 @@ pub enum RunError {
     Signals(#[source] std::io::Error),
 }
 
+/// A start has better uses for the CPU than the canary.
+const AFTER_THE_START: Duration = Duration::from_secs(5);
+
 /// A running data plane.
 #[derive(Debug)]
 pub struct DataPlane {
@@ -120,6 +125,7 @@ pub struct DataPlane {
     status: Arc<Status>,
     hand_over: HandOver,
     _reports: ReportBook,
+    _warming: Task,
     /// Held to the end, so that a second data plane does not start while this one drains.
     _lock: PidLock,
 }
@@ -267,7 +273,16 @@ impl DataPlane {
             .map_err(|error| RunError::Start { reason: start_reason(error) })?;
         // Set once, here; the page shows no actors for the moment before.
         let _ = status.supervisor.set(supervisor.clone());
-        Ok(Self { supervisor, ended, status, hand_over, _reports: reports, _lock: lock })
+        let warming = warm(status.preflight.clone(), reports.newest.clone());
+        Ok(Self {
+            supervisor,
+            ended,
+            status,
+            hand_over,
+            _reports: reports,
+            _warming: Task::spawn(warming),
+            _lock: lock,
+        })
     }
 
     /// How it stands, live.
@@ -306,6 +321,21 @@ impl DataPlane {
     pub async fn stop(self, reason: &str) {
         self.supervisor.stop(reason).await;
         self.status.preflight.stop().await;
+    }
+}
+
+/// Starts the canary once the node's Envoy has taken its configuration.
+async fn warm(preflight: Preflight, mut reports: watch::Receiver<Reports>) {
+    let serves = |reports: &Reports| {
+        let envoy = reports.get(&Engine::Envoy).map(|report| &report.ack);
+        matches!(envoy, Some(AckState::Applied | AckState::Refused { .. }))
+    };
+    if reports.wait_for(serves).await.is_err() {
+        return;
+    }
+    tokio::time::sleep(AFTER_THE_START).await;
+    if let Err(error) = preflight.warm().await {
+        tracing::info!(%error, "no envoy to try configurations on yet");
     }
 }
 

@@ -183,6 +183,14 @@ impl Service {
         self.failover.as_ref()?.panic_threshold_percent
     }
 
+    /// Tells whether nothing but the endpoints would change: none of the other settings, and none
+    /// that are found by name.
+    #[must_use]
+    pub fn differs_only_in_endpoints(&self, other: &Self) -> bool {
+        let others = Self { endpoints: self.endpoints.clone(), ..other.clone() };
+        self.dns.is_none() && *self == others
+    }
+
     /// Tells what of it only Envoy can do, so that XDP does not carry a listener that leads to it.
     #[must_use]
     pub fn needs_envoy(&self) -> Option<NeedsEnvoy> {

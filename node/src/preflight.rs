@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use model::{ConfigError, ConfigErrors, Kind, Plan, Refusal, Revision};
+use model::{ConfigError, ConfigErrors, Kind, Object, Plan, Refusal, Revision, Snapshot, Spec};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -47,12 +47,13 @@ impl Preflight {
         Self { socket }
     }
 
-    /// Tries what a plan changes of the configuration at `base`.
-    pub(crate) async fn check(&self, base: Revision, plan: &Plan) -> Tried {
-        let puts = plan.puts.iter().map(|object| object.spec.kind());
-        if !puts.chain(plan.deletes.iter().map(|key| key.kind)).any(concerns_envoy) {
+    /// Tries what a plan changes of the configuration that is present.
+    pub(crate) async fn check(&self, present: &Snapshot, plan: &Plan) -> Tried {
+        let puts = plan.puts.iter().any(|object| is_worth_a_try(present, object));
+        if !puts && !plan.deletes.iter().any(|key| concerns_envoy(key.kind)) {
             return Tried::default();
         }
+        let base = present.revision();
         let untried = |reason: String| Tried {
             refused: Vec::new(),
             warnings: vec![format!("not tried on an Envoy before it was committed: {reason}")],
@@ -71,6 +72,18 @@ impl Preflight {
 /// Tells whether Envoy is told anything of a kind.
 fn concerns_envoy(kind: Kind) -> bool {
     !matches!(kind, Kind::PacketFilter | Kind::PrefixList | Kind::QosPolicy | Kind::RolloutPolicy)
+}
+
+/// Tells whether Envoy might refuse what is put. Endpoints change most often and must be quick: they
+/// are addresses and ports that have been parsed, and make nothing else of Envoy's configuration.
+fn is_worth_a_try(present: &Snapshot, object: &Object) -> bool {
+    let before = present.get(&object.key()).map(|before| &before.spec);
+    match (&object.spec, before) {
+        (Spec::Service(service), Some(Spec::Service(before))) => {
+            !service.differs_only_in_endpoints(before)
+        }
+        (spec, _) => concerns_envoy(spec.kind()),
+    }
 }
 
 async fn ask(socket: &std::path::Path, base: Revision, plan: &Plan) -> Result<Verdict, String> {
@@ -147,7 +160,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
         };
         let (plan, preflight) = (plan(SERVICE), Preflight::new(Some(socket)));
-        tokio::join!(serve, preflight.check(Revision(3), &plan)).1
+        tokio::join!(serve, preflight.check(&Snapshot::default(), &plan)).1
     }
 
     #[tokio::test]
@@ -177,8 +190,27 @@ mod tests {
     #[tokio::test]
     async fn only_what_envoy_is_told_of_is_tried() {
         let nobody = Preflight::new(None);
-        assert_eq!(nobody.check(Revision(1), &plan(SERVICE)).await.warnings.len(), 1);
+        let is_tried = async |present: &Snapshot, yaml: &str| {
+            let documents = model::parse::parse_documents(yaml).unwrap();
+            let plan = plan_apply(present, documents).unwrap();
+            assert!(!plan.is_empty(), "{yaml}");
+            !nobody.check(present, &plan).await.warnings.is_empty()
+        };
+        let nothing = Snapshot::default();
+        assert!(is_tried(&nothing, SERVICE).await);
         let lists = "kind: PrefixList\nmetadata: { name: a }\nspec: { prefixes: [10.0.0.0/8] }\n";
-        assert!(nobody.check(Revision(1), &plan(lists)).await.warnings.is_empty());
+        assert!(!is_tried(&nothing, lists).await);
+
+        // Endpoints of a service that is there, and nothing besides.
+        let present = plan(SERVICE).next;
+        let moved = SERVICE.replace("10.0.0.1", "10.0.0.2");
+        assert!(!is_tried(&present, &moved).await);
+        let slower = moved.replace("spec: {", "spec: { connectTimeout: 9s,");
+        assert!(is_tried(&present, &slower).await);
+        assert!(
+            is_tried(&present, &format!("{moved}---\n{}", SERVICE.replace("a }", "b }"))).await
+        );
+        let remove = model::plan_delete(&present, &["Service/default/a".parse().unwrap()]);
+        assert!(!nobody.check(&present, &remove.unwrap()).await.warnings.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     control::Control,
-    host::{Host, ask, free_port, nobody, soon, until_answered},
+    host::{Host, ask, eventually, free_port, nobody, soon, until_answered},
 };
 
 fn objects(port: u16, answer: &str) -> Vec<Value> {
@@ -58,6 +58,9 @@ async fn envoy_serves_what_is_pushed_through_its_own_death_and_a_cold_start_with
     soon("the restart", restarted).await.unwrap();
     until_answered(port, "second").await;
     assert_ne!(host.envoy_pid(), Some(first));
+    // One to try changes on stands ready before anybody asks.
+    let canary = host.place("run/preflight/envoy.pid");
+    eventually("the canary", async || canary.exists().then_some(())).await;
 
     // All control is gone, and the data plane starts cold from its disk.
     soon("the stop", plane.stop("test")).await;

@@ -86,8 +86,12 @@ async fn envoy_a_change_that_it_refuses_is_named_before_the_commit_and_nothing_l
     }
     let place = Place::new(&config, None);
     let start = Instant::now();
+    place.preflight.warm().await.unwrap();
+    println!("ready after {:?}", start.elapsed());
+    let admin = Admin::new(&admin_socket(&place.directory.path().join("preflight")));
+    let clusters = admin.get("/clusters").await.unwrap();
+    assert!(String::from_utf8_lossy(&clusters).contains("default/a"), "it has what is in force");
     place.passes(1, &route("new", "new.example", &to("a"))).await;
-    println!("first answer, start of Envoy included, after {:?}", start.elapsed());
 
     // It is one of many in a change that is good otherwise.
     let mut change = poisoned("bad", "bad.example");

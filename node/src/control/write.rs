@@ -91,9 +91,7 @@ impl Writer {
             let tried = match options.spread {
                 // Envoys have run it, and it is urgent.
                 Spread::TakesBack { .. } => Tried::default(),
-                Spread::ByPolicy | Spread::AtOnce => {
-                    self.preflight.check(present.revision(), &plan).await
-                }
+                Spread::ByPolicy | Spread::AtOnce => self.preflight.check(&present, &plan).await,
             };
             if let Some(errors) = tried.errors() {
                 // A dry run is a question, and this its answer.
