@@ -169,8 +169,8 @@ pub const MAX_HEADERS_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest delay that a fault puts into a request; a connection that is held costs memory.
 pub const MAX_FAULT_DELAY: Duration = Duration::from_secs(600);
-/// The longest life of a cookie, and of the answer to a preflight: browsers keep neither for longer
-/// than 400 days (RFC 6265bis, section 5.5).
+/// The longest life of a cookie, and of all else that clients keep: browsers keep none for longer than
+/// 400 days (RFC 6265bis, section 5.5).
 pub const MAX_COOKIE_TTL: Duration = Duration::from_secs(400 * 86_400);
 /// The longest first pause before another try.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(60);

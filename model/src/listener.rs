@@ -11,7 +11,10 @@ use serde::Serialize;
 
 pub use tls::{CertificateFiles, ListenerTls};
 
-pub use self::{access_log::AccessLog, http_options::HttpOptions};
+pub use self::{
+    access_log::AccessLog,
+    http_options::{Http3, HttpOptions},
+};
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -38,6 +41,24 @@ impl Protocol {
     #[must_use]
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Https)
+    }
+}
+
+/// What a port is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
     }
 }
 
@@ -125,6 +146,22 @@ pub enum ClientProxyProtocol {
 }
 
 impl Listener {
+    /// Returns how HTTP/3 is spoken, where it is.
+    #[must_use]
+    pub fn http3(&self) -> Option<Http3> {
+        self.http.as_ref()?.http3
+    }
+
+    /// Returns the transports whose port of the listener's number it takes.
+    #[must_use]
+    pub fn transports(&self) -> &'static [Transport] {
+        match self.protocol {
+            Protocol::Udp => &[Transport::Udp],
+            _ if self.http3().is_some() => &[Transport::Tcp, Transport::Udp],
+            _ => &[Transport::Tcp],
+        }
+    }
+
     /// Returns how XDP forwards; full NAT for what XDP does not carry.
     #[must_use]
     pub fn forwarding(&self) -> Forwarding {

@@ -222,15 +222,19 @@ impl Compiler {
             });
             let any = self.settings.any_address;
             let listener = spec.and_then(|spec| listener::listener(key, spec, any, route));
-            let listener = match listener {
-                Some(listener) if !self.settings.opens_ports => Some(quiet::without_port(listener)),
-                listener => listener,
-            };
-            let name = names::plain(key);
+            let http3 = spec.and_then(|spec| listener::http3(key, spec, any));
             let tls = spec.and_then(|spec| spec.tls.as_ref());
             let secrets = tls.map(|tls| secret::secrets(key, tls)).unwrap_or_default();
-            if self.world.set(ResourceType::Listener, &name, listener) {
-                touched.insert(ResourceId::new(ResourceType::Listener, name.as_str()));
+            for (name, listener) in [(names::plain(key), listener), (names::http3(key), http3)] {
+                let listener = match listener {
+                    Some(listener) if !self.settings.opens_ports => {
+                        Some(quiet::without_port(listener))
+                    }
+                    listener => listener,
+                };
+                if self.world.set(ResourceType::Listener, &name, listener) {
+                    touched.insert(ResourceId::new(ResourceType::Listener, name));
+                }
             }
             self.secrets(&names::certificates(key), secrets, touched);
         }

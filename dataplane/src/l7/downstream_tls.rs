@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     ResourceType, common_tls, names,
-    pb::{core, tls},
+    pb::{self, core, quic, tls},
     resource::ResourceId,
 };
 
@@ -24,6 +24,20 @@ pub(super) fn version_part(spec: &ListenerTls) -> impl Serialize {
 /// Makes the transport socket of a listener over TCP.
 pub(super) fn socket(key: &ObjectKey, spec: &ListenerTls) -> core::TransportSocket {
     common_tls::socket(&context(key, spec, &["h2", "http/1.1"]))
+}
+
+/// Makes the transport socket of a listener over QUIC. Requests in the first flight are not taken:
+/// they may be somebody else's, sent again (RFC 8470).
+pub(super) fn quic_socket(key: &ObjectKey, spec: &ListenerTls) -> core::TransportSocket {
+    let transport = quic::QuicDownstreamTransport {
+        downstream_tls_context: Some(context(key, spec, &["h3"])),
+        enable_early_data: Some(pb::boolean(false)),
+        ..Default::default()
+    };
+    core::TransportSocket {
+        name: "envoy.transport_sockets.quic".into(),
+        config_type: Some(core::transport_socket::ConfigType::TypedConfig(pb::any(&transport))),
+    }
 }
 
 fn context(key: &ObjectKey, spec: &ListenerTls, protocols: &[&str]) -> tls::DownstreamTlsContext {

@@ -1,4 +1,5 @@
-//! The HTTP filters of a listener: one composite filter, then the router. What a route asks for
+//! The HTTP filters of a listener: one composite filter, then the router (where HTTP/3 is spoken, the
+//! one that tells so stands before them). What a route asks for
 //! beyond forwarding is a chain of filters that the route itself carries, so a route that begins to
 //! ask for it touches no listener, whose change would drain connections.
 //!
@@ -16,6 +17,7 @@
 //! it when the request's headers pass, by the route of that moment. (Filters that stand in the
 //! listener themselves would not be there for routes that the scripts find.)
 
+mod alt_svc;
 mod basic;
 pub(super) mod cors;
 mod external;
@@ -36,13 +38,15 @@ use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_ma
 /// The name of the composite filter, nested or not, and of its settings in routes.
 const NAME: &str = "marchproxy";
 
-/// Returns the filters of every HTTP listener.
-pub(super) fn listener() -> Vec<hcm::HttpFilter> {
+/// Returns the filters of an HTTP listener, which tells clients `alt_svc`.
+pub(super) fn listener(alt_svc: Option<String>) -> Vec<hcm::HttpFilter> {
     let router = router::Router { suppress_envoy_headers: true, ..Default::default() };
     let nested = extension(NAME, &composite::Composite::default());
     let missed = miss::filters().into_iter().chain([nested]).collect();
     let composite = composite::Composite { matcher: Some(always(missed)), ..Default::default() };
-    vec![filter(NAME, pb::any(&composite)), filter("envoy.filters.http.router", pb::any(&router))]
+    let told = alt_svc.map(alt_svc::filter);
+    let ours = filter(NAME, pb::any(&composite));
+    told.into_iter().chain([ours, filter("envoy.filters.http.router", pb::any(&router))]).collect()
 }
 
 /// Returns the settings of a route table: no chain, unless a route has one.

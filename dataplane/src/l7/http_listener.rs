@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use model::{Listener, ObjectKey, listener::HttpOptions};
 
+use hcm::http_connection_manager::CodecType;
+
 use super::{
     downstream_tls, filters, names,
     pb::{self, access_log, core, hcm, listener},
@@ -18,11 +20,11 @@ const REQUEST_HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a listener waits for its routes before it opens without them. Routes are held until
 /// their clusters are warm, which takes milliseconds unless the control plane hangs.
 const ROUTES_TIMEOUT: Duration = Duration::from_secs(60);
-/// Streams that one HTTP/2 connection may have open; Envoy's advice for edges.
-const HTTP2_STREAMS: u32 = 100;
-/// Windows of HTTP/2 streams and connections; Envoy's advice for edges.
-const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
-const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Streams that one connection of HTTP/2 or HTTP/3 may have open; Envoy's advice for edges.
+const STREAMS: u32 = 100;
+/// Windows of their streams and connections; Envoy's advice for edges.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Makes the filter chain of an HTTP or HTTPS listener.
 pub(super) fn chain(
@@ -30,14 +32,40 @@ pub(super) fn chain(
     spec: &Listener,
     logs: Vec<access_log::AccessLog>,
 ) -> listener::FilterChain {
-    let manager = manager(key, spec, logs);
     listener::FilterChain {
-        filters: vec![listener::Filter {
-            name: "envoy.filters.network.http_connection_manager".into(),
-            config_type: Some(listener::filter::ConfigType::TypedConfig(pb::any(&manager))),
-        }],
+        filters: vec![filter(&manager(key, spec, logs))],
         transport_socket: spec.tls.as_ref().map(|tls| downstream_tls::socket(key, tls)),
         ..Default::default()
+    }
+}
+
+/// Makes the connection manager of an HTTPS listener's HTTP/3.
+pub(super) fn over_quic(
+    key: &ObjectKey,
+    spec: &Listener,
+    logs: Vec<access_log::AccessLog>,
+) -> hcm::HttpConnectionManager {
+    hcm::HttpConnectionManager {
+        codec_type: CodecType::Http3 as i32,
+        http3_protocol_options: Some(core::Http3ProtocolOptions {
+            quic_protocol_options: Some(core::QuicProtocolOptions {
+                max_concurrent_streams: Some(pb::uint32(streams(spec))),
+                initial_stream_window_size: Some(pb::uint32(STREAM_WINDOW)),
+                initial_connection_window_size: Some(pb::uint32(CONNECTION_WINDOW)),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        http2_protocol_options: None,
+        ..manager(key, spec, logs)
+    }
+}
+
+/// Makes the filter that a connection manager is.
+pub(super) fn filter(manager: &hcm::HttpConnectionManager) -> listener::Filter {
+    listener::Filter {
+        name: "envoy.filters.network.http_connection_manager".into(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(pb::any(manager))),
     }
 }
 
@@ -46,21 +74,17 @@ fn manager(
     spec: &Listener,
     logs: Vec<access_log::AccessLog>,
 ) -> hcm::HttpConnectionManager {
-    use hcm::http_connection_manager::{
-        CodecType, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
-    };
+    use hcm::http_connection_manager::{RouteSpecifier, ServerHeaderTransformation, UpgradeConfig};
     let options = spec.http.clone().unwrap_or_default();
     hcm::HttpConnectionManager {
         access_log: logs,
         codec_type: CodecType::Auto as i32,
         stat_prefix: names::plain(key),
-        http_filters: filters::listener(),
+        http_filters: filters::listener(alt_svc(spec)),
         http2_protocol_options: Some(core::Http2ProtocolOptions {
-            max_concurrent_streams: Some(pb::uint32(
-                options.max_concurrent_streams.unwrap_or(HTTP2_STREAMS),
-            )),
-            initial_stream_window_size: Some(pb::uint32(HTTP2_STREAM_WINDOW)),
-            initial_connection_window_size: Some(pb::uint32(HTTP2_CONNECTION_WINDOW)),
+            max_concurrent_streams: Some(pb::uint32(streams(spec))),
+            initial_stream_window_size: Some(pb::uint32(STREAM_WINDOW)),
+            initial_connection_window_size: Some(pb::uint32(CONNECTION_WINDOW)),
             ..Default::default()
         }),
         server_header_transformation: ServerHeaderTransformation::PassThrough as i32,
@@ -83,6 +107,17 @@ fn manager(
         route_specifier: Some(RouteSpecifier::ScopedRoutes(scoped_routes(key))),
         ..Default::default()
     }
+}
+
+/// Returns what clients are told of HTTP/3 (RFC 7838).
+fn alt_svc(spec: &Listener) -> Option<String> {
+    let http3 = spec.http3()?;
+    let port = http3.advertised_port.unwrap_or(spec.port);
+    Some(format!("h3=\":{port}\"; ma={}", http3.max_age.as_secs()))
+}
+
+fn streams(spec: &Listener) -> u32 {
+    spec.http.as_ref().and_then(|options| options.max_concurrent_streams).unwrap_or(STREAMS)
 }
 
 /// How long connections stay; Envoy's own times (an hour idle, no bound) where nothing is asked for.

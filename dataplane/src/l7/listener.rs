@@ -2,8 +2,9 @@
 
 mod access_log;
 mod connections;
+mod http3;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use model::{
     Listener, ObjectKey,
@@ -14,7 +15,7 @@ use model::{
 use super::{
     ResourceType, downstream_tls, http_listener, l4_listener, names,
     origin::Origin,
-    pb::{self, listener as lds},
+    pb::{self, access_log as logs, listener as lds},
     resource::{Resource, ResourceId},
     version::Version,
 };
@@ -35,31 +36,14 @@ pub(super) fn listener(
 ) -> Option<Resource> {
     let name = names::plain(key);
     let route = route.filter(|_| !spec.protocol.is_http());
-    let address = match spec.address {
-        ListenAddress::Any => any,
-        ListenAddress::Ip(address) => address,
-    };
-    let mut message = lds::Listener {
-        name: name.clone(),
-        address: Some(pb::socket_address(address, spec.port, spec.protocol.is_udp())),
-        stat_prefix: name.clone(),
-        // An address that is announced may be another node's for the moment.
-        freebind: spec.announce.map(|_| pb::boolean(true)),
-        per_connection_buffer_limit_bytes: Some(pb::uint32(CONNECTION_BUFFER)),
-        ..Default::default()
-    };
-    let logs: Vec<_> = spec
-        .access_logs
-        .iter()
-        .map(|log| access_log::access_log(log, &name, spec.protocol))
-        .collect();
+    let logs = access_logs(key, spec);
+    let mut message = bare(key, spec, any, spec.protocol.is_udp());
     let mut clusters = Vec::new();
     let mut wants = Vec::new();
     match spec.protocol {
         Protocol::Http | Protocol::Https => {
             message.filter_chains = vec![http_listener::chain(key, spec, logs)];
-            wants.push(ResourceId::new(ResourceType::ScopedRoute, names::wildcards(key)));
-            wants.extend(spec.tls.iter().flat_map(|tls| downstream_tls::wants(key, tls)));
+            wants = http_wants(key, spec);
         }
         Protocol::Tcp => {
             let used = l4_listener::used(&route?.backends);
@@ -77,7 +61,72 @@ pub(super) fn listener(
     if let Some(wanted) = spec.proxy_protocol {
         message.listener_filters.insert(0, connections::proxy_protocol(wanted));
     }
-    if let Some(limit) = connections::limit(&name, spec) {
+    message.name = name;
+    Some(resource(key, spec, any, route, Made { message, clusters, wants }))
+}
+
+/// Makes the resource of a listener's HTTP/3, where it is spoken: another listener with the same
+/// routes, on the UDP port of the same number.
+pub(super) fn http3(key: &ObjectKey, spec: &Listener, any: IpAddr) -> Option<Resource> {
+    spec.http3()?;
+    let tls = spec.tls.as_ref()?;
+    let mut message = bare(key, spec, any, true);
+    message.name = names::http3(key);
+    message.udp_listener_config = Some(http3::udp());
+    message.filter_chains = vec![http3::chain(key, spec, tls, access_logs(key, spec))];
+    let made = Made { message, clusters: Vec::new(), wants: http_wants(key, spec) };
+    Some(resource(key, spec, any, None, made))
+}
+
+/// Makes a listener that does nothing yet.
+fn bare(key: &ObjectKey, spec: &Listener, any: IpAddr, is_udp: bool) -> lds::Listener {
+    lds::Listener {
+        address: Some(pb::socket_address(address(spec, any), spec.port, is_udp)),
+        stat_prefix: names::plain(key),
+        // An address that is announced may be another node's for the moment.
+        freebind: spec.announce.map(|_| pb::boolean(true)),
+        per_connection_buffer_limit_bytes: Some(pb::uint32(CONNECTION_BUFFER)),
+        ..Default::default()
+    }
+}
+
+fn address(spec: &Listener, any: IpAddr) -> IpAddr {
+    match spec.address {
+        ListenAddress::Any => any,
+        ListenAddress::Ip(address) => address,
+    }
+}
+
+fn access_logs(key: &ObjectKey, spec: &Listener) -> Vec<logs::AccessLog> {
+    let name = names::plain(key);
+    let logs = spec.access_logs.iter();
+    logs.map(|log| access_log::access_log(log, &name, spec.protocol)).collect()
+}
+
+/// Lists what a listener of HTTP needs before it opens.
+fn http_wants(key: &ObjectKey, spec: &Listener) -> Vec<ResourceId> {
+    let routes = ResourceId::new(ResourceType::ScopedRoute, names::wildcards(key));
+    let secrets = spec.tls.iter().flat_map(|tls| downstream_tls::wants(key, tls));
+    [routes].into_iter().chain(secrets).collect()
+}
+
+/// What a listener does, and what it needs for that.
+struct Made {
+    message: lds::Listener,
+    clusters: Vec<Arc<str>>,
+    wants: Vec<ResourceId>,
+}
+
+/// Completes the resource of a listener.
+fn resource(
+    key: &ObjectKey,
+    spec: &Listener,
+    any: IpAddr,
+    route: Option<&L4Route>,
+    made: Made,
+) -> Resource {
+    let Made { mut message, mut clusters, wants } = made;
+    if let Some(limit) = connections::limit(&message.stat_prefix, spec) {
         for chain in &mut message.filter_chains {
             chain.filters.insert(0, limit.clone());
         }
@@ -85,10 +134,11 @@ pub(super) fn listener(
     clusters.extend(access_log::clusters(&spec.access_logs));
     clusters.sort();
     clusters.dedup();
+    let address = address(spec, any);
     // Files are the secrets' business: another path must not drain connections.
     let bare = Listener { tls: None, ..spec.clone() };
     let mut version = Version::of(ResourceType::Listener)
-        .part(&name)
+        .part(&message.name)
         .part(&bare)
         .part(&address)
         .part(&route.map(|route| &route.backends));
@@ -101,9 +151,9 @@ pub(super) fn listener(
         text,
         route: None,
     };
-    Some(Resource {
+    Resource {
         version: version.finish(),
-        name: name.into(),
+        name: message.name.as_str().into(),
         body: pb::any(&message),
         clusters,
         wants,
@@ -113,5 +163,5 @@ pub(super) fn listener(
             origin("spec.port", format!("[{address}]:{}", spec.port)),
             origin("spec.address", address.to_string()),
         ],
-    })
+    }
 }

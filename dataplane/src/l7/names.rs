@@ -24,6 +24,11 @@ pub(super) fn certificate(listener: &ObjectKey, index: usize) -> String {
     format!("{}{index}", certificates(listener))
 }
 
+/// Names the resource of a listener's HTTP/3: no listener and no service is called so.
+pub(super) fn http3(listener: &ObjectKey) -> String {
+    format!("{}/http3", plain(listener))
+}
+
 /// Names the resource of a referenced service or listener: `namespace/name`.
 pub(super) fn reference(reference: &model::route::Reference) -> Arc<str> {
     format!("{}/{}", reference.namespace, reference.name).into()

@@ -5,7 +5,8 @@ use std::time::Duration;
 pub(crate) use envoy_types::pb::{
     envoy::{
         config::{
-            accesslog::v3 as access_log, cluster::v3 as cluster, core::v3 as core,
+            accesslog::v3 as access_log, cluster::v3 as cluster,
+            common::mutation_rules::v3 as mutation_rules, core::v3 as core,
             endpoint::v3 as endpoint, listener::v3 as listener, route::v3 as route,
         },
         extensions::{
@@ -19,7 +20,8 @@ pub(crate) use envoy_types::pb::{
                 http::{
                     basic_auth::v3 as basic_auth, composite::v3 as composite, cors::v3 as cors,
                     ext_authz::v3 as ext_authz, fault::v3 as fault, grpc_web::v3 as grpc_web,
-                    lua::v3 as lua, router::v3 as router, stateful_session::v3 as stateful_session,
+                    header_mutation::v3 as header_mutation, lua::v3 as lua, router::v3 as router,
+                    stateful_session::v3 as stateful_session,
                 },
                 listener::proxy_protocol::v3 as client_proxy_protocol,
                 network::{
@@ -32,7 +34,8 @@ pub(crate) use envoy_types::pb::{
             network::dns_resolver::cares::v3 as cares,
             retry::host::previous_hosts::v3 as previous_hosts,
             transport_sockets::{
-                proxy_protocol::v3 as proxy_protocol, raw_buffer::v3 as raw_buffer, tls::v3 as tls,
+                proxy_protocol::v3 as proxy_protocol, quic::v3 as quic,
+                raw_buffer::v3 as raw_buffer, tls::v3 as tls,
             },
             upstreams::http::v3 as upstream_http,
         },

@@ -27,6 +27,8 @@ mod grpc;
 mod grpc_backend;
 mod grpc_web;
 mod health;
+mod http3;
+mod http3_client;
 mod l4;
 mod life;
 mod listening;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::object::serialize_optional_duration;
+use crate::object::{serialize_duration, serialize_optional_duration};
 
 /// Options of an HTTP or HTTPS listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,10 +37,30 @@ pub struct HttpOptions {
     /// The size of all headers of a request in KiB, 1 to 8192.
     #[serde(rename = "maxRequestHeadersKB", skip_serializing_if = "Option::is_none")]
     pub max_request_headers_kb: Option<u32>,
-    /// Streams that one HTTP/2 connection may have open, 1 to 10,000.
+    /// Streams that one connection of HTTP/2 or HTTP/3 may have open, 1 to 10,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrent_streams: Option<u32>,
+    /// HTTP/3 beside HTTP/1.1 and HTTP/2, for HTTPS; not spoken when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http3: Option<Http3>,
     /// Proxies in front whose `x-forwarded-for` is believed, 1 to 16; none when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_hops: Option<u32>,
 }
+
+/// HTTP/3 (RFC 9114) on the UDP port of the listener's number. Clients learn of it by the header
+/// `alt-svc` (RFC 7838) in the answers to their requests over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Http3 {
+    /// How long clients may remember it: 1 s to 400 days, whole seconds; a day by default.
+    #[serde(serialize_with = "serialize_duration")]
+    pub max_age: Duration,
+    /// The port that clients are told, where it is not the listener's: an address translation or
+    /// another balancer stands in front.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertised_port: Option<u16>,
+}
+
+/// How long clients may remember HTTP/3 where nothing else is said.
+pub const DEFAULT_HTTP3_MAX_AGE: Duration = Duration::from_hours(24);

@@ -1,15 +1,13 @@
 //! Reads which requests go to the same endpoint.
 
-use std::time::Duration;
-
 use super::{
     header::{header_name, is_token},
     pattern::plain_path,
     reader::{Node, Read},
-    scalar::{bounded, duration, text},
+    scalar::{bounded, text, whole_seconds},
 };
 use crate::{
-    limits::{MAX_COOKIE_TTL, MAX_TOKEN_BYTES},
+    limits::MAX_TOKEN_BYTES,
     route::{Affinity, Cookie, SessionPersistence},
 };
 
@@ -68,13 +66,4 @@ fn cookie(node: &Node<'_>) -> Read<Cookie> {
     let known = fields.finish();
     let cookie = Cookie { name: name?, ttl: ttl?, path: path? };
     known.map(|()| cookie)
-}
-
-/// Reads a duration of whole seconds, as headers count.
-pub(super) fn whole_seconds(node: &Node<'_>) -> Read<Duration> {
-    let duration = duration(node, Duration::from_secs(1), MAX_COOKIE_TTL)?;
-    if duration.subsec_nanos() != 0 {
-        return Err(node.error("is not a number of whole seconds", "write one such as 90s"));
-    }
-    Ok(duration)
 }

@@ -1,14 +1,13 @@
 //! Reads which scripts of other origins may read answers.
 
 use super::{
-    affinity::whole_seconds,
     backend::unique,
     header::header_name,
     http_match::method,
     name::host_pattern,
     pattern::{regex, whole_match},
     reader::{Fields, Node, Read},
-    scalar::{boolean, text},
+    scalar::{boolean, text, whole_seconds},
 };
 use crate::{
     limits::{MAX_CONDITIONS, MAX_ORIGINS},

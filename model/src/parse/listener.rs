@@ -63,6 +63,12 @@ pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
         _ => Ok(()),
     };
     let tls_fits = protocol.and_then(|protocol| tls::fits(&fields, protocol));
+    let http3_fits = match (protocol, &tls, proxy_protocol, &http) {
+        (Ok(protocol), Ok(tls), Ok(proxy_protocol), Ok(Some(http))) if http.http3.is_some() => {
+            http_options::http3_fits(&fields, protocol, tls.as_ref(), proxy_protocol)
+        }
+        _ => Ok(()),
+    };
     let engine_fits = match (protocol, engine) {
         (Ok(protocol), Ok(EngineChoice::Xdp)) if protocol.is_http() => {
             let remedy = "write auto or envoy, or make it a TCP listener";
@@ -102,8 +108,16 @@ pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
         http: http?,
         access_logs: access_logs?,
     };
-    let fits =
-        [envoy_fits, tls_fits, engine_fits, forwarding_fits, cookies_fit, announce_fits, known];
+    let fits = [
+        envoy_fits,
+        tls_fits,
+        http3_fits,
+        engine_fits,
+        forwarding_fits,
+        cookies_fit,
+        announce_fits,
+        known,
+    ];
     fits.into_iter().collect::<Read<Vec<()>>>().map(|_| listener)
 }
 

@@ -8,7 +8,7 @@ use crate::{
     error::ConfigError,
     key::{Kind, ObjectKey},
     limits::MAX_ANNOUNCED,
-    listener::{ListenAddress, Listener},
+    listener::{ListenAddress, Listener, Transport},
     snapshot::Snapshot,
 };
 
@@ -21,25 +21,26 @@ pub(super) fn check(
         return;
     }
     check_announced(snapshot, changed, errors);
-    let mut taken: HashMap<(bool, u16), Vec<(&ObjectKey, &Listener)>> = HashMap::new();
+    let mut taken: HashMap<(Transport, u16), Vec<(&ObjectKey, &Listener)>> = HashMap::new();
     for (key, listener) in snapshot.listeners() {
-        let socket = (listener.protocol.is_udp(), listener.port);
-        let others = taken.entry(socket).or_default();
-        for (other_key, other) in &*others {
-            let new = if changed.contains(key) {
-                Some((key, listener, other_key, other))
-            } else if changed.contains(*other_key) {
-                Some((*other_key, *other, &key, &listener))
-            } else {
-                None
-            };
-            if let Some((key, listener, other_key, other)) = new
-                && overlap(listener.address, other.address)
-            {
-                errors.push(conflict(key, listener, other_key, other));
+        for transport in listener.transports() {
+            let others = taken.entry((*transport, listener.port)).or_default();
+            for (other_key, other) in &*others {
+                let new = if changed.contains(key) {
+                    Some((key, listener, other_key, other))
+                } else if changed.contains(*other_key) {
+                    Some((*other_key, *other, &key, &listener))
+                } else {
+                    None
+                };
+                if let Some((key, listener, other_key, other)) = new
+                    && overlap(listener.address, other.address)
+                {
+                    errors.push(conflict(*transport, key, listener, other_key, other));
+                }
             }
+            others.push((key, listener));
         }
-        others.push((key, listener));
     }
 }
 
@@ -68,12 +69,12 @@ fn overlap(a: ListenAddress, b: ListenAddress) -> bool {
 }
 
 fn conflict(
+    transport: Transport,
     key: &ObjectKey,
     listener: &Listener,
     other_key: &ObjectKey,
     other: &Listener,
 ) -> ConfigError {
-    let transport = if listener.protocol.is_udp() { "UDP" } else { "TCP" };
     let address = match other.address {
         ListenAddress::Any => "every address".to_owned(),
         ListenAddress::Ip(ip) => ip.to_string(),

@@ -17,10 +17,19 @@ pub(crate) fn fields(
     let http = protocol.starts_with("HTTP");
     let tcp = protocol == "TCP" && engine == Some("envoy");
     let connections = |value: Option<Value>| value.filter(|_| http || tcp);
+    let http3 = protocol == "HTTPS"
+        && all.proxy_protocol.is_none()
+        && all.tls.get("maxVersion").is_none_or(|version| version != "1.2");
+    let options = all.http.map(|mut options| {
+        if let Some(options) = options.as_object_mut().filter(|_| !http3) {
+            options.remove("http3");
+        }
+        options
+    });
     vec![
         ("maxConnections", connections(all.max_connections)),
         ("proxyProtocol", connections(all.proxy_protocol)),
-        ("http", all.http.filter(|_| http)),
+        ("http", options.filter(|_| http)),
         ("tls", (protocol == "HTTPS").then_some(all.tls)),
         ("accessLogs", all.access_logs.filter(|_| http)),
     ]
@@ -80,8 +89,14 @@ fn tls() -> impl Strategy<Value = Value> {
 fn http() -> impl Strategy<Value = Value> {
     let time = || option::of((1..=3_600u32).prop_map(|s| Value::from(format!("{s}s"))));
     let number = |most: u32| option::of((1..=most).prop_map(Value::from));
-    (time(), time(), time(), time(), number(8_192), number(10_000), number(16)).prop_map(
-        |(idle, stream, headers, connection, size, streams, hops)| {
+    let http3 = option::of((time(), number(65_535)).prop_map(|(age, port)| {
+        let fields = [("maxAge", age), ("advertisedPort", port)];
+        let there = fields.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
+        Value::Object(there.collect::<Map<_, _>>())
+    }));
+    let numbers = (number(8_192), number(10_000), number(16));
+    (time(), time(), time(), time(), numbers, http3).prop_map(
+        |(idle, stream, headers, connection, (size, streams, hops), http3)| {
             let fields = [
                 ("idleTimeout", idle),
                 ("streamIdleTimeout", stream),
@@ -90,6 +105,7 @@ fn http() -> impl Strategy<Value = Value> {
                 ("maxRequestHeadersKB", size),
                 ("maxConcurrentStreams", streams),
                 ("trustedHops", hops),
+                ("http3", http3),
             ];
             let there = fields.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
             Value::Object(there.collect::<Map<_, _>>())

@@ -244,6 +244,42 @@ fn http_options() {
 }
 
 #[test]
+fn http3() {
+    let check = |rest: &str, expected: &[&str]| {
+        let tls = "certificateFile: /a, privateKeyFile: /b";
+        listener(&rest.replace("TLS", tls), expected);
+    };
+    check("{ protocol: HTTPS, port: 443, tls: { TLS }, http: { http3: {} } }", &[]);
+    check(
+        "{ protocol: HTTPS, port: 443, tls: { TLS, maxVersion: \"1.3\" }, http: { http3: { maxAge: \
+         9600h, advertisedPort: 1 } } }",
+        &[],
+    );
+    check(
+        "{ protocol: HTTPS, port: 443, tls: { TLS }, http: { http3: { maxAge: 1500ms, \
+         advertisedPort: 0, port: 1 } } }",
+        &[
+            "spec.http.http3.advertisedPort = 0: is out of range",
+            "spec.http.http3.maxAge = \"1500ms\": is not a number of whole seconds",
+            "spec.http.http3.port = 1: is not a known field",
+        ],
+    );
+    for (rest, problem) in [
+        ("{ protocol: HTTP, port: 80, http: { http3: {} } }", "is for HTTPS listeners only"),
+        (
+            "{ protocol: HTTPS, port: 443, proxyProtocol: Optional, tls: { TLS }, http: { http3: {} } }",
+            "cannot stand beside proxyProtocol",
+        ),
+        (
+            "{ protocol: HTTPS, port: 443, tls: { TLS, maxVersion: \"1.2\" }, http: { http3: {} } }",
+            "needs TLS 1.3 (RFC 9001), and tls.maxVersion is lower",
+        ),
+    ] {
+        check(rest, &[&format!("spec.http.http3 = {{}}: {problem}")]);
+    }
+}
+
+#[test]
 fn access_logs() {
     let check = |logs: &str, expected: &[&str]| {
         listener(&format!("{{ protocol: HTTP, port: 80, accessLogs: {logs} }}"), expected);

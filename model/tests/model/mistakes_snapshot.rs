@@ -110,6 +110,16 @@ fn two_listeners_do_not_share_a_port() {
         &format!("{one}{}", listener("y", "protocol: TCP, port: 1, address: 10.0.0.1")),
         &["spec.port = 1: is the TCP port that Listener/default/x takes on 10.0.0.1"],
     );
+    // HTTP/3 takes the UDP port too.
+    let files = "certificateFile: /a, privateKeyFile: /b";
+    let https = listener(
+        "h",
+        &format!("protocol: HTTPS, port: 443, tls: {{ {files} }}, http: {{ http3: {{}} }}"),
+    );
+    apply(
+        &format!("{https}{}", listener("u", "protocol: UDP, port: 443")),
+        &["spec.port = 443: is the UDP port that Listener/default/h takes on every address"],
+    );
     // The listener that was there gives the port free in the same apply.
     let moved = listener("web", "protocol: HTTP, port: 8081");
     apply(&format!("{moved}{}", listener("x", "protocol: TCP, port: 8080")), &[]);

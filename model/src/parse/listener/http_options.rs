@@ -5,11 +5,15 @@ use crate::{
         MAX_HEADERS_KB, MAX_HEADERS_TIMEOUT, MAX_STREAMS, MAX_TIMEOUT, MAX_TRUSTED_HOPS,
         MIN_IDLE_TIMEOUT,
     },
-    listener::HttpOptions,
-    parse::{
-        reader::{Node, Read},
-        scalar::{duration, whole},
+    listener::{
+        ClientProxyProtocol, Http3, HttpOptions, ListenerTls, Protocol,
+        http_options::DEFAULT_HTTP3_MAX_AGE,
     },
+    parse::{
+        reader::{Fields, Node, Read},
+        scalar::{duration, port, whole, whole_seconds},
+    },
+    tls::TlsVersion,
 };
 
 pub(super) fn http_options(node: &Node<'_>) -> Read<HttpOptions> {
@@ -25,6 +29,7 @@ pub(super) fn http_options(node: &Node<'_>) -> Read<HttpOptions> {
     let max_request_headers_kb = number("maxRequestHeadersKB", MAX_HEADERS_KB);
     let max_concurrent_streams = number("maxConcurrentStreams", MAX_STREAMS);
     let trusted_hops = number("trustedHops", MAX_TRUSTED_HOPS);
+    let http3 = fields.optional("http3", http3);
     let known = fields.finish();
     let options = HttpOptions {
         idle_timeout: idle_timeout?,
@@ -33,7 +38,40 @@ pub(super) fn http_options(node: &Node<'_>) -> Read<HttpOptions> {
         max_connection_duration: max_connection_duration?,
         max_request_headers_kb: max_request_headers_kb?,
         max_concurrent_streams: max_concurrent_streams?,
+        http3: http3?,
         trusted_hops: trusted_hops?,
     };
     known.map(|()| options)
+}
+
+fn http3(node: &Node<'_>) -> Read<Http3> {
+    let fields = node.fields()?;
+    let max_age = fields.or("maxAge", DEFAULT_HTTP3_MAX_AGE, whole_seconds);
+    let advertised_port = fields.optional("advertisedPort", port);
+    let known = fields.finish();
+    let http3 = Http3 { max_age: max_age?, advertised_port: advertised_port? };
+    known.map(|()| http3)
+}
+
+/// Tells whether the rest of the listener lets it speak HTTP/3, where it asks for that.
+pub(super) fn http3_fits(
+    fields: &Fields<'_>,
+    protocol: Protocol,
+    tls: Option<&ListenerTls>,
+    proxy_protocol: Option<ClientProxyProtocol>,
+) -> Read<()> {
+    let (problem, remedy) = if protocol != Protocol::Https {
+        ("is for HTTPS listeners only: HTTP/3 is always encrypted", "remove it")
+    } else if proxy_protocol.is_some() {
+        let problem = "cannot stand beside proxyProtocol: a PROXY header begins TCP connections, and \
+                       clients of HTTP/3 would be taken for the proxy in front";
+        (problem, "remove one of them")
+    } else if tls.and_then(|tls| tls.max_version) == Some(TlsVersion::V1_2) {
+        let problem = "needs TLS 1.3 (RFC 9001), and tls.maxVersion is lower";
+        (problem, "remove one of them")
+    } else {
+        return Ok(());
+    };
+    let error = |node: &Node<'_>| node.at_field("http3", |node| node.error(problem, remedy));
+    Err(fields.node().at_field("http", error))
 }

@@ -50,6 +50,19 @@ spec:
     - { stdout: {} }
     - { otlp: { service: { name: asked } } }
 ---
+kind: Listener
+metadata: { name: secure }
+spec:
+  protocol: HTTPS
+  port: 8443
+  tls:
+    certificateFile: /etc/a.pem
+    privateKeyFile: /etc/a.key
+    moreCertificates: [{ certificateFile: /etc/b.pem, privateKeyFile: /etc/b.key }]
+    minVersion: \"1.2\"
+    maxVersion: \"1.3\"
+  http: { http3: { maxAge: 1h, advertisedPort: 443 } }
+---
 kind: Service
 metadata: { name: asked }
 spec: { endpoints: [] }
