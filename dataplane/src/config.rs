@@ -27,6 +27,8 @@ pub struct Config {
     pub envoy: Option<PathBuf>,
     /// Envoy's worker threads; the number of cores where absent.
     pub envoy_concurrency: Option<u32>,
+    /// The most memory that Envoy may allocate, in bytes; three quarters of what there is where absent.
+    pub envoy_memory: Option<u64>,
     /// The address that listeners on `*` take on this node; all addresses where absent.
     pub listen_address: Option<IpAddr>,
     /// The IPv4 address that XDP's connections to endpoints leave from; found where absent.
@@ -70,6 +72,7 @@ impl Config {
             interfaces: Vec::new(),
             envoy: None,
             envoy_concurrency: None,
+            envoy_memory: None,
             listen_address: None,
             source_v4: None,
             source_v6: None,

@@ -11,6 +11,7 @@ mod bootstrap;
 mod leading;
 mod life;
 mod orphan;
+mod overload;
 mod restart;
 mod running;
 mod series;

@@ -20,7 +20,7 @@ use runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use bounds::{flow_sampling, worker_priority, xdp_connections, xdp_flows};
+pub use bounds::{envoy_memory, flow_sampling, worker_priority, xdp_connections, xdp_flows};
 
 use crate::{certificates::Lifetime, tokens::fingerprint};
 
@@ -77,6 +77,9 @@ pub struct Flags {
     /// The Envoy binary [default: the one on PATH, or that which setup fetched]
     #[arg(long, value_name = "FILE", env = "MARCHPROXY_ENVOY")]
     pub envoy: Option<PathBuf>,
+    /// The most memory that Envoy may allocate, in MiB [default: three quarters of what there is]
+    #[arg(long, value_name = "MEBIBYTES", value_parser = envoy_memory())]
+    pub envoy_memory: Option<u32>,
     /// Interfaces that carry L4 traffic by XDP; may be given more than once
     #[arg(long = "xdp", value_name = "INTERFACE")]
     pub xdp: Vec<String>,
@@ -124,6 +127,9 @@ pub struct Settings {
     pub dataplane: bool,
     /// The Envoy binary, when one was named.
     pub envoy: Option<PathBuf>,
+    /// The most memory that Envoy may allocate, in MiB, when a number was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envoy_memory: Option<u32>,
     /// Interfaces for XDP.
     pub xdp: Vec<String>,
     /// Flows that XDP keeps track of, when a number was given.
@@ -341,6 +347,7 @@ impl Settings {
             wan: flags.wan || base.wan,
             dataplane: base.dataplane && !flags.no_dataplane,
             envoy: flags.envoy.or(base.envoy),
+            envoy_memory: flags.envoy_memory.or(base.envoy_memory),
             xdp: if flags.xdp.is_empty() { base.xdp } else { flags.xdp },
             xdp_flows: flags.xdp_flows.or(base.xdp_flows),
             xdp_connections: flags.xdp_connections.or(base.xdp_connections),
@@ -376,6 +383,7 @@ impl Settings {
             wan: false,
             dataplane: true,
             envoy: None,
+            envoy_memory: None,
             xdp: Vec::new(),
             xdp_flows: None,
             xdp_connections: None,

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,12 +11,8 @@ use model::EngineReport;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use super::{binary::Binary, bootstrap::Bootstrap, life::Life, shared_memory};
+use super::{binary::Binary, bootstrap::Bootstrap, life::Life, overload, shared_memory};
 
-/// The share of the host's memory that Envoy's heap may take, as a divisor: three quarters.
-const HEAP_SHARE: (u64, u64) = (3, 4);
-/// Assumed where the host does not tell its memory.
-const HEAP_FALLBACK: u64 = 1 << 30;
 /// How much longer than its drain an Envoy lives that has handed over: for what began last.
 const AFTER_DRAIN: Duration = Duration::from_secs(2);
 /// How long lines of access logs may lie in memory.
@@ -39,6 +35,8 @@ pub struct EnvoyArguments {
     pub cluster: String,
     /// Worker threads; the number of cores when absent.
     pub concurrency: Option<u32>,
+    /// The most memory that it may allocate, in bytes; three quarters of what there is when absent.
+    pub memory: Option<u64>,
     /// How long open requests may take at a shutdown.
     pub drain: Duration,
     /// Where unavailability goes; acknowledgements come from `xds`.
@@ -98,7 +96,7 @@ impl EnvoyArguments {
             instance,
             xds_socket: &self.xds_socket,
             admin_socket,
-            heap_bytes_max: heap_bytes_max(),
+            heap_bytes_max: self.memory.unwrap_or_else(overload::default_memory),
         }
     }
 
@@ -142,14 +140,4 @@ impl EnvoyArguments {
         hash.update(bootstrap);
         Ok(hex::encode(&hash.finalize()[..16]))
     }
-}
-
-/// Three quarters of the host's memory.
-fn heap_bytes_max() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .map(|kilobytes: u64| kilobytes * 1024);
-    total.map_or(HEAP_FALLBACK, |total| total / HEAP_SHARE.1 * HEAP_SHARE.0)
 }

@@ -5,13 +5,12 @@ use std::{io, path::Path};
 use runtime::durable;
 use serde_json::{Value, json};
 
+use super::overload;
 use crate::xds::INSTANCE_FIELD;
 
 /// Windows of the stream that configuration comes by: a cold start's megabytes in one flight.
 const XDS_STREAM_WINDOW: u32 = 16 * 1024 * 1024;
 const XDS_CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
-/// Connections of clients; each needs a few descriptors and tens of kilobytes.
-const CONNECTIONS_MAX: u32 = 200_000;
 /// The configuration server answers at once, on this host.
 const XDS_CONNECT_TIMEOUT: &str = "1s";
 /// Waits before Envoy connects again. Of its own accord it would wait up to 30 s, in which a data
@@ -67,7 +66,7 @@ impl Bootstrap<'_> {
             // The flush every 5 s stalls the main thread, which takes configuration.
             "stats_flush_on_admin": true,
             "deferred_stat_options": { "enable_deferred_creation_stats": true },
-            "overload_manager": self.overload_manager(),
+            "overload_manager": overload::manager(self.heap_bytes_max),
         })
     }
 
@@ -89,34 +88,6 @@ impl Bootstrap<'_> {
             "load_assignment": { "cluster_name": "xds", "endpoints": [{ "lb_endpoints": [{
                 "endpoint": { "address": { "pipe": { "path": self.xds_socket } } },
             }] }] },
-        })
-    }
-
-    fn overload_manager(&self) -> Value {
-        let monitors = "type.googleapis.com/envoy.extensions.resource_monitors";
-        let heap_at = |share: f64| {
-            json!([{ "name": "envoy.resource_monitors.fixed_heap",
-                     "threshold": { "value": share } }])
-        };
-        json!({
-            "refresh_interval": "0.25s",
-            "resource_monitors": [
-                { "name": "envoy.resource_monitors.fixed_heap", "typed_config": {
-                    "@type": format!("{monitors}.fixed_heap.v3.FixedHeapConfig"),
-                    "max_heap_size_bytes": self.heap_bytes_max,
-                } },
-                { "name": "envoy.resource_monitors.global_downstream_max_connections",
-                  "typed_config": {
-                    "@type": format!(
-                        "{monitors}.downstream_connections.v3.DownstreamConnectionsConfig"),
-                    "max_active_downstream_connections": CONNECTIONS_MAX,
-                } },
-            ],
-            "actions": [
-                { "name": "envoy.overload_actions.shrink_heap", "triggers": heap_at(0.90) },
-                { "name": "envoy.overload_actions.stop_accepting_requests",
-                  "triggers": heap_at(0.95) },
-            ],
         })
     }
 

@@ -2,7 +2,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::series;
+use super::{overload, series};
 
 /// What is asked of an Envoy that drains.
 pub(super) const OPEN: &str = "/stats?usedonly&filter=^http\\..*\\.downstream_rq_active$";
@@ -14,7 +14,9 @@ pub(super) fn target() -> String {
 
 const SUMS: &str = "listener_manager\\.(lds\\.update_rejected\
 |total_listeners_active)|cluster_manager\\.(cds\\.update_rejected|active_clusters)\
-|http\\..*\\.(downstream_rq_total|downstream_rq_5xx|downstream_cx_active|downstream_rq_active)\
+|http\\..*\\.(downstream_rq_total|downstream_rq_5xx|downstream_cx_active|downstream_rq_active\
+|downstream_rq_overload_close)|listener\\..*\\.(downstream_global_cx_overflow|downstream_cx_overload_reject)\
+|overload\\..*\\.(pressure|scale_percent)\
 |tcp\\..*\\.downstream_cx_active|.*scoped_rds.*update_rejected|server\\.memory_allocated";
 
 /// Says once what each metric is.
@@ -51,6 +53,24 @@ pub(super) fn describe() {
     );
     describe_gauge!("marchproxy_envoy_listeners", Unit::Count, "Listeners that Envoy runs");
     describe_gauge!("marchproxy_envoy_clusters", Unit::Count, "Clusters that Envoy knows");
+    describe_counter!(
+        "marchproxy_envoy_requests_shed_total",
+        Unit::Count,
+        "HTTP requests that Envoy answered by 503 because its memory runs out"
+    );
+    describe_counter!(
+        "marchproxy_envoy_connections_shed_total",
+        Unit::Count,
+        "Connections that Envoy closed at once because it has too many, or its memory runs out"
+    );
+    describe_gauge!(
+        "marchproxy_envoy_memory_pressure_ratio",
+        "The share of the memory that Envoy may allocate which it has allocated"
+    );
+    describe_gauge!(
+        "marchproxy_envoy_overload_action_ratio",
+        "How far Envoy goes in what it does against overload, by action, 0 to 1"
+    );
     describe_gauge!("marchproxy_envoy_ready", "1 while Envoy runs and takes traffic");
 }
 
@@ -65,6 +85,12 @@ pub(super) struct Reading {
     pub(super) memory_bytes: u64,
     pub(super) listeners: u64,
     pub(super) clusters: u64,
+    pub(super) requests_shed: u64,
+    pub(super) connections_shed: u64,
+    /// How much of its memory is used, in percent.
+    pub(super) pressure: u64,
+    /// How far each of [`overload::ACTIONS`] goes, in percent.
+    pub(super) actions: [u64; overload::ACTIONS.len()],
 }
 
 impl Reading {
@@ -87,6 +113,15 @@ impl Reading {
                 "memory_allocated" => &mut reading.memory_bytes,
                 "total_listeners_active" => &mut reading.listeners,
                 "active_clusters" => &mut reading.clusters,
+                "downstream_rq_overload_close" => &mut reading.requests_shed,
+                "downstream_global_cx_overflow" | "downstream_cx_overload_reject" => {
+                    &mut reading.connections_shed
+                }
+                "pressure" if name.ends_with("fixed_heap.pressure") => &mut reading.pressure,
+                "scale_percent" => match overload::action(name) {
+                    Some(index) => &mut reading.actions[index],
+                    None => continue,
+                },
                 _ => continue,
             };
             *sum += value;
@@ -109,6 +144,15 @@ impl Reading {
         gauge!("marchproxy_envoy_memory_bytes").set(self.memory_bytes as f64);
         gauge!("marchproxy_envoy_listeners").set(self.listeners as f64);
         gauge!("marchproxy_envoy_clusters").set(self.clusters as f64);
+        counter!("marchproxy_envoy_requests_shed_total")
+            .increment(grown(self.requests_shed, before.requests_shed));
+        counter!("marchproxy_envoy_connections_shed_total")
+            .increment(grown(self.connections_shed, before.connections_shed));
+        gauge!("marchproxy_envoy_memory_pressure_ratio").set(self.pressure as f64 / 100.0);
+        for ((_, action), percent) in overload::ACTIONS.iter().zip(self.actions) {
+            gauge!("marchproxy_envoy_overload_action_ratio", "action" => *action)
+                .set(percent as f64 / 100.0);
+        }
     }
 }
 
@@ -121,8 +165,24 @@ mod tests {
         let text = "http.default/web.downstream_rq_total: 7\nhttp.default/b.downstream_rq_total: 5\n\
             http.admin.downstream_rq_total: 100\nlistener_manager.lds.update_rejected: 1\n\
             cluster_manager.cds.update_rejected: 2\nserver.version: 99\n\
-            http.x.downstream_rq_time: P0(nan,1.0)\nnonsense\n";
-        let reading = Reading::parse(text);
-        assert_eq!(reading, Reading { requests: 12, updates_rejected: 3, ..Reading::default() });
+            http.x.downstream_rq_time: P0(nan,1.0)\nnonsense\n\
+            listener.default/web.downstream_global_cx_overflow: 2\n\
+            listener.default/b.downstream_cx_overload_reject: 1\n\
+            http.default/b.downstream_rq_overload_close: 4\n\
+            overload.envoy.resource_monitors.fixed_heap.pressure: 96\n\
+            overload.envoy.resource_monitors.other.pressure: 99\n\
+            overload.envoy.overload_actions.reduce_timeouts.scale_percent: 50\n\
+            overload.envoy.overload_actions.stop_accepting_requests.scale_percent: 100\n\
+            overload.envoy.overload_actions.another.scale_percent: 100\n";
+        let expected = Reading {
+            requests: 12,
+            updates_rejected: 3,
+            requests_shed: 4,
+            connections_shed: 3,
+            pressure: 96,
+            actions: [50, 0, 0, 0, 100, 0],
+            ..Reading::default()
+        };
+        assert_eq!(Reading::parse(text), expected);
     }
 }

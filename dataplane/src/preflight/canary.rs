@@ -81,6 +81,7 @@ impl Canary {
             node: arguments.node.clone(),
             cluster: arguments.cluster.clone(),
             concurrency: Some(1),
+            memory: None,
             drain: DRAIN,
             reports,
             life,

@@ -168,6 +168,7 @@ fn envoy_child(parts: &Parts) -> ChildSpec {
         node: format!("node-{}", identity.node()),
         cluster: identity.cluster().to_string(),
         concurrency: config.envoy_concurrency,
+        memory: config.envoy_memory,
         drain: config.drain,
         reports: parts.reports.clone(),
         life: parts.life.clone(),

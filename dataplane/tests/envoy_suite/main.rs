@@ -35,6 +35,7 @@ mod listening;
 mod load;
 mod mirrors;
 mod outliers;
+mod overload;
 mod paused;
 mod plane;
 mod preflight;

@@ -88,6 +88,7 @@ impl Plane {
             node: "node-1".into(),
             cluster: "test".into(),
             concurrency: Some(1),
+            memory: None,
             drain: Duration::from_secs(1),
             reports,
             life: life.clone(),

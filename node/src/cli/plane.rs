@@ -24,6 +24,7 @@ pub(super) fn in_folder(folder: PathBuf, run_dir: PathBuf, kept: Option<&Setting
     let mut config = Config::new(control.into_iter().collect(), identity, folder, run_dir);
     if let Some(kept) = kept {
         config.envoy.clone_from(&kept.envoy);
+        config.envoy_memory = kept.envoy_memory.map(mebibytes);
         config.listen_address = kept.listen_address;
         config.interfaces.clone_from(&kept.xdp);
         config.flows = kept.xdp_flows.unwrap_or(config.flows);
@@ -32,4 +33,9 @@ pub(super) fn in_folder(folder: PathBuf, run_dir: PathBuf, kept: Option<&Setting
         config.worker_priority = kept.worker_priority.unwrap_or(config.worker_priority);
     }
     config
+}
+
+/// Returns how many bytes they are.
+pub(super) fn mebibytes(number: u32) -> u64 {
+    u64::from(number) << 20
 }

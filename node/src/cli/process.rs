@@ -13,7 +13,8 @@ use super::{
         UpArgs,
     },
     exit::Failure,
-    plane, welcome,
+    plane::{self, mebibytes},
+    welcome,
 };
 use crate::{
     api,
@@ -71,6 +72,7 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
         run_dir,
         push,
         envoy,
+        envoy_memory,
         xdp,
         xdp_flows,
         xdp_connections,
@@ -101,6 +103,7 @@ pub(super) fn dataplane(arguments: DataplaneArgs) -> Result<(), Failure> {
     config.keeper = Some(Keeper { program: keeper, arguments });
     config.control = push.map_or(config.control, |push| vec![push]);
     config.envoy = envoy.or(config.envoy);
+    config.envoy_memory = envoy_memory.map(mebibytes).or(config.envoy_memory);
     config.listen_address = listen_address.or(config.listen_address);
     config.flows = xdp_flows.unwrap_or(config.flows);
     config.connections = xdp_connections.unwrap_or(config.connections);

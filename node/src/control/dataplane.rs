@@ -97,6 +97,9 @@ fn arguments(settings: &Settings, addresses: &NodeAddresses) -> Vec<OsString> {
     if let Some(envoy) = &settings.envoy {
         flag("--envoy", envoy.into());
     }
+    if let Some(memory) = settings.envoy_memory {
+        flag("--envoy-memory", memory.to_string().into());
+    }
     for interface in &settings.xdp {
         flag("--xdp", interface.into());
     }

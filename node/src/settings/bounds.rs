@@ -1,4 +1,4 @@
-//! What the flags of the L4 data plane take.
+//! What the flags of the data plane take.
 
 use clap::builder::{PossibleValuesParser, RangedI64ValueParser, TypedValueParser};
 use dataplane::afxdp::priority::Priority;
@@ -21,4 +21,9 @@ pub fn flow_sampling() -> RangedI64ValueParser<u32> {
 /// Takes a priority of workers.
 pub fn worker_priority() -> impl TypedValueParser<Value = Priority> {
     PossibleValuesParser::new(Priority::NAMES).try_map(|name| name.parse())
+}
+
+/// Takes mebibytes: 128 to 4 Ti.
+pub fn envoy_memory() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(128..=4 << 20)
 }

@@ -11,7 +11,7 @@ use dataplane::afxdp::priority::Priority;
 
 use super::Output;
 use crate::settings::{
-    DATA_DIR, Flags, flow_sampling, worker_priority, xdp_connections, xdp_flows,
+    DATA_DIR, Flags, envoy_memory, flow_sampling, worker_priority, xdp_connections, xdp_flows,
 };
 
 /// How logs are written.
@@ -154,6 +154,9 @@ pub struct DataplaneArgs {
     /// The Envoy binary [default: the one on PATH]
     #[arg(long, value_name = "FILE")]
     pub envoy: Option<PathBuf>,
+    /// The most memory that Envoy may allocate, in MiB [default: three quarters of what there is]
+    #[arg(long, value_name = "MEBIBYTES", value_parser = envoy_memory())]
+    pub envoy_memory: Option<u32>,
     /// Interfaces that carry L4 traffic by XDP
     #[arg(long, value_name = "INTERFACE")]
     pub xdp: Vec<String>,

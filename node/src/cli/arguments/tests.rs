@@ -21,6 +21,7 @@ fn command_lines_are_accepted_or_refused() {
     for line in [
         "up",
         "up --address 10.0.0.1 --zone a --log json",
+        "up --envoy-memory 512",
         "up --expect 3 --peers 10.0.0.1,10.0.0.2 --cluster-secret-file f",
         "join mp1.abc --data-dir /tmp/d",
         "apply -f a.yaml -f dir --wait --timeout 5s -m why",
@@ -69,6 +70,7 @@ fn command_lines_are_accepted_or_refused() {
     }
     for line in [
         "",
+        "up --envoy-memory 64",
         "dataplane",
         "dataplane restart",
         "dataplane restart-envoy",
