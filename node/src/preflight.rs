@@ -160,7 +160,8 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
         };
         let (plan, preflight) = (plan(SERVICE), Preflight::new(Some(socket)));
-        tokio::join!(serve, preflight.check(&Snapshot::default(), &plan)).1
+        let present = Snapshot::default();
+        tokio::join!(serve, preflight.check(&present, &plan)).1
     }
 
     #[tokio::test]

@@ -13,7 +13,6 @@ use crate::{certificates::TlsClient, client::Answer};
 pub(crate) struct Http3 {
     requests: h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>,
     driver: JoinHandle<()>,
-    connection: quinn::Connection,
     /// What the server showed.
     pub(crate) certificate: CertificateDer<'static>,
     _endpoint: Endpoint,
@@ -23,6 +22,15 @@ impl Drop for Http3 {
     fn drop(&mut self) {
         self.driver.abort();
     }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The server takes no further requests on this connection: another one is to be opened.
+    Closing,
+    /// The request was on its way.
+    Lost(String),
 }
 
 impl Http3 {
@@ -36,36 +44,26 @@ impl Http3 {
         let connection = connecting.await.map_err(|error| error.to_string())?;
         let shown = connection.peer_identity().expect("a handshake that is over");
         let shown = shown.downcast::<Vec<CertificateDer<'static>>>().expect("certificates");
-        let over = h3_quinn::Connection::new(connection.clone());
+        let over = h3_quinn::Connection::new(connection);
         let opened = h3::client::new(over).await.map_err(|error| error.to_string())?;
         let (mut driver, requests) = opened;
         let driver = tokio::spawn(async move {
             driver.wait_idle().await;
         });
-        Ok(Self {
-            requests,
-            driver,
-            connection,
-            certificate: shown[0].clone(),
-            _endpoint: endpoint,
-        })
+        Ok(Self { requests, driver, certificate: shown[0].clone(), _endpoint: endpoint })
     }
 
-    pub(crate) async fn get(&mut self, host: &str, path: &str) -> Result<Answer, String> {
+    pub(crate) async fn get(&mut self, host: &str, path: &str) -> Result<Answer, Unanswered> {
         let request = Request::get(format!("https://{host}{path}")).body(()).unwrap();
-        let text = |error: h3::error::StreamError| error.to_string();
-        let mut stream = self.requests.send_request(request).await.map_err(text)?;
-        stream.finish().await.map_err(text)?;
-        let (head, ()) = stream.recv_response().await.map_err(text)?.into_parts();
+        let sent = self.requests.send_request(request).await;
+        let mut stream = sent.map_err(|_| Unanswered::Closing)?;
+        let lost = |error: h3::error::StreamError| Unanswered::Lost(error.to_string());
+        stream.finish().await.map_err(lost)?;
+        let (head, ()) = stream.recv_response().await.map_err(lost)?.into_parts();
         let mut body = BytesMut::new();
-        while let Some(mut chunk) = stream.recv_data().await.map_err(text)? {
+        while let Some(mut chunk) = stream.recv_data().await.map_err(lost)? {
             body.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
         }
         Ok(Answer { status: head.status, headers: head.headers, body: body.freeze() })
-    }
-
-    /// Why the connection has ended, if it has.
-    pub(crate) fn ended(&self) -> Option<String> {
-        self.connection.close_reason().map(|reason| reason.to_string())
     }
 }

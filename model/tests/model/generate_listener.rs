@@ -19,6 +19,7 @@ pub(crate) fn fields(
     let connections = |value: Option<Value>| value.filter(|_| http || tcp);
     let http3 = protocol == "HTTPS"
         && all.proxy_protocol.is_none()
+        && all.max_connections.is_none()
         && all.tls.get("maxVersion").is_none_or(|version| version != "1.2");
     let options = all.http.map(|mut options| {
         if let Some(options) = options.as_object_mut().filter(|_| !http3) {

@@ -265,10 +265,18 @@ fn http3() {
         ],
     );
     for (rest, problem) in [
-        ("{ protocol: HTTP, port: 80, http: { http3: {} } }", "is for HTTPS listeners only"),
+        (
+            "{ protocol: HTTP, port: 80, http: { http3: {} } }",
+            "is for HTTPS listeners only: HTTP/3 is always encrypted",
+        ),
         (
             "{ protocol: HTTPS, port: 443, proxyProtocol: Optional, tls: { TLS }, http: { http3: {} } }",
-            "cannot stand beside proxyProtocol",
+            "cannot stand beside proxyProtocol: a PROXY header begins TCP connections, and clients of \
+             HTTP/3 would be taken for the proxy in front",
+        ),
+        (
+            "{ protocol: HTTPS, port: 443, maxConnections: 5, tls: { TLS }, http: { http3: {} } }",
+            "cannot stand beside maxConnections: Envoy does not turn away connections of HTTP/3 by it",
         ),
         (
             "{ protocol: HTTPS, port: 443, tls: { TLS, maxVersion: \"1.2\" }, http: { http3: {} } }",

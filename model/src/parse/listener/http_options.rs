@@ -66,6 +66,10 @@ pub(super) fn http3_fits(
         let problem = "cannot stand beside proxyProtocol: a PROXY header begins TCP connections, and \
                        clients of HTTP/3 would be taken for the proxy in front";
         (problem, "remove one of them")
+    } else if fields.has("maxConnections") {
+        let problem = "cannot stand beside maxConnections: Envoy does not turn away connections of \
+                       HTTP/3 by it";
+        (problem, "remove one of them")
     } else if tls.and_then(|tls| tls.max_version) == Some(TlsVersion::V1_2) {
         let problem = "needs TLS 1.3 (RFC 9001), and tls.maxVersion is lower";
         (problem, "remove one of them")
