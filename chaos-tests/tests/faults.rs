@@ -6,6 +6,8 @@ mod announce;
 mod bad_input;
 #[path = "faults/broken.rs"]
 mod broken;
+#[path = "faults/certificates.rs"]
+mod certificates;
 #[path = "faults/clock.rs"]
 mod clock;
 #[path = "faults/connections.rs"]

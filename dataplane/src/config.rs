@@ -86,6 +86,12 @@ impl Config {
         }
     }
 
+    /// Where certificates lie that were issued for the cluster; survives reboots.
+    #[must_use]
+    pub fn certificates_dir(&self) -> PathBuf {
+        self.state_dir.join("certificates")
+    }
+
     /// The lock that the running data plane of a run directory holds.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {

@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod afxdp;
 pub mod announce;
+pub mod certificates;
 pub mod config;
 pub mod desired;
 pub mod detach;
@@ -28,6 +29,7 @@ pub mod tasks;
 pub mod xdp;
 pub mod xds;
 
+pub use certificates::Certificates;
 pub use config::Config;
 pub use desired::{Changed, Desired, DesiredReceiver};
 pub use detach::{DetachError, detach};

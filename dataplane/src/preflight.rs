@@ -13,6 +13,7 @@ mod canary;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use model::{Object, ObjectKey, Refusal, Revision, Snapshot};
+use runtime::chain::chain;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Mutex, watch},
@@ -20,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    certificates::Certificates,
     desired::DesiredReceiver,
     l7::{ResourceType, Settings},
     xdp::L4Placement,
@@ -92,6 +94,8 @@ pub struct PreflightArguments {
     pub cluster: String,
     /// Node settings of the translation.
     pub settings: Settings,
+    /// The node's certificates, which new ones are to join.
+    pub certificates: Certificates,
 }
 
 /// Answers questions, one after the other. Clones share the canary.
@@ -120,6 +124,11 @@ impl Preflight {
         }
         for object in candidate.puts {
             changed.put(Arc::new(object));
+        }
+        let (certificates, config) = (self.arguments.certificates.clone(), changed.clone());
+        let stand_in = tokio::task::spawn_blocking(move || certificates.stand_in(&config));
+        if let Ok(Err(error)) = stand_in.await {
+            tracing::warn!(error = %chain(&error), "a certificate has nothing in its place");
         }
         let answered = timeout(ANSWER_WITHIN, self.ask(&base, &changed)).await;
         let refused = answered.unwrap_or(Err(PreflightError::TimedOut))?;

@@ -25,6 +25,7 @@ use std::{
 
 use model::{AckState, Engine};
 use runtime::{
+    chain::chain,
     durable::{self, DurableError},
     identity::{IdentityError, NodeIdentity, PeerIdentity, Role},
     process::{LockError, PidLock},
@@ -40,11 +41,11 @@ use tokio::{
 };
 
 use crate::{
+    certificates::Certificates,
     config::Config,
     desired::{Changed, Desired, DesiredReceiver},
     envoy::Life,
     hand_over::HandOver,
-    l7,
     lkg::{RecorderStatus, RefusalStore, Store, StoreError},
     preflight::{Preflight, PreflightArguments},
     subscriber::{PushStatus, ReportBook, Reports},
@@ -177,10 +178,14 @@ impl DataPlane {
         let (store, restored) = Store::open(&config.state_dir, identity.cluster().clone())?;
         let (refusals, standing) =
             RefusalStore::open(&config.state_dir, identity.cluster().clone());
+        let certificates = Certificates::new(&config.certificates_dir());
         let desired = match restored {
             Some(config) => Desired::of(config, Changed::Restored),
             None => Desired::default(),
         };
+        if let Err(error) = certificates.stand_in(&desired.config) {
+            tracing::error!(error = %chain(&error), "a certificate has nothing in its place");
+        }
         crate::metrics::describe();
         tracing::info!(peer = %identity.peer(), revision = %desired.revision,
             objects = desired.config.len(), refusals = standing.0.len(), "data plane starts");
@@ -235,13 +240,15 @@ impl DataPlane {
                 binary: config.envoy.clone(),
                 node: format!("node-{}", identity.node()),
                 cluster: identity.cluster().to_string(),
-                settings: l7::Settings::of_host(config.any_address()),
+                settings: children::l7_settings(&config),
+                certificates: certificates.clone(),
             }),
             supervisor: OnceLock::new(),
         });
         let parts = children::Parts {
             identity: SavedIdentity::new(config.identity_dir.clone(), &identity)?,
             config,
+            certificates,
             plane,
             desired: Arc::new(desired),
             desired_receiver,

@@ -24,7 +24,9 @@ use runtime::{identity::NodeId, push::PlaneInfo, tls::SavedIdentity};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{announce::Granted, desired::Desired, shares::Loan, tasks::Task};
+use crate::{
+    announce::Granted, certificates::Certificates, desired::Desired, shares::Loan, tasks::Task,
+};
 
 pub use reports::{ReportBook, Reports};
 
@@ -52,6 +54,8 @@ pub struct SubscriberArguments {
     pub plane: PlaneInfo,
     /// Where the desired state stands; survives the actor.
     pub desired: Arc<watch::Sender<Arc<Desired>>>,
+    /// Where certificates are kept.
+    pub certificates: Certificates,
     /// The newest report of each engine.
     pub reports: watch::Receiver<Reports>,
     /// Where it stands which announced addresses are this node's.

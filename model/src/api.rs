@@ -154,6 +154,76 @@ pub struct RolloutResponse {
     pub rollout: Option<Rollout>,
 }
 
+/// The answer of `GET /v1/certificates`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificatesResponse {
+    /// All, by name.
+    pub certificates: Vec<CertificateInfo>,
+}
+
+/// How a certificate stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateInfo {
+    /// The object.
+    pub certificate: ObjectKey,
+    /// Where it comes from.
+    pub state: CertificateState,
+    /// Who issues it, where somebody does.
+    pub issuer: Option<ObjectKey>,
+    /// The names that it is issued for.
+    pub hosts: Vec<String>,
+    /// From when it is valid, in milliseconds since 1970-01-01 UTC; where it is issued.
+    pub not_before_ms: Option<u64>,
+    /// Until when.
+    pub not_after_ms: Option<u64>,
+    /// When the next one is issued.
+    pub renews_ms: Option<u64>,
+    /// The certificate in PEM, without its key.
+    pub chain: Option<String>,
+}
+
+impl CertificateInfo {
+    /// One of which nothing else is known.
+    #[must_use]
+    pub fn new(certificate: ObjectKey, state: CertificateState) -> Self {
+        Self {
+            certificate,
+            state,
+            issuer: None,
+            hosts: Vec::new(),
+            not_before_ms: None,
+            not_after_ms: None,
+            renews_ms: None,
+            chain: None,
+        }
+    }
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CertificateState {
+    /// From files on the nodes; what is in them is not known here.
+    Files,
+    /// It is to be issued; until then a self-signed one stands in its place.
+    Pending,
+    /// It was issued.
+    Issued,
+}
+
+/// The authority of an internal issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerAuthority {
+    /// The issuer.
+    pub issuer: ObjectKey,
+    /// Its certificate in PEM, which clients are to trust.
+    pub certificate: String,
+    /// Until when it is valid, in milliseconds since 1970-01-01 UTC.
+    pub not_after_ms: u64,
+}
+
 /// The body of every answer that is not 2xx.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorResponse {

@@ -37,11 +37,15 @@ pub enum Kind {
     AuthPolicy,
     /// Which nodes get a revision before the others.
     RolloutPolicy,
+    /// A certificate with its key, for listeners.
+    Certificate,
+    /// Who signs certificates.
+    Issuer,
 }
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Listener,
         Self::HttpRoute,
         Self::GrpcRoute,
@@ -53,6 +57,8 @@ impl Kind {
         Self::QosPolicy,
         Self::AuthPolicy,
         Self::RolloutPolicy,
+        Self::Certificate,
+        Self::Issuer,
     ];
 
     /// Returns the name that documents use, such as `HTTPRoute`.
@@ -70,6 +76,8 @@ impl Kind {
             Self::QosPolicy => "QoSPolicy",
             Self::AuthPolicy => "AuthPolicy",
             Self::RolloutPolicy => "RolloutPolicy",
+            Self::Certificate => "Certificate",
+            Self::Issuer => "Issuer",
         }
     }
 }
@@ -86,7 +94,7 @@ pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
     #[error(
         "unknown kind {0:?}; known are Listener, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute, Service, \
-         PacketFilter, PrefixList, QoSPolicy, AuthPolicy and RolloutPolicy"
+         PacketFilter, PrefixList, QoSPolicy, AuthPolicy, RolloutPolicy, Certificate and Issuer"
     )]
     Kind(String),
     /// The text is not `kind/namespace/name`.

@@ -11,6 +11,7 @@ pub mod ack;
 pub mod announce;
 pub mod api;
 pub mod auth_policy;
+pub mod certificate;
 pub mod cluster;
 pub mod endpoint;
 pub mod error;
@@ -42,6 +43,7 @@ pub mod validate;
 
 pub use ack::{AckState, Engine, EngineReport, Refusal};
 pub use auth_policy::AuthPolicy;
+pub use certificate::{Certificate, Issued, Issuer};
 pub use endpoint::EndpointId;
 pub use error::{ConfigError, ConfigErrors};
 pub use field_change::{FieldChange, ObjectDiff, diff_snapshots, field_changes};

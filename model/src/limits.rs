@@ -230,3 +230,9 @@ pub const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
 pub const MAX_KEEPALIVE_PROBES: u32 = 127;
 /// The requests that one HTTP/2 connection carries at a time (RFC 9113, section 5.1.1).
 pub const MAX_UPSTREAM_STREAMS: u32 = (1 << 31) - 1;
+/// The names of one certificate.
+pub const MAX_CERTIFICATE_HOSTS: usize = 100;
+/// The shortest life of an issued certificate.
+pub const MIN_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(60);
+/// The longest: what browsers accept (Baseline Requirements, section 6.3.2).
+pub const MAX_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(398 * 86_400);

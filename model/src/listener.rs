@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-pub use tls::{CertificateFiles, ListenerTls};
+pub use tls::{CertificateFiles, ListenerTls, Shown};
 
 pub use self::{
     access_log::AccessLog,

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     auth_policy::AuthPolicy,
+    certificate::{Certificate, Issuer},
     key::{Kind, ObjectKey},
     listener::Listener,
     packet_filter::{PacketFilter, PrefixList},
@@ -58,6 +59,10 @@ pub enum Spec {
     AuthPolicy(AuthPolicy),
     /// Which nodes get a revision before the others.
     RolloutPolicy(RolloutPolicy),
+    /// What listeners show.
+    Certificate(Certificate),
+    /// Who signs it.
+    Issuer(Issuer),
 }
 
 impl Spec {
@@ -76,6 +81,8 @@ impl Spec {
             Self::QosPolicy(_) => Kind::QosPolicy,
             Self::AuthPolicy(_) => Kind::AuthPolicy,
             Self::RolloutPolicy(_) => Kind::RolloutPolicy,
+            Self::Certificate(_) => Kind::Certificate,
+            Self::Issuer(_) => Kind::Issuer,
         }
     }
 

@@ -7,6 +7,7 @@
 mod affinity;
 mod auth_policy;
 mod backend;
+mod certificate;
 mod cors;
 mod fault;
 mod forwarding;
@@ -170,5 +171,7 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::QosPolicy => qos_policy::qos_policy(node, namespace).map(Spec::QosPolicy),
         Kind::AuthPolicy => auth_policy::auth_policy(node, namespace).map(Spec::AuthPolicy),
         Kind::RolloutPolicy => rollout_policy::rollout_policy(node).map(Spec::RolloutPolicy),
+        Kind::Certificate => certificate::certificate(node, namespace).map(Spec::Certificate),
+        Kind::Issuer => certificate::issuer(node).map(Spec::Issuer),
     })
 }

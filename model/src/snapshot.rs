@@ -6,6 +6,7 @@ use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
     auth_policy::AuthPolicy,
+    certificate::{Certificate, Issued},
     key::{Kind, ObjectKey},
     listener::Listener,
     object::{Object, Spec},
@@ -141,6 +142,23 @@ impl Snapshot {
             Spec::AuthPolicy(policy) => Some(policy),
             _ => None,
         }
+    }
+
+    /// Returns a certificate.
+    #[must_use]
+    pub fn certificate(&self, namespace: &str, name: &str) -> Option<&Certificate> {
+        match &self.get(&ObjectKey::new(Kind::Certificate, namespace, name))?.spec {
+            Spec::Certificate(certificate) => Some(certificate),
+            _ => None,
+        }
+    }
+
+    /// Walks over the certificates that are issued, ordered by key.
+    pub fn issued_certificates(&self) -> impl Iterator<Item = (&ObjectKey, &Issued)> {
+        self.of_kind(Kind::Certificate).filter_map(|(key, object)| match &object.spec {
+            Spec::Certificate(certificate) => Some((key, certificate.issued()?)),
+            _ => None,
+        })
     }
 
     /// Returns the rollout policy, where there is one.

@@ -11,6 +11,7 @@
 
 mod access;
 mod acks;
+mod certificates;
 mod cluster;
 mod connection;
 mod dataplane;

@@ -27,7 +27,7 @@ use runtime::{
     tls::{LiveIdentity, TlsError},
 };
 
-pub use key::{ClusterKey, ClusterKeyError};
+pub use key::{ClusterKey, ClusterKeyError, Sealed};
 pub use renewal::Lifetime;
 
 use crate::control::store::AUTHORITY;

@@ -7,6 +7,7 @@
 mod apply;
 pub mod arguments;
 mod browse;
+mod certificates;
 mod cluster;
 mod contexts;
 mod doctor;
@@ -99,6 +100,9 @@ async fn client_command(
         Command::Delete(arguments) => apply::delete(&client, arguments).await,
         Command::Rollback(arguments) => apply::rollback(&client, arguments).await,
         Command::Rollout { command, output } => rollout::rollout(&client, command, output).await,
+        Command::Certificates { command, output } => {
+            certificates::certificates(&client, command, output).await
+        }
         Command::Get(arguments) => browse::get(&client, arguments).await,
         Command::Diff(arguments) => browse::diff(&client, arguments).await,
         Command::History(arguments) => browse::history(&client, arguments).await,

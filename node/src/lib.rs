@@ -11,6 +11,7 @@ pub mod client;
 pub mod control;
 mod dataplane_socket;
 pub(crate) mod formation;
+mod issuing;
 pub mod joining;
 pub mod ledger;
 pub(crate) mod membership;

@@ -28,8 +28,8 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    announce::Lease, control::configuration::Configuration, ledger::Ledger,
-    membership::removal::Removed, rollout::Traffic, shares::Shares,
+    announce::Lease, certificates::Certificates, control::configuration::Configuration,
+    ledger::Ledger, membership::removal::Removed, rollout::Traffic, shares::Shares,
 };
 
 /// Sessions at a time: far above fifty nodes and their reconnects, far below what memory bears.
@@ -47,6 +47,7 @@ pub(crate) struct Publisher {
     pub(crate) lease: watch::Receiver<Option<Lease>>,
     pub(crate) shares: Shares,
     pub(crate) traffic: Traffic,
+    pub(crate) certificates: Certificates,
     pub(crate) removed: Removed,
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,

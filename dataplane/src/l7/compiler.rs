@@ -11,7 +11,9 @@ use std::{
 };
 
 use imbl::OrdMap;
-use model::{EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::EngineChoice};
+use model::{
+    EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::EngineChoice, route::Reference,
+};
 
 use super::{
     ResourceType, cluster, endpoints,
@@ -39,6 +41,8 @@ pub struct Settings {
     pub any_address: IpAddr,
     /// The file with the authorities that this system trusts.
     pub system_roots: PathBuf,
+    /// Where certificates lie that were issued for the cluster.
+    pub certificates: PathBuf,
     /// Whether Envoy is there for traffic: otherwise it opens no port and asks no endpoint.
     pub opens_ports: bool,
 }
@@ -48,6 +52,7 @@ impl Default for Settings {
         Self {
             any_address: Ipv6Addr::UNSPECIFIED.into(),
             system_roots: SYSTEM_ROOTS[0].into(),
+            certificates: PathBuf::new(),
             opens_ports: true,
         }
     }
@@ -150,10 +155,14 @@ impl Compiler {
                         affected.listeners.insert(key.clone());
                     }
                     Spec::AuthPolicy(_) => policies.push(key.clone()),
+                    Spec::Certificate(_) => {
+                        affected.listeners.extend(showing(&input.config, &key));
+                    }
                     Spec::PacketFilter(_)
                     | Spec::PrefixList(_)
                     | Spec::QosPolicy(_)
-                    | Spec::RolloutPolicy(_) => {}
+                    | Spec::RolloutPolicy(_)
+                    | Spec::Issuer(_) => {}
                 }
             }
             if key.kind == Kind::Listener && is_http(old) != is_http(new) {
@@ -224,7 +233,10 @@ impl Compiler {
             let listener = spec.and_then(|spec| listener::listener(key, spec, any, route));
             let http3 = spec.and_then(|spec| listener::http3(key, spec, any));
             let tls = spec.and_then(|spec| spec.tls.as_ref());
-            let secrets = tls.map(|tls| secret::secrets(key, tls)).unwrap_or_default();
+            let Self { settings, input, .. } = &*self;
+            let secrets = tls.map(|tls| {
+                secret::secrets(key, tls, &input.config, &settings.certificates) //
+            });
             for (name, listener) in [(names::plain(key), listener), (names::http3(key), http3)] {
                 let listener = match listener {
                     Some(listener) if !self.settings.opens_ports => {
@@ -236,7 +248,7 @@ impl Compiler {
                     touched.insert(ResourceId::new(ResourceType::Listener, name));
                 }
             }
-            self.secrets(&names::certificates(key), secrets, touched);
+            self.secrets(&names::certificates(key), secrets.unwrap_or_default(), touched);
         }
     }
 
@@ -321,6 +333,16 @@ impl Compiler {
         self.input.undecided.contains(key)
             && self.world.get(ResourceType::Listener, &names::plain(key)).is_none()
     }
+}
+
+/// Lists the listeners that show a certificate: few have one, and seldom it changes.
+fn showing(config: &Snapshot, certificate: &ObjectKey) -> Vec<ObjectKey> {
+    let is = |named: &Reference| {
+        named.namespace == certificate.namespace && named.name == certificate.name
+    };
+    let shows = |listener: &Listener| listener.tls.iter().flat_map(|tls| &tls.certificates).any(is);
+    let listeners = config.listeners().filter(|(_, listener)| shows(listener));
+    listeners.map(|(key, _)| key.clone()).collect()
 }
 
 fn is_http(object: Option<&Arc<model::Object>>) -> bool {

@@ -12,13 +12,13 @@ use super::{
 
 /// Lists the secrets of a listener.
 pub(super) fn wants(key: &ObjectKey, spec: &ListenerTls) -> impl Iterator<Item = ResourceId> {
-    let certificates = (0..spec.certificates().count()).map(|index| names::certificate(key, index));
+    let certificates = (0..spec.shown().count()).map(|index| names::certificate(key, index));
     certificates.map(|name| ResourceId::new(ResourceType::Secret, name))
 }
 
 /// Returns what of `spec` is the listener's own: all but what the secrets hold.
 pub(super) fn version_part(spec: &ListenerTls) -> impl Serialize {
-    (spec.certificates().count(), spec.min_version, spec.max_version)
+    (spec.shown().count(), spec.min_version, spec.max_version)
 }
 
 /// Makes the transport socket of a listener over TCP.
@@ -49,7 +49,7 @@ fn context(key: &ObjectKey, spec: &ListenerTls, protocols: &[&str]) -> tls::Down
             )),
             alpn_protocols: protocols.iter().map(|protocol| (*protocol).into()).collect(),
             // Envoy chooses among them by the names inside the certificates.
-            tls_certificate_sds_secret_configs: (0..spec.certificates().count())
+            tls_certificate_sds_secret_configs: (0..spec.shown().count())
                 .map(|index| common_tls::secret(names::certificate(key, index)))
                 .collect(),
             ..Default::default()

@@ -6,10 +6,9 @@
 use std::path::Path;
 
 use model::{
-    ObjectKey,
-    listener::{CertificateFiles, ListenerTls},
+    Certificate, Kind, ObjectKey, Snapshot,
+    listener::{CertificateFiles, ListenerTls, Shown},
 };
-
 use prost::Message as _;
 
 use super::{
@@ -19,32 +18,48 @@ use super::{
     resource::Resource,
     version::Version,
 };
+use crate::certificates;
 
-/// Makes the secrets of a listener.
-pub(super) fn secrets(key: &ObjectKey, spec: &ListenerTls) -> Vec<Resource> {
-    let certificates = spec.certificates().enumerate();
-    let secret = |(index, (field, files)): (usize, (String, _))| {
-        listener_certificate(key, names::certificate(key, index), &field, files)
+/// Makes the secrets of a listener; certificates that are issued lie under `issued`.
+pub(super) fn secrets(
+    key: &ObjectKey,
+    spec: &ListenerTls,
+    config: &Snapshot,
+    issued: &Path,
+) -> Vec<Resource> {
+    let secret = |(index, (field, shown)): (usize, (String, Shown<'_>))| {
+        let (files, owner, field) = match shown {
+            Shown::Files(files) => (files.clone(), key.clone(), field),
+            Shown::Certificate(named) => {
+                let key = ObjectKey::new(Kind::Certificate, &named.namespace, &named.name);
+                let files = match config.certificate(&named.namespace, &named.name) {
+                    Some(Certificate::Files(files)) => files.clone(),
+                    Some(Certificate::Issued(_)) | None => certificates::files(issued, &key),
+                };
+                (files, key, "spec".to_owned())
+            }
+        };
+        let name = names::certificate(key, index);
+        listener_certificate(key, name, &files, |of_file, text| Origin {
+            object: owner.clone(),
+            field: format!("{field}.{of_file}"),
+            text: text.to_owned(),
+            route: None,
+        })
     };
-    certificates.map(secret).collect()
+    spec.shown().enumerate().map(secret).collect()
 }
 
 fn listener_certificate(
     key: &ObjectKey,
     name: String,
-    at: &str,
     files: &CertificateFiles,
+    origin: impl Fn(&str, &str) -> Origin,
 ) -> Resource {
     let certificate = certificate(&files.certificate_file, &files.private_key_file);
     let secret = tls::Secret {
         name: name.clone(),
         r#type: Some(tls::secret::Type::TlsCertificate(certificate)),
-    };
-    let origin = |field: &str, text: &str| Origin {
-        object: key.clone(),
-        field: format!("{at}.{field}"),
-        text: text.to_owned(),
-        route: None,
     };
     Resource {
         version: Version::of(ResourceType::Secret).part(&name).part(files).finish(),

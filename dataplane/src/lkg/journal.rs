@@ -190,6 +190,7 @@ impl Replay {
             Command::Health(_)
             | Command::Announce(_)
             | Command::Shares(_)
+            | Command::Certificate(_)
             | Command::CountTraffic(_)
             | Command::Pong
             | Command::Leave { .. } => {

@@ -20,6 +20,7 @@ use super::{RunError, Status};
 use crate::{
     admin::{AdminActor, AdminArguments, Pages},
     announce::{AnnounceActor, AnnounceArguments, Granted},
+    certificates::Certificates,
     config::Config,
     desired::{Desired, DesiredReceiver},
     detach::pins_of,
@@ -52,6 +53,7 @@ pub(super) struct Parts {
     pub(super) plane: PlaneInfo,
     pub(super) desired: Arc<watch::Sender<Arc<Desired>>>,
     pub(super) desired_receiver: DesiredReceiver,
+    pub(super) certificates: Certificates,
     pub(super) push: Arc<watch::Sender<PushStatus>>,
     pub(super) store: Arc<Mutex<Store>>,
     pub(super) refusals: Arc<Mutex<RefusalStore>>,
@@ -135,7 +137,7 @@ fn xds(parts: &Parts) -> ChildSpec {
     let reports = parts.reports.clone();
     let socket = parts.config.xds_socket();
     let envoy_admin = envoy::admin_socket(&parts.config.run_dir);
-    let settings = l7::Settings::of_host(parts.config.any_address());
+    let settings = l7_settings(&parts.config);
     let (ledger, standing) = (Arc::clone(&parts.ledger), parts.standing.clone());
     let transferred = Arc::<Transferred>::default();
     let (leading, crashes) = (parts.life.leading.subscribe(), parts.life.crashes.subscribe());
@@ -156,6 +158,14 @@ fn xds(parts: &Parts) -> ChildSpec {
         };
         (XdsActor, arguments)
     })
+}
+
+/// Returns what the translation for Envoy has to know of this node.
+pub(super) fn l7_settings(config: &Config) -> l7::Settings {
+    l7::Settings {
+        certificates: config.certificates_dir(),
+        ..l7::Settings::of_host(config.any_address())
+    }
 }
 
 fn envoy_child(parts: &Parts) -> ChildSpec {
@@ -185,6 +195,7 @@ fn subscriber(parts: &Parts) -> ChildSpec {
         identity: parts.identity.clone(),
         control: parts.config.control.clone(),
         plane: parts.plane.clone(),
+        certificates: parts.certificates.clone(),
         desired: Arc::clone(&parts.desired),
         reports: parts.newest.clone(),
         granted: Arc::clone(&parts.granted),

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use model::{Object, ObjectKey, Revision, Snapshot, error::ConfigErrors, parse::object_from_value};
+use model::{
+    Kind, Object, ObjectKey, Revision, Snapshot, error::ConfigErrors, parse::object_from_value,
+};
 use runtime::push::HealthUpdate;
 use serde_json::Value;
 
@@ -66,6 +68,16 @@ pub(super) fn health(desired: &Desired, update: HealthUpdate) -> Desired {
         changed: Changed::Health,
         ..desired.clone()
     }
+}
+
+/// Picks the certificates among keys.
+pub(super) fn certificates(keys: &[ObjectKey]) -> Vec<ObjectKey> {
+    keys.iter().filter(|key| key.kind == Kind::Certificate).cloned().collect()
+}
+
+/// Tells whether there is a certificate among objects.
+pub(super) fn has_certificates(objects: &[Value]) -> bool {
+    objects.iter().any(|object| object["kind"] == Kind::Certificate.as_str())
 }
 
 fn parsed(revision: Revision, objects: &[Value]) -> Result<Vec<Object>, InvalidObject> {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::shares::Uses;
+use model::{Snapshot, shares::Uses};
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use runtime::{
     chain::chain,
@@ -24,7 +24,13 @@ use super::{
     renewal,
     retry::Retry,
 };
-use crate::{announce::Granted, desired::Desired, metrics, shares::Loan};
+use crate::{
+    announce::Granted,
+    certificates::{CertificateError, Certificates},
+    desired::Desired,
+    metrics,
+    shares::Loan,
+};
 
 /// How long a handshake may take: several round trips around the world.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -257,16 +263,26 @@ impl Session<'_> {
             Command::Replace { revision, objects } => {
                 let now = self.now();
                 let next = blocking(move || apply::replace(&now, revision, &objects)).await?;
+                self.stand_in(&next).await;
                 self.publish(next);
+                self.forget(|certificates, config| certificates.forget_others(config)).await;
             }
             Command::Change { revision, puts, deletes } => {
                 let now = self.now();
+                let certificates = apply::certificates(&deletes);
+                let stands_in = apply::has_certificates(&puts);
                 let next = if puts.len() <= INLINE_OBJECTS {
                     apply::change(&now, revision, &puts, &deletes)?
                 } else {
                     blocking(move || apply::change(&now, revision, &puts, &deletes)).await?
                 };
+                if stands_in {
+                    self.stand_in(&next).await;
+                }
                 self.publish(next);
+                if !certificates.is_empty() {
+                    self.forget(move |kept, _| kept.forget(&certificates)).await;
+                }
             }
             Command::Health(update) => self.publish(apply::health(&self.now(), update)),
             Command::Announce(grant) => {
@@ -276,6 +292,16 @@ impl Session<'_> {
             }
             Command::Shares(grant) => {
                 self.arguments.loan.send_replace(Some(Loan::new(grant, Instant::now())));
+            }
+            Command::Certificate(material) => {
+                let certificates = self.arguments.certificates.clone();
+                let name = material.certificate.clone();
+                match blocking(move || certificates.keep(&material)).await {
+                    Ok(()) => tracing::info!(certificate = %name, "a certificate came"),
+                    Err(error) => {
+                        tracing::error!(certificate = %name, error = %chain(&error), "not kept");
+                    }
+                }
             }
             Command::CountTraffic(wanted) => {
                 self.arguments.counting.send_replace(wanted);
@@ -288,6 +314,26 @@ impl Session<'_> {
 
     fn now(&self) -> Arc<Desired> {
         Arc::clone(&self.arguments.desired.borrow())
+    }
+
+    /// Lets certificates stand in that have not come. An engine tells of one that it misses.
+    async fn stand_in(&self, next: &Desired) {
+        let (certificates, config) = (self.arguments.certificates.clone(), next.config.clone());
+        if let Err(error) = blocking(move || certificates.stand_in(&config)).await {
+            tracing::error!(error = %chain(&error), "a certificate has nothing in its place");
+        }
+    }
+
+    /// Removes certificates that nothing names any more. What stays is in nobody's way.
+    async fn forget(
+        &self,
+        remove: impl FnOnce(&Certificates, &Snapshot) -> Result<(), CertificateError> + Send + 'static,
+    ) {
+        let (certificates, config) =
+            (self.arguments.certificates.clone(), self.now().config.clone());
+        if let Err(error) = blocking(move || remove(&certificates, &config)).await {
+            tracing::warn!(error = %chain(&error), "a certificate of before stays on the disk");
+        }
     }
 
     fn publish(&self, next: Desired) {

@@ -10,8 +10,8 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use runtime::{
     identity::{Authority, ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role, Validity},
     push::{
-        FrameReader, FrameWriter, FromPlane, HealthUpdate, Resume, ToPlane, server_endpoint,
-        snapshot_messages,
+        FrameReader, FrameWriter, FromPlane, HealthUpdate, Material, Resume, ToPlane,
+        server_endpoint, snapshot_messages,
     },
     supervision::{Backoff, ChildSpec, Current, SupervisorHandle},
 };
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::desired::DesiredReceiver;
+use crate::{certificates::Certificates, desired::DesiredReceiver};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -148,6 +148,7 @@ impl Plane {
             control,
             plane: PlaneInfo { version: "test".into(), host: "test".into(), pid: 1 },
             desired: Arc::new(desired),
+            certificates: Certificates::new(&identity_dir.path().join("certificates")),
             reports: book.newest.clone(),
             granted: Arc::default(),
             loan: Arc::default(),
@@ -217,6 +218,45 @@ async fn a_snapshot_deltas_and_health_reach_the_engines_and_reports_go_back() {
     assert_eq!(again.resume.unwrap().revision, Revision(6));
     assert_eq!(reports, [report]);
     assert!(plane.desired.borrow().unhealthy.contains(&endpoint));
+    plane.supervisor.stop("test over").await;
+}
+
+#[tokio::test]
+async fn certificates_are_kept_apart_from_the_configuration_while_it_names_them() {
+    let ca = Authority::create(ClusterId::random()).unwrap();
+    let control = Control::start(&ca, 1);
+    let mut plane = Plane::start(&ca, vec![control.address()], Desired::default()).await;
+    let (mut served, _) = control.serve().await;
+    let certificate = |name: &str| {
+        json!({"kind": "Certificate", "metadata": {"name": name},
+               "spec": {"issuer": {"name": "own"}, "hosts": ["a.example"]}})
+    };
+    let key = |name: &str| ObjectKey::new(model::Kind::Certificate, "default", name);
+    let directory = plane.identity_dir.path().join("certificates/default");
+    let pem = |name: &str| std::fs::read_to_string(directory.join(name).join("certificate.pem"));
+    let material = |name: &str, text: &str| {
+        let private = format!("-----BEGIN PRIVATE KEY-----\n{text}\n");
+        let private = zeroize::Zeroizing::new(private).into();
+        let chain = format!("-----BEGIN CERTIFICATE-----\n{text}\n");
+        ToPlane::Certificate(Material { certificate: key(name), chain, key: private })
+    };
+    served.snapshot(4, vec![certificate("a")]).await;
+    plane.at(4).await;
+    assert!(pem("a").unwrap().contains("PRIVATE KEY"), "one stands in for it");
+    // One of an object that is yet to come is kept as well.
+    served.say(material("a", "first")).await;
+    served.say(material("b", "second")).await;
+    served.say(delta(4, 5, vec![certificate("b")], vec![])).await;
+    plane.at(5).await;
+    assert!(pem("a").unwrap().contains("first") && pem("b").unwrap().contains("second"));
+    served.say(delta(5, 6, vec![service("a", 1)], vec![key("a")])).await;
+    served.say(ToPlane::Ping).await;
+    assert_eq!(soon(served.reader.read()).await.unwrap(), Some(FromPlane::Pong));
+    assert!(pem("a").is_err() && pem("b").is_ok());
+    served.snapshot(7, vec![certificate("c")]).await;
+    served.say(ToPlane::Ping).await;
+    assert_eq!(soon(served.reader.read()).await.unwrap(), Some(FromPlane::Pong));
+    assert!(pem("b").is_err() && pem("c").is_ok());
     plane.supervisor.stop("test over").await;
 }
 

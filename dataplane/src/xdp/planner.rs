@@ -151,7 +151,9 @@ impl Planner {
                 | Kind::AuthPolicy
                 | Kind::PacketFilter
                 | Kind::PrefixList
-                | Kind::RolloutPolicy => {}
+                | Kind::RolloutPolicy
+                | Kind::Certificate
+                | Kind::Issuer => {}
             }
         }
         self.config = config.clone();

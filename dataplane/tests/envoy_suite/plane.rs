@@ -72,6 +72,7 @@ impl Plane {
             envoy_admin: admin_socket(directory.path()),
             settings: Settings {
                 any_address: Ipv4Addr::LOCALHOST.into(),
+                certificates: directory.path().join("certificates"),
                 ..Settings::default() //
             },
             ledger: Arc::new(Mutex::default()),

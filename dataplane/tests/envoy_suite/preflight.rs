@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Instant};
 
 use dataplane::{
-    Changed, Desired,
+    Certificates, Changed, Desired,
     envoy::{Admin, admin_socket},
     l7::Settings,
     preflight::{Candidate, Preflight, PreflightArguments, PreflightError, Verdict},
@@ -38,6 +38,7 @@ impl Place {
             binary: binary.map(Into::into),
             node: "node-1".into(),
             cluster: "test".into(),
+            certificates: Certificates::new(&directory.path().join("certificates")),
             settings: Settings::of_host(Ipv4Addr::LOCALHOST.into()),
         });
         let place = Self { directory, desired, xdp, preflight };

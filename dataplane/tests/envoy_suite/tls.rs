@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
+use dataplane::Certificates;
+use runtime::push::Material;
 use rustls::{ProtocolVersion, version};
+use zeroize::Zeroizing;
 
 use crate::{
     backend::Backend,
@@ -194,5 +197,63 @@ async fn envoy_a_missing_certificate_is_named() {
     let [refusal] = refusals.as_slice() else { panic!("{refusals:?}") };
     assert_eq!(refusal.object, Some("Listener/default/web".parse().unwrap()));
     assert!(refusal.field.starts_with("spec.tls.moreCertificates[0]."), "{refusal:?}");
+    plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_shows_certificates_that_are_objects_and_takes_those_that_are_issued_anew() {
+    let backend = Backend::start("a").await;
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, port) = (Authority::new(), free_port());
+    let mut plane = Plane::start().await;
+    let kept = Certificates::new(&plane.directory.path().join("certificates"));
+    let issue = |name: &str| {
+        let issued = authority.issue(&["a.example"]);
+        let key = Zeroizing::new(issued.key.serialize_pem()).into();
+        let certificate = name.parse().unwrap();
+        kept.keep(&Material { certificate, chain: issued.certificate.pem(), key }).unwrap();
+        issued.certificate
+    };
+    let object =
+        |spec: &str| format!("---\nkind: Certificate\nmetadata: {{ name: shop }}\nspec: {spec}\n");
+    let issued = object("{ issuer: { name: own }, hosts: [a.example] }");
+    let config = https_listener(port, "certificates: [{ name: shop }]")
+        + &service("a", &[backend.port])
+        + &route("r", "*", &to("a"));
+    // Before it is issued, one stands in that nobody trusts.
+    let mut first = model::Snapshot::default();
+    for object in model::parse::parse_documents(&issued).unwrap() {
+        first.put(Arc::new(object));
+    }
+    kept.stand_in(&first).unwrap();
+    plane.apply(&(config + &issued)).await;
+    let client = authority.client();
+    let error = client.connect(port, "a.example").await.err().expect("a stranger's");
+    assert!(error.contains("UnknownIssuer"), "{error}");
+
+    let certificate = issue("Certificate/default/shop");
+    shown(&client, port, "a.example", &certificate).await;
+    let mut connection = client.connect(port, "a.example").await.unwrap();
+    for _ in 0..CHANGES {
+        let certificate = issue("Certificate/default/shop");
+        shown(&client, port, "a.example", &certificate).await;
+    }
+    // From files: another source, and still no matter of the listener's.
+    let from_file = authority.issue(&["a.example"]);
+    from_file.write(directory.path(), "a");
+    let files = certificates(directory.path(), &["a"]).replace(", moreCertificates: []", "");
+    plane.apply(&object(&format!("{{ {files} }}"))).await;
+    shown(&client, port, "a.example", &from_file.certificate).await;
+    let answer = connection.client.get("a.example", "/").await.expect("a connection that stayed");
+    assert_eq!(answer.status, 200);
+
+    let missing =
+        object("{ certificateFile: /nonexistent/a.pem, privateKeyFile: /nonexistent/a.key }");
+    let revision = plane.publish(&missing);
+    let refusals = plane.refused(revision).await;
+    let [refusal] = refusals.as_slice() else { panic!("{refusals:?}") };
+    assert_eq!(refusal.object, Some("Certificate/default/shop".parse().unwrap()));
+    assert!(refusal.field.starts_with("spec."), "{refusal:?}");
+    shown(&client, port, "a.example", &from_file.certificate).await;
     plane.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::tls::TlsVersion;
+use crate::{route::Reference, tls::TlsVersion};
 
 /// A certificate, by reference to files on each node.
 ///
@@ -16,16 +16,20 @@ pub struct CertificateFiles {
     pub private_key_file: String,
 }
 
-/// How TLS ends at an HTTPS listener.
+/// How TLS ends at an HTTPS listener: with certificates from files, or with `Certificate` objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerTls {
     /// The certificate for clients that ask for no name, or for one that no certificate has.
     #[serde(flatten)]
-    pub certificate: CertificateFiles,
+    pub certificate: Option<CertificateFiles>,
     /// Others; the name that a client asks for chooses among all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub more_certificates: Vec<CertificateFiles>,
+    /// In place of files: the names of certificates; the first is for clients that ask for no name, or
+    /// for one that no certificate has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Reference>,
     /// The oldest version; 1.2 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_version: Option<TlsVersion>,
@@ -34,11 +38,25 @@ pub struct ListenerTls {
     pub max_version: Option<TlsVersion>,
 }
 
+/// Where a listener has a certificate from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown<'a> {
+    /// From files.
+    Files(&'a CertificateFiles),
+    /// From an object.
+    Certificate(&'a Reference),
+}
+
 impl ListenerTls {
-    /// Walks over the certificates with the paths of their fields.
-    pub fn certificates(&self) -> impl Iterator<Item = (String, &CertificateFiles)> {
+    /// Walks over what is shown, with the paths of the fields.
+    pub fn shown(&self) -> impl Iterator<Item = (String, Shown<'_>)> {
+        let first = self.certificate.iter().map(|files| ("spec.tls".to_owned(), files));
         let more = self.more_certificates.iter().enumerate();
         let more = more.map(|(index, one)| (format!("spec.tls.moreCertificates[{index}]"), one));
-        std::iter::once(("spec.tls".to_owned(), &self.certificate)).chain(more)
+        let files = first.chain(more).map(|(field, files)| (field, Shown::Files(files)));
+        let named = self.certificates.iter().enumerate().map(|(index, one)| {
+            (format!("spec.tls.certificates[{index}]"), Shown::Certificate(one))
+        });
+        files.chain(named)
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
     let forwarding = fields.optional("forwarding", |node| word(node, &FORWARDINGS));
     let syn_cookies = fields.optional("synCookies", |node| word(node, &SYN_COOKIES));
     let announce = fields.optional("announce", |node| word(node, &[("L2", Announce::L2)]));
-    let tls = fields.optional("tls", tls::tls);
+    let tls = fields.optional("tls", |node| tls::tls(node, namespace));
     let proxy_protocol = fields.optional("proxyProtocol", |node| word(node, &PROXY_PROTOCOLS));
     let max_connections =
         fields.optional("maxConnections", |node| whole(node, 1..=MAX_LISTENER_CONNECTIONS));

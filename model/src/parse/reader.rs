@@ -270,6 +270,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Passes over a field about which an error has been said.
+    pub(crate) fn pass_over(&self, name: &'static str) {
+        self.known.borrow_mut().push(name);
+    }
+
     /// Says that a field is missing.
     pub(crate) fn missing(&self, name: &str, wanted: &str) -> Reported {
         let path = Path { parent: Some(self.node.path), step: Step::Field(name) };

@@ -62,7 +62,11 @@ fn check_referred(
         .iter()
         .filter(|key| match key.kind {
             Kind::Listener => true,
-            Kind::Service | Kind::PrefixList | Kind::AuthPolicy => snapshot.get(key).is_none(),
+            Kind::Service
+            | Kind::PrefixList
+            | Kind::AuthPolicy
+            | Kind::Certificate
+            | Kind::Issuer => snapshot.get(key).is_none(),
             Kind::HttpRoute
             | Kind::GrpcRoute
             | Kind::TcpRoute
@@ -86,6 +90,7 @@ fn check_referred(
         Kind::PacketFilter,
         Kind::QosPolicy,
         Kind::AuthPolicy,
+        Kind::Certificate,
     ];
     for (key, object) in referring.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
         if changed.contains(key) {
@@ -138,8 +143,16 @@ type Visit<'v> = &'v mut dyn FnMut(Kind, &Reference, &dyn Fn() -> String);
 /// Calls `visit` for each reference.
 fn each_reference(spec: &Spec, visit: Visit<'_>) {
     match spec {
-        Spec::Service(_) | Spec::PrefixList(_) | Spec::RolloutPolicy(_) => {}
-        Spec::Listener(listener) => each_collector(listener, visit),
+        Spec::Service(_) | Spec::PrefixList(_) | Spec::RolloutPolicy(_) | Spec::Issuer(_) => {}
+        Spec::Certificate(certificate) => {
+            if let Some(issued) = certificate.issued() {
+                visit(Kind::Issuer, &issued.issuer, &|| "spec.issuer".to_owned());
+            }
+        }
+        Spec::Listener(listener) => {
+            each_collector(listener, visit);
+            each_certificate(listener, visit);
+        }
         Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
             each_listener(&route.listeners, visit);
             each_backend(&route.backends, &|| "spec".to_owned(), visit);
@@ -183,6 +196,13 @@ fn each_collector(listener: &Listener, visit: Visit<'_>) {
     }
 }
 
+fn each_certificate(listener: &Listener, visit: Visit<'_>) {
+    let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
+    for (index, certificate) in certificates.enumerate() {
+        visit(Kind::Certificate, certificate, &|| format!("spec.tls.certificates[{index}]"));
+    }
+}
+
 fn each_list(filter: &PacketFilter, visit: Visit<'_>) {
     for (rule, content) in filter.rules.iter().enumerate() {
         for (index, list) in content.source_lists.iter().enumerate() {
@@ -217,7 +237,9 @@ fn fits(route: Kind, listener: &Listener) -> bool {
         | Kind::PacketFilter
         | Kind::PrefixList
         | Kind::AuthPolicy
-        | Kind::RolloutPolicy => true,
+        | Kind::RolloutPolicy
+        | Kind::Certificate
+        | Kind::Issuer => true,
     }
 }
 
@@ -233,7 +255,9 @@ fn wanted(route: Kind) -> &'static str {
         | Kind::PacketFilter
         | Kind::PrefixList
         | Kind::AuthPolicy
-        | Kind::RolloutPolicy => "HTTP or HTTPS",
+        | Kind::RolloutPolicy
+        | Kind::Certificate
+        | Kind::Issuer => "HTTP or HTTPS",
     }
 }
 

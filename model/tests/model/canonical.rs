@@ -4,7 +4,7 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 9] = [
+const CASES: [(&str, &[u8]); 13] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("HTTPRoute", include_bytes!("../fixtures/canonical-v1/http_route.json")),
     ("GRPCRoute", include_bytes!("../fixtures/canonical-v1/grpc_route.json")),
@@ -14,6 +14,10 @@ const CASES: [(&str, &[u8]); 9] = [
     ("PacketFilter", include_bytes!("../fixtures/canonical-v1/packet_filter.json")),
     ("PrefixList", include_bytes!("../fixtures/canonical-v1/prefix_list.json")),
     ("QoSPolicy", include_bytes!("../fixtures/canonical-v1/qos_policy.json")),
+    ("AuthPolicy", include_bytes!("../fixtures/canonical-v1/auth_policy.json")),
+    ("RolloutPolicy", include_bytes!("../fixtures/canonical-v1/rollout_policy.json")),
+    ("Certificate", include_bytes!("../fixtures/canonical-v1/certificate.json")),
+    ("Issuer", include_bytes!("../fixtures/canonical-v1/issuer.json")),
 ];
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) fn document() -> Raw {
     prop_oneof![
         listener(),
         object("AuthPolicy", generate_auth::policy()),
+        certificate(),
+        object("Issuer", Just(json!({ "internal": {} }))),
         http_route(),
         generate_grpc::grpc_route(),
         l4_route("TCPRoute"),
@@ -33,6 +35,19 @@ pub(crate) fn document() -> Raw {
         rollout_policy()
     ]
     .boxed()
+}
+
+fn certificate() -> Raw {
+    let files = Just(json!({ "certificateFile": "/tls/a.pem", "privateKeyFile": "/tls/a.key" }));
+    let hosts = btree_set("(\\*\\.)?[a-z]{1,5}\\.example", 1..4);
+    let times = option::of((60..86_400u32, 1..59u32));
+    let issued = ("[a-c]", hosts, times).prop_map(|(issuer, hosts, times)| {
+        let spec = json!({ "issuer": { "name": issuer }, "hosts": hosts });
+        let seconds = |seconds: u32| json!(format!("{seconds}s"));
+        let (lifetime, before) = times.unzip();
+        with(spec, [("lifetime", lifetime.map(seconds)), ("renewBefore", before.map(seconds))])
+    });
+    object("Certificate", prop_oneof![files, issued])
 }
 
 fn rollout_policy() -> Raw {

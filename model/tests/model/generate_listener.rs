@@ -1,5 +1,7 @@
 //! What listeners carried by Envoy may have beside their address.
 
+use std::collections::BTreeSet;
+
 use proptest::{
     collection::{btree_map, btree_set, vec},
     option,
@@ -68,23 +70,33 @@ fn tls() -> impl Strategy<Value = Value> {
         (Some("1.3"), Some("1.3")),
         (None, Some("1.3")),
     ]);
-    (btree_set("[a-z]{1,4}", 1..4), versions).prop_map(|(names, (min, max))| {
-        let files = |name| {
-            json!({ "certificateFile": format!("/tls/{name}.pem"), "privateKeyFile": "/tls/key" })
-        };
-        let mut certificates = names.into_iter().map(files);
-        let mut tls = certificates.next().expect("one at least");
-        let more: Vec<Value> = certificates.collect();
-        if !more.is_empty() {
-            tls["moreCertificates"] = more.into();
-        }
-        for (name, version) in [("minVersion", min), ("maxVersion", max)] {
-            if let Some(version) = version {
-                tls[name] = version.into();
+    (btree_set("[a-z]{1,4}", 1..4), any::<bool>(), versions).prop_map(
+        |(names, files, (min, max))| {
+            let mut tls = if files { of_files(names) } else { named(names) };
+            for (name, version) in [("minVersion", min), ("maxVersion", max)] {
+                if let Some(version) = version {
+                    tls[name] = version.into();
+                }
             }
-        }
-        tls
-    })
+            tls
+        },
+    )
+}
+
+fn named(names: BTreeSet<String>) -> Value {
+    let names: Vec<_> = names.into_iter().map(|name| json!({ "name": name })).collect();
+    json!({ "certificates": names })
+}
+
+fn of_files(names: BTreeSet<String>) -> Value {
+    let files = |name: String| json!({ "certificateFile": format!("/tls/{name}.pem"), "privateKeyFile": "/tls/key" });
+    let mut certificates = names.into_iter().map(files);
+    let mut tls = certificates.next().expect("one at least");
+    let more: Vec<Value> = certificates.collect();
+    if !more.is_empty() {
+        tls["moreCertificates"] = more.into();
+    }
+    tls
 }
 
 fn http() -> impl Strategy<Value = Value> {

@@ -9,11 +9,13 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use consensus::Consistency;
 use http::{HeaderValue, header};
 use http_body_util::{BodyExt, Limited};
 use metrics::Unit;
 
 use super::{Shared, plane, reply::ApiError};
+use crate::issuing;
 
 /// Prometheus' text format.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4";
@@ -77,7 +79,12 @@ pub(super) async fn measure(request: Request, next: Next) -> Response {
 }
 
 pub(super) async fn control(State(shared): State<Shared>) -> Response {
-    text(Bytes::from((shared.options.metrics)()))
+    let mut series = (shared.options.metrics)();
+    // What is not to be read has no series; the others are told all the same.
+    if let Ok((view, config)) = shared.control.view(Consistency::Stale).await {
+        series += &issuing::series(&view, &config);
+    }
+    text(Bytes::from(series))
 }
 
 pub(super) async fn dataplane(State(shared): State<Shared>) -> Result<Response, ApiError> {

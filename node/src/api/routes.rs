@@ -11,8 +11,8 @@ use http::Method;
 use super::{
     Shared,
     access::{self, Access, Guard},
-    acks, cluster, dataplane, endpoints, events, explain, flows, health, history, joining, metrics,
-    objects, openapi, qos,
+    acks, certificates, cluster, dataplane, endpoints, events, explain, flows, health, history,
+    joining, metrics, objects, openapi, qos,
     reply::ApiError,
     rollout, tokens, writes,
 };
@@ -238,6 +238,30 @@ pub(super) fn operations() -> Vec<Operation> {
                 "getRevision",
                 Read,
                 get(history::one),
+            )
+        },
+        Operation {
+            text: "Lists all certificates: who issued them, for which hosts, until when. Never a key.",
+            output: Output::Json(200, "CertificatesResponse"),
+            ..operation(
+                Method::GET,
+                "/v1/certificates",
+                "listCertificates",
+                Read,
+                get(certificates::list),
+            )
+        },
+        Operation {
+            text: "Shows the authority of an internal issuer, which clients are to trust; it is made with \
+                   the issuer's first certificate.",
+            output: Output::Json(200, "IssuerAuthority"),
+            errors: &[404],
+            ..operation(
+                Method::GET,
+                "/v1/issuers/{namespace}/{name}/authority",
+                "getIssuerAuthority",
+                Read,
+                get(certificates::authority),
             )
         },
         Operation {

@@ -1,7 +1,8 @@
-//! The cluster key, and the encrypted form of the CA in the store.
+//! The cluster key, and the encrypted form of secrets in the store: of the CA, and of what is issued.
 //!
 //! Stored form, version 1: JSON with `version`, `nonce` (12 bytes) and `sealed` (ciphertext and
-//! tag), both in base64url; AES-256-GCM with the cluster id as associated data.
+//! tag), both in base64url; AES-256-GCM with the secret's place (the cluster id for the CA) as associated
+//! data.
 
 use std::{path::Path, sync::Arc};
 
@@ -36,11 +37,11 @@ pub enum ClusterKeyError {
     /// The file cannot be written.
     #[error(transparent)]
     Write(#[from] DurableError),
-    /// The stored CA is of a version that this program does not know, or damaged.
-    #[error("the stored CA is unreadable by this version")]
+    /// The stored secret is of a version that this program does not know, or damaged.
+    #[error("the stored secret is unreadable by this version")]
     Form,
-    /// The stored CA was sealed with another key or for another cluster.
-    #[error("the stored CA does not open with this node's cluster key")]
+    /// The stored secret was sealed with another key, for another cluster or in another place.
+    #[error("the stored secret does not open with this node's cluster key")]
     Sealed,
     /// What was sealed is not a CA.
     #[error(transparent)]
@@ -51,8 +52,9 @@ pub enum ClusterKeyError {
 #[derive(Clone)]
 pub struct ClusterKey(Arc<Zeroizing<[u8; KEY_BYTES]>>);
 
-#[derive(Serialize, Deserialize)]
-struct SealedAuthority {
+/// A secret as it lies in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
     version: u32,
     nonce: String,
     sealed: String,
@@ -105,21 +107,7 @@ impl ClusterKey {
     /// Encrypts a CA for the store.
     #[must_use]
     pub fn seal(&self, authority: &Authority) -> Vec<u8> {
-        let mut nonce = [0; NONCE_LEN];
-        rand::rng().fill_bytes(&mut nonce);
-        let mut text = authority.to_pem().as_bytes().to_vec();
-        self.cipher()
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(authority.cluster().as_str()),
-                &mut text,
-            )
-            .expect("a CA is far below the limit of the cipher");
-        let sealed = SealedAuthority {
-            version: VERSION,
-            nonce: URL_SAFE_NO_PAD.encode(nonce),
-            sealed: URL_SAFE_NO_PAD.encode(text),
-        };
+        let sealed = self.seal_text(authority.cluster().as_str(), &authority.to_pem());
         serde_json::to_vec(&sealed).expect("it has string keys only")
     }
 
@@ -128,25 +116,53 @@ impl ClusterKey {
     /// # Errors
     /// Another key, another cluster, or damage.
     pub fn open(&self, cluster: &ClusterId, stored: &[u8]) -> Result<Authority, ClusterKeyError> {
-        let sealed: SealedAuthority =
-            serde_json::from_slice(stored).map_err(|_| ClusterKeyError::Form)?;
+        let sealed: Sealed = serde_json::from_slice(stored).map_err(|_| ClusterKeyError::Form)?;
+        let pem = self.open_text(cluster.as_str(), &sealed)?;
+        Ok(Authority::from_pem(&pem)?)
+    }
+
+    /// Encrypts a text; it opens in the same `place` only, which is authenticated.
+    #[must_use]
+    pub fn seal_text(&self, place: &str, text: &str) -> Sealed {
+        let mut nonce = [0; NONCE_LEN];
+        rand::rng().fill_bytes(&mut nonce);
+        let mut bytes = text.as_bytes().to_vec();
+        self.cipher()
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(place),
+                &mut bytes,
+            )
+            .expect("keys and certificates are far below the limit of the cipher");
+        Sealed {
+            version: VERSION,
+            nonce: URL_SAFE_NO_PAD.encode(nonce),
+            sealed: URL_SAFE_NO_PAD.encode(bytes),
+        }
+    }
+
+    /// Decrypts what [`Self::seal_text`] encrypted in `place`.
+    ///
+    /// # Errors
+    /// Another key, another place, or damage.
+    pub fn open_text(
+        &self,
+        place: &str,
+        sealed: &Sealed,
+    ) -> Result<Zeroizing<String>, ClusterKeyError> {
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| ClusterKeyError::Form);
         let nonce = <[u8; NONCE_LEN]>::try_from(decode(&sealed.nonce)?.as_slice())
             .map_err(|_| ClusterKeyError::Form)?;
         if sealed.version != VERSION {
             return Err(ClusterKeyError::Form);
         }
-        let mut text = Zeroizing::new(decode(&sealed.sealed)?);
+        let mut bytes = Zeroizing::new(decode(&sealed.sealed)?);
         let opened = self
             .cipher()
-            .open_in_place(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(cluster.as_str()),
-                &mut text,
-            )
+            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut bytes)
             .map_err(|_| ClusterKeyError::Sealed)?;
-        let pem = std::str::from_utf8(opened).map_err(|_| ClusterKeyError::Form)?;
-        Ok(Authority::from_pem(pem)?)
+        let text = std::str::from_utf8(opened).map_err(|_| ClusterKeyError::Form)?;
+        Ok(Zeroizing::new(text.to_owned()))
     }
 
     fn cipher(&self) -> LessSafeKey {

@@ -1,5 +1,6 @@
 //! What can be typed: subcommands, arguments and the texts of `--help`.
 
+mod certificates;
 mod client;
 mod explain;
 mod explain_request;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use certificates::CertificatesCommand;
 pub use client::{
     ApplyArgs, ContextCommand, DeleteArgs, DiffArgs, EndpointsArgs, EventsArgs, FlowsArgs, GetArgs,
     HistoryArgs, NodesCommand, RollbackArgs, StatusArgs, TokenCommand, TokenRoleArg, Waiting,
@@ -110,6 +112,16 @@ pub enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: Option<RolloutCommand>,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show certificates, or the authorities that clients are to trust
+    #[command(args_conflicts_with_subcommands = true)]
+    Certificates {
+        /// What to do about them.
+        #[command(subcommand)]
+        command: Option<CertificatesCommand>,
         /// How to print.
         #[command(flatten)]
         output: Output,

@@ -1,6 +1,7 @@
 //! Answers of the API as text for people. Pure.
 
 pub mod acks;
+pub mod certificates;
 pub mod changes;
 pub mod cluster;
 pub mod doctor;

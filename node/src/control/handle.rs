@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use consensus::{Consensus, Consistency, RequestId};
+use consensus::{Consensus, Consistency, RequestId, View};
 use model::{
     Change, Object, ObjectKey, Revision, Rollout, Snapshot,
     api::{ActorStatus, ApplyResponse, Event, HistoryEntry, JoinRequest, NodeInfo, StatusResponse},
@@ -229,6 +229,19 @@ impl Control {
         Box::pin(self.inner.writer.write(Edit::Rollback(to), options)).await
     }
 
+    /// The store, and the configuration in it.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`].
+    pub(crate) async fn view(
+        &self,
+        consistency: Consistency,
+    ) -> Result<(View, Snapshot), SnapshotError> {
+        let view = self.inner.consensus.read(consistency).await?;
+        let config = self.inner.configuration.in_view(&view)?;
+        Ok((view, config))
+    }
+
     /// The newest rollout, where there has been one.
     ///
     /// # Errors
@@ -428,7 +441,7 @@ impl Control {
         }
     }
 
-    pub(super) fn certificates(&self) -> &Certificates {
+    pub(crate) fn certificates(&self) -> &Certificates {
         &self.inner.certificates
     }
 

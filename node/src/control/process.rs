@@ -261,5 +261,6 @@ fn describe_metrics() {
     crate::announce::describe();
     crate::shares::describe();
     crate::rollout::describe();
+    crate::issuing::describe();
     crate::membership::describe();
 }

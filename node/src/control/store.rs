@@ -9,12 +9,14 @@
 //! | `cluster/removed/<id>` | empty; the node was taken out for good |
 //! | `cluster/owners` | which node announces which address (`crate::announce`) |
 //! | `cluster/rollout` | the newest rollout (`crate::rollout`) |
+//! | `certificates/<namespace>/<name>` | what a `Certificate` was issued, its key encrypted (`crate::issuing`) |
+//! | `issuers/<namespace>/<name>` | the authority of an internal `Issuer`, its key encrypted |
 //! | `tokens/<name>` | role and SHA-256 of a token |
 //! | `join/<SHA-256 of the secret>` | a join secret's expiry and, once used, by whom |
 
 use bytes::Bytes;
 use consensus::{Compare, Op, View};
-use model::{Object, ObjectKey, Revision, cluster::NodeId};
+use model::{Kind, Object, ObjectKey, Revision, cluster::NodeId};
 
 /// Start of the keys of configuration objects.
 pub const OBJECTS: &str = "objects/";
@@ -30,6 +32,10 @@ pub const REMOVED: &str = "cluster/removed/";
 pub const OWNERS: &str = "cluster/owners";
 /// Where the newest rollout lies.
 pub const ROLLOUT: &str = "cluster/rollout";
+/// Start of the keys of issued certificates.
+pub const CERTIFICATES: &str = "certificates/";
+/// Start of the keys of internal issuers' authorities.
+pub const ISSUERS: &str = "issuers/";
 /// Start of the keys of API tokens.
 pub const TOKENS: &str = "tokens/";
 /// Start of the keys of join secrets.
@@ -45,6 +51,19 @@ pub fn object_key(key: &ObjectKey) -> String {
 #[must_use]
 pub fn object_of(key: &str) -> Option<ObjectKey> {
     key.strip_prefix(OBJECTS)?.parse().ok()
+}
+
+/// Where lies what a certificate was issued, or the authority of an issuer.
+#[must_use]
+pub fn named_key(start: &str, key: &ObjectKey) -> String {
+    format!("{start}{}/{}", key.namespace, key.name)
+}
+
+/// Which object of a kind a key is of that starts so.
+#[must_use]
+pub fn named_of(start: &str, kind: Kind, key: &str) -> Option<ObjectKey> {
+    let (namespace, name) = key.strip_prefix(start)?.split_once('/')?;
+    Some(ObjectKey::new(kind, namespace, name))
 }
 
 /// Where a node's record lies.

@@ -13,6 +13,7 @@
 //! | lease | renews this node's hold on its addresses | default | they are lost if it lasts |
 //! | shares | lends, on the leader, shares of the limits that nodes share | default | loans end if it lasts |
 //! | rollouts | leads rollouts, on the leader | default | they stand still meanwhile |
+//! | issuing | issues certificates, on the leader | default | they come later |
 //! | probes | health of endpoints | default | every endpoint counts as healthy again |
 //! | publisher | push sessions | default | data planes reconnect and resume |
 //! | certificates | renewal | default | renewal is looked at later |
@@ -37,6 +38,7 @@ use super::{
 use crate::{
     announce,
     formation::founder,
+    issuing,
     ledger::warning,
     probes::{Probes, ProbesArguments},
     publisher::{Publisher, Sessions, peers},
@@ -80,6 +82,7 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
         lease(&control),
         shares(&control),
         rollouts(&control),
+        issuing(&control),
         probes(&control),
         publisher(&control, push),
         certificates(&control),
@@ -179,6 +182,13 @@ fn rollouts(control: &Control) -> ChildSpec {
     task("rollouts", move || rollout::lead(control.clone()).boxed())
 }
 
+fn issuing(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("issuing", move || {
+        issuing::lead(control.clone(), control.configuration().subscribe()).boxed()
+    })
+}
+
 fn probes(control: &Control) -> ChildSpec {
     let arguments = ProbesArguments {
         configuration: control.configuration().subscribe(),
@@ -198,6 +208,7 @@ fn publisher(control: &Control, endpoint: Endpoint) -> ChildSpec {
         lease: control.lease().subscribe(),
         shares: control.shares().clone(),
         traffic: control.traffic().clone(),
+        certificates: control.certificates().clone(),
         removed: control.removed().clone(),
         cluster: control.identity().cluster().clone(),
         node,

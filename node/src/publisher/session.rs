@@ -1,5 +1,7 @@
 //! One session of a push client.
 
+mod certificates;
+
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use consensus::{Batch, Compacted, Consensus, Consistency, WatchError, Watcher};
@@ -157,12 +159,11 @@ async fn follow(
     let cluster = publisher.cluster.clone();
     let held = resume.filter(|resume| resume.cluster == cluster).map(|resume| resume.revision);
     writer.send(&ToPlane::Welcome { cluster, node: publisher.node }).await?;
-    let mut position = match held {
+    let position = match held {
         Some(held) => caught_up(&publisher.consensus, held).await?,
         None => snapshot(publisher, writer, node).await?,
     };
     let mut changes = changes(&publisher.consensus).await?;
-    let mut counting = false;
     let mut health = publisher.health.clone();
     health.mark_changed();
     let mut lease = publisher.lease.clone();
@@ -171,20 +172,29 @@ async fn follow(
     loan.mark_changed();
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    (position, counting) = advance(publisher, writer, node, position, counting).await?;
+    let mut standing = Standing { position, counting: false, whole: true };
+    standing.advance(publisher, writer, node).await?;
     loop {
+        if std::mem::take(&mut standing.whole) {
+            certificates::all(publisher, writer).await?;
+        }
         tokio::select! {
             biased;
             change = changes.next() => {
-                match change {
-                    Ok(_) => {}
+                let issued = match change {
+                    Ok(batch) => certificates::in_batch(&batch),
                     // What it says is looked up, so nothing is missed.
                     Err(WatchError::Lagged { .. }) => {
                         changes = self::changes(&publisher.consensus).await?;
+                        standing.whole = true;
+                        Vec::new()
                     }
                     Err(WatchError::Stopped) => return Err(SessionEnd::Stopped),
+                };
+                standing.advance(publisher, writer, node).await?;
+                for key in issued {
+                    certificates::one(publisher, writer, key).await?;
                 }
-                (position, counting) = advance(publisher, writer, node, position, counting).await?;
             }
             Ok(()) = health.changed() => {
                 let update = health.borrow_and_update().clone();
@@ -230,40 +240,56 @@ async fn changes(consensus: &Consensus) -> Result<Watcher, SessionEnd> {
     }
 }
 
-/// Brings a client from a position to the revision that its node should have; has it count traffic
-/// while that is asked of it.
-async fn advance(
-    publisher: &Publisher,
-    writer: &mut Writer,
-    node: NodeId,
+/// Where a client stands.
+struct Standing {
     position: Revision,
+    /// Whether it counts traffic.
     counting: bool,
-) -> Result<(Revision, bool), SessionEnd> {
-    let consensus = &publisher.consensus;
-    let view = consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
-    let (to, wanted) = rollout::standing(&view, node);
-    if wanted != counting {
-        writer.send(&ToPlane::CountTraffic { wanted }).await?;
-    }
-    let counting = wanted;
-    if to <= position {
-        return Ok((position, counting));
-    }
-    let batches = history_after(consensus, position).map(|batches| {
-        let due = batches.into_iter().filter(|batch| batch.revision <= to);
-        due.collect::<Vec<_>>()
-    });
-    let Some(batches) = batches.ok().filter(|batches| weight(batches) <= DELTA_BYTES_MAX) else {
-        return Ok((snapshot(publisher, writer, node).await?, counting));
-    };
-    for batch in &batches {
-        if batch.events.iter().any(|event| event.key == CONFIGURATION) {
-            publisher.ledger.committed(batch.revision);
+    /// Whether it is to be sent all certificates: at the begin, and after a snapshot, with which it may
+    /// have dropped those that it knew no object of.
+    whole: bool,
+}
+
+impl Standing {
+    /// Brings a client to the revision that its node should have; has it count traffic while that is
+    /// asked of it.
+    async fn advance(
+        &mut self,
+        publisher: &Publisher,
+        writer: &mut Writer,
+        node: NodeId,
+    ) -> Result<(), SessionEnd> {
+        let consensus = &publisher.consensus;
+        let view = consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
+        let (to, wanted) = rollout::standing(&view, node);
+        if wanted != self.counting {
+            writer.send(&ToPlane::CountTraffic { wanted }).await?;
         }
+        self.counting = wanted;
+        let from = self.position;
+        if to <= from {
+            return Ok(());
+        }
+        let batches = history_after(consensus, from).map(|batches| {
+            let due = batches.into_iter().filter(|batch| batch.revision <= to);
+            due.collect::<Vec<_>>()
+        });
+        let Some(batches) = batches.ok().filter(|batches| weight(batches) <= DELTA_BYTES_MAX)
+        else {
+            self.position = snapshot(publisher, writer, node).await?;
+            self.whole = true;
+            return Ok(());
+        };
+        for batch in &batches {
+            if batch.events.iter().any(|event| event.key == CONFIGURATION) {
+                publisher.ledger.committed(batch.revision);
+            }
+        }
+        writer.send(&delta(from, to, &batches)?).await?;
+        metrics::counter!("marchproxy_push_deltas_total").increment(1);
+        self.position = to;
+        Ok(())
     }
-    writer.send(&delta(position, to, &batches)?).await?;
-    metrics::counter!("marchproxy_push_deltas_total").increment(1);
-    Ok((to, counting))
 }
 
 /// Sends the whole configuration that a node should have; returns its revision.
@@ -307,6 +333,7 @@ fn history_after(consensus: &Consensus, revision: Revision) -> Result<Vec<Batch>
 /// Returns how many bytes of objects batches have.
 fn weight(batches: &[Batch]) -> usize {
     let events = batches.iter().flat_map(|batch| batch.events.iter());
+    let events = events.filter(|event| object_of(&event.key).is_some());
     events.filter_map(|event| event.current.as_ref()).map(|stored| stored.value.len()).sum()
 }
 

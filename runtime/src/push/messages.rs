@@ -1,6 +1,6 @@
 //! What is said on a push stream, as JSON (one message a frame, tagged by `type`).
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use model::{
     EndpointId, EngineReport, ObjectKey, Revision,
@@ -10,8 +10,9 @@ use model::{
     rollout::NodeTraffic,
     shares::{LoanId, Share, Uses},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::identity::{ClusterId, NodeId};
 
@@ -127,6 +128,9 @@ pub enum ToPlane {
         /// What it says.
         uses: Uses,
     },
+    /// A certificate with its key, of a `Certificate` that is issued; replaces the one before. All of
+    /// them are sent at the begin of a session.
+    Certificate(Material),
     /// Whether to count traffic once a second.
     CountTraffic {
         /// It is wanted from now on, or not any more.
@@ -157,6 +161,53 @@ pub enum ToPlane {
         /// Why.
         reason: String,
     },
+}
+
+/// A certificate that was issued for the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Material {
+    /// The object that asks for it.
+    pub certificate: ObjectKey,
+    /// The certificate, then those of its authorities but the root, in PEM.
+    pub chain: String,
+    /// The private key, in PEM.
+    pub key: PrivateKey,
+}
+
+/// A private key in PEM, wiped from memory on drop and told to nobody's log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrivateKey(Zeroizing<String>);
+
+impl PrivateKey {
+    /// The PEM.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Zeroizing<String>> for PrivateKey {
+    fn from(pem: Zeroizing<String>) -> Self {
+        Self(pem)
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a private key")
+    }
+}
+
+impl Serialize for PrivateKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for PrivateKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|pem| Self(Zeroizing::new(pem)))
+    }
 }
 
 /// The whole set of endpoints that should get no traffic.
@@ -259,6 +310,15 @@ mod tests {
                 lease_ms: 14_500,
             }),
             json!({"type": "announce", "addresses": ["192.0.2.1"], "lease_ms": 14500}),
+        );
+        let key = PrivateKey::from(Zeroizing::new("k".to_owned()));
+        let certificate = "Certificate/default/a".parse().unwrap();
+        let material = Material { certificate, chain: "c".to_owned(), key };
+        assert!(!format!("{material:?}").contains("\"k\""), "{material:?}");
+        check(
+            ToPlane::Certificate(material),
+            json!({"type": "certificate", "certificate": "Certificate/default/a", "chain": "c",
+                   "key": "k"}),
         );
         let key = ShareKey {
             policy: "QoSPolicy/default/gold".parse().unwrap(),

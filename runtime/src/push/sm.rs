@@ -17,7 +17,7 @@
 use model::{ObjectKey, Revision};
 use serde_json::Value;
 
-use super::{FromPlane, Grant, HealthUpdate, PlaneInfo, Resume, ShareGrant, ToPlane};
+use super::{FromPlane, Grant, HealthUpdate, Material, PlaneInfo, Resume, ShareGrant, ToPlane};
 use crate::identity::{ClusterId, NodeId};
 
 /// Most objects a snapshot may announce: ten times the greatest configuration that is measured.
@@ -55,6 +55,8 @@ pub enum Command {
     Announce(Grant),
     /// Keep limits to these shares.
     Shares(ShareGrant),
+    /// Keep a certificate.
+    Certificate(Material),
     /// Count traffic once a second, or do not any more.
     CountTraffic(bool),
     /// Send a pong.
@@ -223,6 +225,9 @@ impl Follower {
             (State::Following | State::Loading { .. }, M::Shares(grant)) => {
                 Ok(Command::Shares(grant))
             }
+            (State::Following | State::Loading { .. }, M::Certificate(material)) => {
+                Ok(Command::Certificate(material))
+            }
             (State::Following | State::Loading { .. }, M::CountTraffic { wanted }) => {
                 Ok(Command::CountTraffic(wanted))
             }
@@ -311,6 +316,7 @@ impl Follower {
             ToPlane::Announce(_) => "announce",
             ToPlane::Shares(_) => "shares",
             ToPlane::Uses { .. } => "uses",
+            ToPlane::Certificate(_) => "certificate",
             ToPlane::CountTraffic { .. } => "count_traffic",
             ToPlane::Traffic { .. } => "traffic",
             ToPlane::Ledger { .. } => "ledger",

@@ -1,4 +1,5 @@
-//! Which certificate a TLS server presents. Nothing of it is trusted: what is asked is what is shown.
+//! Which certificate a TLS server presents. Nothing of it is trusted, unless an authority is named: what
+//! is asked is what is shown.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
@@ -6,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::{ClientConfig, ClientConnection, Error};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring};
+use rustls::{ClientConfig, ClientConnection, Error, RootCertStore};
+use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::verifier::{self, Judge};
@@ -23,6 +25,20 @@ impl Asker {
     /// When the TLS library refuses its own defaults.
     pub fn new() -> Result<Self> {
         verifier::client(Anyone).map(Self)
+    }
+
+    /// Makes one that trusts an authority, and insists on the host's name.
+    ///
+    /// # Errors
+    /// When the text is not a certificate in PEM.
+    pub fn trusting(authority: &str) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
     }
 
     /// Returns the certificate that `server` presents for a host, in DER, after a whole handshake on

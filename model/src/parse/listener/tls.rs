@@ -3,19 +3,28 @@
 use std::collections::HashSet;
 
 use super::super::{
+    backend::unique,
+    certificate::files,
+    name::reference,
     reader::{Fields, Node, Read},
-    scalar::{file, tls_version},
+    scalar::tls_version,
 };
 use crate::{
     limits::MAX_CERTIFICATES,
     listener::{CertificateFiles, ListenerTls, Protocol},
+    route::Reference,
     tls::TlsVersion,
 };
 
-pub(super) fn tls(node: &Node<'_>) -> Read<ListenerTls> {
+pub(super) fn tls(node: &Node<'_>, namespace: &str) -> Read<ListenerTls> {
     let fields = node.fields()?;
-    let certificate = files(&fields);
+    let named = fields.has("certificates");
+    let certificate = match named {
+        true => only_named(&fields),
+        false => files(&fields).map(Some),
+    };
     let more = fields.or("moreCertificates", Vec::new(), more_certificates);
+    let certificates = fields.or("certificates", Vec::new(), |node| certificates(node, namespace));
     let version = |name| fields.optional(name, tls_version);
     let (min_version, max_version) = (version("minVersion"), version("maxVersion"));
     let versions_fit = match (min_version, max_version) {
@@ -26,13 +35,14 @@ pub(super) fn tls(node: &Node<'_>) -> Read<ListenerTls> {
         _ => Ok(()),
     };
     let twice = match (&certificate, &more) {
-        (Ok(certificate), Ok(more)) => once_each(&fields, certificate, more),
+        (Ok(Some(certificate)), Ok(more)) => once_each(&fields, certificate, more),
         _ => Ok(()),
     };
     let known = fields.finish();
     let tls = ListenerTls {
         certificate: certificate?,
         more_certificates: more?,
+        certificates: certificates?,
         min_version: min_version?,
         max_version: max_version?,
     };
@@ -53,6 +63,29 @@ pub(super) fn fits(fields: &Fields<'_>, protocol: Protocol) -> Read<()> {
     }
 }
 
+/// Refuses files beside named certificates.
+fn only_named(fields: &Fields<'_>) -> Read<Option<CertificateFiles>> {
+    let of_files = ["certificateFile", "privateKeyFile", "moreCertificates"];
+    match of_files.into_iter().find(|name| fields.has(name)) {
+        None => Ok(None),
+        Some(name) => {
+            of_files.into_iter().for_each(|name| fields.pass_over(name));
+            let remedy = "make it a Certificate too, or remove certificates";
+            Err(fields.error(
+                name,
+                "stands beside certificates, which are in place of files",
+                remedy,
+            ))
+        }
+    }
+}
+
+fn certificates(node: &Node<'_>, namespace: &str) -> Read<Vec<Reference>> {
+    let items = node.items(1, MAX_CERTIFICATES, |node| reference(node, namespace))?;
+    unique(node, &items, |reference| reference)?;
+    items.into_iter().collect()
+}
+
 fn more_certificates(node: &Node<'_>) -> Read<Vec<CertificateFiles>> {
     let read = node.items(0, MAX_CERTIFICATES - 1, |node| {
         let fields = node.fields()?;
@@ -60,17 +93,6 @@ fn more_certificates(node: &Node<'_>) -> Read<Vec<CertificateFiles>> {
         fields.finish().and(certificate)
     })?;
     read.into_iter().collect()
-}
-
-fn files(fields: &Fields<'_>) -> Read<CertificateFiles> {
-    let certificate_file =
-        fields.required("certificateFile", "the path of the PEM certificate chain", file);
-    let private_key_file =
-        fields.required("privateKeyFile", "the path of the PEM private key", file);
-    Ok(CertificateFiles {
-        certificate_file: certificate_file?,
-        private_key_file: private_key_file?,
-    })
 }
 
 /// Refuses a certificate that is named twice.

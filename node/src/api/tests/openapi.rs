@@ -63,6 +63,22 @@ spec:
     maxVersion: \"1.3\"
   http: { http3: { maxAge: 1h, advertisedPort: 443 } }
 ---
+kind: Listener
+metadata: { name: shown }
+spec: { protocol: HTTPS, port: 8444, tls: { certificates: [{ name: given }, { name: asked }] } }
+---
+kind: Certificate
+metadata: { name: given }
+spec: { certificateFile: /etc/c.pem, privateKeyFile: /etc/c.key }
+---
+kind: Certificate
+metadata: { name: asked }
+spec: { issuer: { name: own }, hosts: [a.example], lifetime: 48h, renewBefore: 24h }
+---
+kind: Issuer
+metadata: { name: own }
+spec: { internal: {} }
+---
 kind: Service
 metadata: { name: asked }
 spec: { endpoints: [] }
@@ -326,6 +342,21 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("POST", "/v1/rollback", "/v1/rollback?dryRun=true", r#"{"revision":OLDEST}"#.into(), 200),
         ("POST", "/v1/rollback", "/v1/rollback", r#"{"revision":999999}"#.into(), 404),
         ("GET", "/v1/acks", "/v1/acks?wait=1ms", String::new(), 200),
+        ("GET", "/v1/certificates", "/v1/certificates", String::new(), 200),
+        (
+            "GET",
+            "/v1/issuers/{namespace}/{name}/authority",
+            "/v1/issuers/default/own/authority",
+            String::new(),
+            200,
+        ),
+        (
+            "GET",
+            "/v1/issuers/{namespace}/{name}/authority",
+            "/v1/issuers/default/none/authority",
+            String::new(),
+            404,
+        ),
         ("GET", "/v1/rollout", "/v1/rollout", String::new(), 200),
         ("POST", "/v1/rollout/pause", "/v1/rollout/pause", String::new(), 200),
         ("POST", "/v1/rollout/resume", "/v1/rollout/resume", String::new(), 200),

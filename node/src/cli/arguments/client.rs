@@ -80,7 +80,7 @@ Examples:
   marchproxy get listeners -A")]
 pub struct GetArgs {
     /// Listener, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList, QoSPolicy,
-    /// AuthPolicy or RolloutPolicy; letter case and the plural do not matter
+    /// AuthPolicy, RolloutPolicy, Certificate or Issuer; letter case and the plural do not matter
     pub kind: Kind,
     /// One object of that kind
     pub name: Option<String>,

@@ -38,6 +38,8 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::PrefixList => &["PREFIXES"],
         Kind::QosPolicy => &["LISTENERS", "CLASS", "INGRESS", "EGRESS", "EXCESS", "DSCP", "ECN"],
         Kind::AuthPolicy => &["USERS", "EXTERNAL"],
+        Kind::Certificate => &["HOSTS", "ISSUER", "LIFETIME", "FILE"],
+        Kind::Issuer => &["SIGNS"],
         Kind::RolloutPolicy => &["STEPS", "MAX ERRORS", "MAX P99"],
     }
 }
@@ -86,6 +88,15 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
         ],
         Kind::AuthPolicy => {
             vec![text(&spec["basic"]["usersFile"]), reference(&spec["external"]["service"])]
+        }
+        Kind::Certificate => vec![
+            join(&spec["hosts"], text),
+            reference(&spec["issuer"]),
+            text(&spec["lifetime"]),
+            text(&spec["certificateFile"]),
+        ],
+        Kind::Issuer => {
+            vec![spec.as_object().and_then(|spec| spec.keys().next()).cloned().unwrap_or_default()]
         }
         Kind::RolloutPolicy => vec![
             join(&spec["steps"], step),

@@ -1,0 +1,92 @@
+//! Reads the specs of a `Certificate` and of an `Issuer`.
+
+use std::time::Duration;
+
+use super::{
+    backend::unique,
+    name::{host_pattern, reference},
+    reader::{Fields, Node, Read},
+    scalar::{duration, file},
+};
+use crate::{
+    certificate::{Certificate, Issued, Issuer},
+    limits::{MAX_CERTIFICATE_HOSTS, MAX_CERTIFICATE_LIFETIME, MIN_CERTIFICATE_LIFETIME},
+    listener::CertificateFiles,
+};
+
+const DEFAULT_LIFETIME: Duration = Duration::from_hours(90 * 24);
+/// What is left of the lifetime when the next one is issued, as a divisor.
+const DEFAULT_RENEWAL: u32 = 3;
+/// The shortest time between an issue and the next.
+const MIN_RENEWAL: Duration = Duration::from_secs(1);
+/// What is written for files.
+const FILES: [&str; 2] = ["certificateFile", "privateKeyFile"];
+
+pub(super) fn certificate(node: &Node<'_>, namespace: &str) -> Read<Certificate> {
+    let fields = node.fields()?;
+    let of_files = FILES.into_iter().any(|name| fields.has(name));
+    let certificate = match (of_files, fields.has("issuer")) {
+        (true, true) => {
+            let problem = "stands beside an issuer, and only one of them makes the certificate";
+            let name = FILES.into_iter().find(|name| fields.has(name)).unwrap_or(FILES[0]);
+            return Err(fields.error(name, problem, "remove one of them"));
+        }
+        (true, false) => files(&fields).map(Certificate::Files),
+        (false, true) => issued(&fields, namespace).map(Certificate::Issued),
+        (false, false) => {
+            let remedy = "add issuer and hosts, or certificateFile and privateKeyFile";
+            return Err(node.error("comes from nowhere", remedy));
+        }
+    };
+    fields.finish().and(certificate)
+}
+
+/// Reads the paths of a certificate and of its key.
+pub(super) fn files(fields: &Fields<'_>) -> Read<CertificateFiles> {
+    let certificate_file =
+        fields.required("certificateFile", "the path of the PEM certificate chain", file);
+    let private_key_file =
+        fields.required("privateKeyFile", "the path of the PEM private key", file);
+    Ok(CertificateFiles {
+        certificate_file: certificate_file?,
+        private_key_file: private_key_file?,
+    })
+}
+
+fn issued(fields: &Fields<'_>, namespace: &str) -> Read<Issued> {
+    let issuer = fields.required("issuer", "the name of an Issuer", |n| reference(n, namespace));
+    let hosts = fields.required("hosts", "the names that it is for", |node| {
+        let items = node.items(1, MAX_CERTIFICATE_HOSTS, certified_host)?;
+        unique(node, &items, |host| host)?;
+        items.into_iter().collect::<Read<Vec<_>>>()
+    });
+    let lifetime = fields.or("lifetime", DEFAULT_LIFETIME, |node| {
+        duration(node, MIN_CERTIFICATE_LIFETIME, MAX_CERTIFICATE_LIFETIME)
+    });
+    let renew_before = fields.optional("renewBefore", |node| {
+        duration(node, MIN_RENEWAL, lifetime.unwrap_or(MAX_CERTIFICATE_LIFETIME) - MIN_RENEWAL)
+    });
+    let lifetime = lifetime?;
+    Ok(Issued {
+        issuer: issuer?,
+        hosts: hosts?,
+        lifetime,
+        renew_before: renew_before?.unwrap_or(lifetime / DEFAULT_RENEWAL),
+    })
+}
+
+fn certified_host(node: &Node<'_>) -> Read<String> {
+    let host = host_pattern(node)?;
+    if host == "*" {
+        return Err(node.error("is every host", "write hosts, or *. and a domain"));
+    }
+    Ok(host)
+}
+
+pub(super) fn issuer(node: &Node<'_>) -> Read<Issuer> {
+    let fields = node.fields()?;
+    let internal = fields.required("internal", "{}", |node| node.fields()?.finish());
+    let known = fields.finish();
+    internal?;
+    known.map(|()| Issuer::Internal {})
+}
