@@ -71,8 +71,13 @@ fn issued(fields: &Fields<'_>, namespace: &str) -> Read<Issued> {
         issuer: issuer?,
         hosts: hosts?,
         lifetime,
-        renew_before: renew_before?.unwrap_or(lifetime / DEFAULT_RENEWAL),
+        renew_before: renew_before?.unwrap_or(default_renewal(lifetime)),
     })
+}
+
+/// A third, in the whole seconds that documents are written with.
+fn default_renewal(lifetime: Duration) -> Duration {
+    Duration::from_secs((lifetime / DEFAULT_RENEWAL).as_secs())
 }
 
 fn certified_host(node: &Node<'_>) -> Read<String> {
