@@ -1,5 +1,7 @@
 //! All fault tests, in one binary: they share the time it takes to link it.
 
+#[path = "faults/acme.rs"]
+mod acme;
 #[path = "faults/announce.rs"]
 mod announce;
 #[path = "faults/bad_input.rs"]

@@ -7,6 +7,7 @@
 //! with all of them gone, and after a cold start, traffic goes on. Engines know [`Desired`] only,
 //! never the push protocol.
 
+pub mod acme;
 pub mod admin;
 pub mod afxdp;
 pub mod announce;

@@ -200,6 +200,7 @@ impl DataPlane {
         };
         let (placement, placement_receiver) = watch::channel(Arc::new(placement));
         let (names, _) = watch::channel(FlowNames::default());
+        let challenges = watch::Sender::default();
         let (loan, _) = watch::channel(None);
         let (uses, _) = watch::channel(Arc::default());
         let (series, series_receiver) = watch::channel(Series::default());
@@ -261,6 +262,7 @@ impl DataPlane {
             placement,
             placement_receiver,
             names,
+            challenges,
             loan: Arc::new(loan),
             uses,
             series,

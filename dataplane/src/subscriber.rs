@@ -25,7 +25,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
-    announce::Granted, certificates::Certificates, desired::Desired, shares::Loan, tasks::Task,
+    acme::Challenges, announce::Granted, certificates::Certificates, desired::Desired,
+    shares::Loan, tasks::Task,
 };
 
 pub use reports::{ReportBook, Reports};
@@ -56,6 +57,8 @@ pub struct SubscriberArguments {
     pub desired: Arc<watch::Sender<Arc<Desired>>>,
     /// Where certificates are kept.
     pub certificates: Certificates,
+    /// Where it stands what challenges of ACME are answered.
+    pub challenges: watch::Sender<Arc<Challenges>>,
     /// The newest report of each engine.
     pub reports: watch::Receiver<Reports>,
     /// Where it stands which announced addresses are this node's.

@@ -181,6 +181,22 @@ pub struct CertificateInfo {
     pub renews_ms: Option<u64>,
     /// The certificate in PEM, without its key.
     pub chain: Option<String>,
+    /// Why the last attempt to have it issued failed.
+    pub failure: Option<CertificateFailure>,
+}
+
+/// A failed attempt to have a certificate issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateFailure {
+    /// Why, in the authority's words where it said something.
+    pub reason: String,
+    /// How many failed one after the other.
+    pub attempts: u32,
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub at_ms: u64,
+    /// When the next one is made.
+    pub next_ms: u64,
 }
 
 impl CertificateInfo {
@@ -196,6 +212,7 @@ impl CertificateInfo {
             not_after_ms: None,
             renews_ms: None,
             chain: None,
+            failure: None,
         }
     }
 }

@@ -38,6 +38,37 @@ pub struct Issued {
 pub enum Issuer {
     /// The cluster itself, by an authority that is made for this issuer alone.
     Internal {},
+    /// An authority that is asked by ACME (RFC 8555), such as Let's Encrypt.
+    Acme(Acme),
+}
+
+/// An authority that is asked by ACME. It sees who asks for a host by a request to port 80 of it (the
+/// challenge HTTP-01), which any node answers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acme {
+    /// The URL of its directory, by `https`.
+    pub server: String,
+    /// E-mail addresses that it may write to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contact: Vec<String>,
+    /// The absolute path, on each control node, of the authorities (PEM) by which the server itself is
+    /// trusted; those of the system when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// That its terms are agreed to; true.
+    pub terms_of_service_agreed: bool,
+}
+
+impl Issuer {
+    /// Returns the authority that is asked by ACME, where one is.
+    #[must_use]
+    pub fn acme(&self) -> Option<&Acme> {
+        match self {
+            Self::Acme(acme) => Some(acme),
+            Self::Internal {} => None,
+        }
+    }
 }
 
 impl Certificate {

@@ -236,3 +236,7 @@ pub const MAX_CERTIFICATE_HOSTS: usize = 100;
 pub const MIN_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(60);
 /// The longest: what browsers accept (Baseline Requirements, section 6.3.2).
 pub const MAX_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(398 * 86_400);
+/// The addresses that an ACME server may write to.
+pub const MAX_CONTACTS: usize = 8;
+/// The length of an e-mail address (RFC 5321, section 4.5.3.1.3).
+pub const MAX_EMAIL_BYTES: usize = 254;

@@ -6,7 +6,7 @@ use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
     auth_policy::AuthPolicy,
-    certificate::{Certificate, Issued},
+    certificate::{Certificate, Issued, Issuer},
     key::{Kind, ObjectKey},
     listener::Listener,
     object::{Object, Spec},
@@ -158,6 +158,24 @@ impl Snapshot {
         self.of_kind(Kind::Certificate).filter_map(|(key, object)| match &object.spec {
             Spec::Certificate(certificate) => Some((key, certificate.issued()?)),
             _ => None,
+        })
+    }
+
+    /// Returns an issuer.
+    #[must_use]
+    pub fn issuer(&self, namespace: &str, name: &str) -> Option<&Issuer> {
+        match &self.get(&ObjectKey::new(Kind::Issuer, namespace, name))?.spec {
+            Spec::Issuer(issuer) => Some(issuer),
+            _ => None,
+        }
+    }
+
+    /// Tells whether an authority is asked by ACME, which may then look for answers on port 80.
+    #[must_use]
+    pub fn asks_by_acme(&self) -> bool {
+        self.of_kind(Kind::Issuer).any(|(_, object)| match &object.spec {
+            Spec::Issuer(issuer) => issuer.acme().is_some(),
+            _ => false,
         })
     }
 

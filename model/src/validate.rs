@@ -4,6 +4,7 @@
 //! untouched never stands in the way of a change. The work is one pass over the routes plus the
 //! change. The result depends on the set of objects only, not on the order of their arrival.
 
+mod certificates;
 mod fault;
 mod grpc_routes;
 mod http_routes;
@@ -41,6 +42,7 @@ pub fn validate_snapshot(
     packet_filters::check(snapshot, changed, &mut errors);
     qos_policies::check(snapshot, changed, &mut errors);
     rollout_policies::check(snapshot, changed, &mut errors);
+    certificates::check(snapshot, changed, &mut errors);
     if errors.is_empty() {
         return Ok(());
     }

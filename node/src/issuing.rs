@@ -11,6 +11,7 @@
 //! that node's own file; no read returns it. What is issued for an object that is gone goes too; an
 //! issuer's authority stays, so that one that is applied again is trusted as before.
 
+pub(crate) mod acme;
 mod authority;
 mod record;
 
@@ -22,7 +23,7 @@ use std::{
 use bytes::Bytes;
 use consensus::{Compare, Consistency, Op, ProposeError, RaftState, Transaction, View};
 use model::{
-    Certificate, Issued, Kind, ObjectKey, Revision, Snapshot, Spec,
+    Certificate, Issued, Issuer, Kind, ObjectKey, Revision, Snapshot, Spec,
     api::{CertificateInfo, CertificateState, IssuerAuthority},
     route::Reference,
 };
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::record::{Place, Record, RecordError};
 use self::{
+    acme::Orders,
     authority::Pair,
     record::{asked, milliseconds},
 };
@@ -68,10 +70,13 @@ pub(crate) async fn lead(
     control: Control,
     mut configuration: watch::Receiver<Snapshot>,
 ) -> anyhow::Result<()> {
+    let mut orders = Orders::default();
     loop {
         configuration.borrow_and_update();
         if control.consensus().status().borrow().state == RaftState::Leader {
-            while look(&control).await {}
+            while look(&control, &mut orders).await {}
+        } else {
+            orders.stop();
         }
         tokio::select! {
             changed = configuration.changed() => changed?,
@@ -81,10 +86,11 @@ pub(crate) async fn lead(
 }
 
 /// Issues and removes what is due; tells whether something is left.
-async fn look(control: &Control) -> bool {
+async fn look(control: &Control, orders: &mut Orders) -> bool {
     // Stale is good enough: what is written demands that all is still as it was seen.
     let Ok(view) = control.consensus().read(Consistency::Stale).await else { return false };
     let Ok(config) = control.snapshot(Consistency::Stale).await else { return false };
+    orders.begin(control, &view, &config);
     let identity = control.identity();
     let place =
         Place { key: control.certificates().cluster_key(), cluster: identity.cluster().as_str() };
@@ -145,7 +151,11 @@ fn due(place: &Place<'_>, view: &View, config: &Snapshot, now: SystemTime) -> Wr
         if writes.ops.len() >= BATCH {
             return writes;
         }
-        let issuer = issuer_key(&issued.issuer);
+        let named = &issued.issuer;
+        if !matches!(config.issuer(&named.namespace, &named.name), Some(Issuer::Internal {})) {
+            continue;
+        }
+        let issuer = issuer_key(named);
         let authority = authorities.entry(issuer).or_insert_with_key(|issuer| {
             let found = authority(place, view, issuer, now, &mut writes);
             found.map_err(|error| writes.failures.push(error)).ok()
@@ -179,6 +189,8 @@ fn due(place: &Place<'_>, view: &View, config: &Snapshot, now: SystemTime) -> Wr
         writes.compare.push(Compare::KeyRevision { key: object, revision });
         writes.issued += 1;
     }
+    let left = acme::leftovers(view, config, now).into_iter().take(BATCH);
+    writes.ops.extend(left.map(|key| Op::Delete { key }));
     for (at, stored) in view.scan(CERTIFICATES) {
         let key = named_of(CERTIFICATES, Kind::Certificate, at);
         let is_issued = key.is_some_and(|key| {
@@ -222,13 +234,18 @@ pub(crate) fn list(view: &View, config: &Snapshot) -> Vec<CertificateInfo> {
     let certificates = config.of_kind(Kind::Certificate);
     certificates
         .filter_map(|(key, object)| match &object.spec {
-            Spec::Certificate(certificate) => Some(info(view, key, certificate)),
+            Spec::Certificate(certificate) => Some(info(view, config, key, certificate)),
             _ => None,
         })
         .collect()
 }
 
-fn info(view: &View, key: &ObjectKey, certificate: &Certificate) -> CertificateInfo {
+fn info(
+    view: &View,
+    config: &Snapshot,
+    key: &ObjectKey,
+    certificate: &Certificate,
+) -> CertificateInfo {
     let Certificate::Issued(asked) = certificate else {
         return CertificateInfo::new(key.clone(), CertificateState::Files);
     };
@@ -238,8 +255,15 @@ fn info(view: &View, key: &ObjectKey, certificate: &Certificate) -> CertificateI
         hosts: hosts.clone(),
         ..CertificateInfo::new(key.clone(), CertificateState::Pending)
     };
-    let authority = issuer_authority(view, &issuer_key(issuer));
-    let wanted = authority.map(|authority| self::asked(asked, &authority.certificate));
+    let wanted = match config.issuer(&issuer.namespace, &issuer.name) {
+        Some(Issuer::Acme(acme)) => Some(acme::asked_of(asked, acme)),
+        Some(Issuer::Internal {}) => {
+            let authority = issuer_authority(view, &issuer_key(issuer));
+            authority.map(|authority| self::asked(asked, &authority.certificate))
+        }
+        None => None,
+    };
+    info.failure = wanted.as_ref().and_then(|wanted| acme::failure(view, key, wanted));
     if let Some(record) = record_at(view, &named_key(CERTIFICATES, key)) {
         if Some(&record.asked) == wanted.as_ref() {
             info.state = CertificateState::Issued;
@@ -292,7 +316,7 @@ pub(crate) fn describe() {
     describe_counter!(
         "marchproxy_certificates_issued_total",
         Unit::Count,
-        "Certificates that this node issued as the leader"
+        "Certificates that this node issued, or had issued, as the leader"
     );
     describe_counter!(
         "marchproxy_certificate_failures_total",

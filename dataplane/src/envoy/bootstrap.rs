@@ -6,11 +6,18 @@ use runtime::durable;
 use serde_json::{Value, json};
 
 use super::overload;
-use crate::xds::INSTANCE_FIELD;
+use crate::{
+    l7::{CHALLENGES_CLUSTER, XDS_CLUSTER},
+    xds::INSTANCE_FIELD,
+};
 
 /// Windows of the stream that configuration comes by: a cold start's megabytes in one flight.
 const XDS_STREAM_WINDOW: u32 = 16 * 1024 * 1024;
 const XDS_CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
+/// Envoy's own bound: streams of configuration are few.
+const REQUESTS_MAX: u32 = 1_024;
+/// Questions for answers to challenges, which anybody can have it ask; others go to the routes.
+const CHALLENGES_MAX: u32 = 32;
 /// The configuration server answers at once, on this host.
 const XDS_CONNECT_TIMEOUT: &str = "1s";
 /// Waits before Envoy connects again. Of its own accord it would wait up to 30 s, in which a data
@@ -53,7 +60,7 @@ impl Bootstrap<'_> {
                     "transport_api_version": "V3",
                     "set_node_on_first_message_only": true,
                     "grpc_services": [{ "envoy_grpc": {
-                        "cluster_name": "xds",
+                        "cluster_name": XDS_CLUSTER,
                         "retry_policy": { "retry_back_off": {
                             "base_interval": XDS_RETRY_FIRST, "max_interval": XDS_RETRY_MOST,
                         } },
@@ -62,7 +69,10 @@ impl Bootstrap<'_> {
                 "cds_config": ads,
                 "lds_config": ads,
             },
-            "static_resources": { "clusters": [self.xds_cluster()] },
+            "static_resources": { "clusters": [
+                self.cluster(XDS_CLUSTER, REQUESTS_MAX),
+                self.cluster(CHALLENGES_CLUSTER, CHALLENGES_MAX),
+            ] },
             // The flush every 5 s stalls the main thread, which takes configuration.
             "stats_flush_on_admin": true,
             "deferred_stat_options": { "enable_deferred_creation_stats": true },
@@ -70,7 +80,8 @@ impl Bootstrap<'_> {
         })
     }
 
-    fn xds_cluster(&self) -> Value {
+    /// Makes a cluster that is the data plane, with so many requests at a time.
+    fn cluster(&self, name: &str, requests_max: u32) -> Value {
         let options = json!({
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": { "http2_protocol_options": {
@@ -79,13 +90,14 @@ impl Bootstrap<'_> {
             } },
         });
         json!({
-            "name": "xds",
+            "name": name,
             "type": "STATIC",
             "connect_timeout": XDS_CONNECT_TIMEOUT,
             "typed_extension_protocol_options": {
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options,
             },
-            "load_assignment": { "cluster_name": "xds", "endpoints": [{ "lb_endpoints": [{
+            "circuit_breakers": { "thresholds": [{ "max_requests": requests_max }] },
+            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": [{
                 "endpoint": { "address": { "pipe": { "path": self.xds_socket } } },
             }] }] },
         })

@@ -12,7 +12,9 @@ use std::{
 
 use imbl::OrdMap;
 use model::{
-    EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec, listener::EngineChoice, route::Reference,
+    EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec,
+    listener::{EngineChoice, Protocol},
+    route::Reference,
 };
 
 use super::{
@@ -63,10 +65,15 @@ impl Settings {
     /// where there is none, so that a refusal names it.
     #[must_use]
     pub fn of_host(any_address: IpAddr) -> Self {
-        let found = SYSTEM_ROOTS.into_iter().find(|path| Path::new(path).is_file());
-        let system_roots = found.unwrap_or(SYSTEM_ROOTS[0]).into();
-        Self { any_address, system_roots, ..Self::default() }
+        Self { any_address, system_roots: system_roots().to_owned(), ..Self::default() }
     }
+}
+
+/// Returns the file with the authorities that the system of this host trusts.
+#[must_use]
+pub fn system_roots() -> &'static Path {
+    let found = SYSTEM_ROOTS.into_iter().map(Path::new).find(|path| path.is_file());
+    found.unwrap_or(Path::new(SYSTEM_ROOTS[0]))
 }
 
 /// What is translated. Cloning is cheap.
@@ -179,6 +186,11 @@ impl Compiler {
                 affected.hosts.extend(hosts);
             }
         }
+        if self.input.config.asks_by_acme() != input.config.asks_by_acme() {
+            let listeners =
+                input.config.listeners().filter(|(_, it)| it.protocol == Protocol::Http);
+            affected.listeners.extend(listeners.map(|(key, _)| key.clone()));
+        }
         if !Arc::ptr_eq(&self.input.unhealthy, &input.unhealthy) {
             let flapped = self.input.unhealthy.symmetric_difference(&input.unhealthy);
             affected.endpoints.extend(flapped.map(|endpoint| endpoint.service.clone()));
@@ -230,7 +242,8 @@ impl Compiler {
                 _ => None,
             });
             let any = self.settings.any_address;
-            let listener = spec.and_then(|spec| listener::listener(key, spec, any, route));
+            let asks = self.input.config.asks_by_acme();
+            let listener = spec.and_then(|spec| listener::listener(key, spec, any, route, asks));
             let http3 = spec.and_then(|spec| listener::http3(key, spec, any));
             let tls = spec.and_then(|spec| spec.tls.as_ref());
             let Self { settings, input, .. } = &*self;

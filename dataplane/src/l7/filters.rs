@@ -1,5 +1,5 @@
-//! The HTTP filters of a listener: one composite filter, then the router (where HTTP/3 is spoken, the
-//! one that tells so stands before them). What a route asks for
+//! The HTTP filters of a listener: one composite filter, then the router. (Before them stand what tells of
+//! HTTP/3, where it is spoken, and what answers challenges of ACME, where an issuer is asked by it.) What a route asks for
 //! beyond forwarding is a chain of filters that the route itself carries, so a route that begins to
 //! ask for it touches no listener, whose change would drain connections.
 //!
@@ -19,6 +19,7 @@
 
 mod alt_svc;
 mod basic;
+mod challenge;
 pub(super) mod cors;
 mod external;
 mod fault;
@@ -38,15 +39,26 @@ use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_ma
 /// The name of the composite filter, nested or not, and of its settings in routes.
 const NAME: &str = "marchproxy";
 
-/// Returns the filters of an HTTP listener, which tells clients `alt_svc`.
-pub(super) fn listener(alt_svc: Option<String>) -> Vec<hcm::HttpFilter> {
+/// What a listener does beyond what its routes ask for.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    /// What clients are told of other ports.
+    pub(super) alt_svc: Option<String>,
+    /// Whether challenges of ACME are answered.
+    pub(super) challenges: bool,
+}
+
+/// Returns the filters of an HTTP listener.
+pub(super) fn listener(extras: Extras) -> Vec<hcm::HttpFilter> {
     let router = router::Router { suppress_envoy_headers: true, ..Default::default() };
     let nested = extension(NAME, &composite::Composite::default());
     let missed = miss::filters().into_iter().chain([nested]).collect();
     let composite = composite::Composite { matcher: Some(always(missed)), ..Default::default() };
-    let told = alt_svc.map(alt_svc::filter);
+    let told = extras.alt_svc.map(alt_svc::filter);
+    let challenge = extras.challenges.then(challenge::filter);
     let ours = filter(NAME, pb::any(&composite));
-    told.into_iter().chain([ours, filter("envoy.filters.http.router", pb::any(&router))]).collect()
+    let always = [ours, filter("envoy.filters.http.router", pb::any(&router))];
+    told.into_iter().chain(challenge).chain(always).collect()
 }
 
 /// Returns the settings of a route table: no chain, unless a route has one.
@@ -86,14 +98,16 @@ fn settings(config: route::FilterConfig) -> HashMap<String, Any> {
 
 /// Runs a chain for every request.
 fn always(chain: Vec<core::TypedExtensionConfig>) -> xds_matcher::Matcher {
+    pb::always(run(chain))
+}
+
+/// Runs a chain.
+fn run(chain: Vec<core::TypedExtensionConfig>) -> xds_core::TypedExtensionConfig {
     let action = composite::ExecuteFilterAction {
         filter_chain: Some(composite::FilterChainConfiguration { typed_config: chain }),
         ..Default::default()
     };
-    pb::always(xds_core::TypedExtensionConfig {
-        name: "chain".into(),
-        typed_config: Some(pb::any(&action)),
-    })
+    xds_core::TypedExtensionConfig { name: "chain".into(), typed_config: Some(pb::any(&action)) }
 }
 
 fn filter(name: &str, config: Any) -> hcm::HttpFilter {

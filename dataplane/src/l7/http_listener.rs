@@ -7,7 +7,9 @@ use model::{Listener, ObjectKey, listener::HttpOptions};
 use hcm::http_connection_manager::CodecType;
 
 use super::{
-    downstream_tls, filters, names,
+    downstream_tls,
+    filters::{self, Extras},
+    names,
     pb::{self, access_log, core, hcm, listener},
 };
 
@@ -26,14 +28,15 @@ const STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Makes the filter chain of an HTTP or HTTPS listener.
+/// Makes the filter chain of an HTTP or HTTPS listener, which answers `challenges` of ACME or does not.
 pub(super) fn chain(
     key: &ObjectKey,
     spec: &Listener,
+    challenges: bool,
     logs: Vec<access_log::AccessLog>,
 ) -> listener::FilterChain {
     listener::FilterChain {
-        filters: vec![filter(&manager(key, spec, logs))],
+        filters: vec![filter(&manager(key, spec, challenges, logs))],
         transport_socket: spec.tls.as_ref().map(|tls| downstream_tls::socket(key, tls)),
         ..Default::default()
     }
@@ -57,7 +60,7 @@ pub(super) fn over_quic(
             ..Default::default()
         }),
         http2_protocol_options: None,
-        ..manager(key, spec, logs)
+        ..manager(key, spec, false, logs)
     }
 }
 
@@ -72,6 +75,7 @@ pub(super) fn filter(manager: &hcm::HttpConnectionManager) -> listener::Filter {
 fn manager(
     key: &ObjectKey,
     spec: &Listener,
+    challenges: bool,
     logs: Vec<access_log::AccessLog>,
 ) -> hcm::HttpConnectionManager {
     use hcm::http_connection_manager::{RouteSpecifier, ServerHeaderTransformation, UpgradeConfig};
@@ -80,7 +84,7 @@ fn manager(
         access_log: logs,
         codec_type: CodecType::Auto as i32,
         stat_prefix: names::plain(key),
-        http_filters: filters::listener(alt_svc(spec)),
+        http_filters: filters::listener(Extras { alt_svc: alt_svc(spec), challenges }),
         http2_protocol_options: Some(core::Http2ProtocolOptions {
             max_concurrent_streams: Some(pb::uint32(streams(spec))),
             initial_stream_window_size: Some(pb::uint32(STREAM_WINDOW)),

@@ -27,12 +27,14 @@ const CONNECTION_BUFFER: u32 = 256 * 1024;
 /// Makes the resource of a listener; nothing for TCP and UDP listeners without a route, whose port
 /// stays closed.
 ///
-/// `any` is the address that `*` means; `route` the first of the attached TCP or UDP routes.
+/// `any` is the address that `*` means; `route` the first of the attached TCP or UDP routes. Challenges of
+/// ACME come by HTTP without TLS.
 pub(super) fn listener(
     key: &ObjectKey,
     spec: &Listener,
     any: IpAddr,
     route: Option<&L4Route>,
+    asks_by_acme: bool,
 ) -> Option<Resource> {
     let name = names::plain(key);
     let route = route.filter(|_| !spec.protocol.is_http());
@@ -40,9 +42,10 @@ pub(super) fn listener(
     let mut message = bare(key, spec, any, spec.protocol.is_udp());
     let mut clusters = Vec::new();
     let mut wants = Vec::new();
+    let challenges = asks_by_acme && spec.protocol == Protocol::Http;
     match spec.protocol {
         Protocol::Http | Protocol::Https => {
-            message.filter_chains = vec![http_listener::chain(key, spec, logs)];
+            message.filter_chains = vec![http_listener::chain(key, spec, challenges, logs)];
             wants = http_wants(key, spec);
         }
         Protocol::Tcp => {
@@ -62,7 +65,8 @@ pub(super) fn listener(
         message.listener_filters.insert(0, connections::proxy_protocol(wanted));
     }
     message.name = name;
-    Some(resource(key, spec, any, route, Made { message, clusters, wants }))
+    let made = Made { message, clusters, wants, challenges };
+    Some(resource(key, spec, any, route, made))
 }
 
 /// Makes the resource of a listener's HTTP/3, where it is spoken: another listener with the same
@@ -74,7 +78,8 @@ pub(super) fn http3(key: &ObjectKey, spec: &Listener, any: IpAddr) -> Option<Res
     message.name = names::http3(key);
     message.udp_listener_config = Some(http3::udp());
     message.filter_chains = vec![http3::chain(key, spec, tls, access_logs(key, spec))];
-    let made = Made { message, clusters: Vec::new(), wants: http_wants(key, spec) };
+    let wants = http_wants(key, spec);
+    let made = Made { message, clusters: Vec::new(), wants, challenges: false };
     Some(resource(key, spec, any, None, made))
 }
 
@@ -115,6 +120,7 @@ struct Made {
     message: lds::Listener,
     clusters: Vec<Arc<str>>,
     wants: Vec<ResourceId>,
+    challenges: bool,
 }
 
 /// Completes the resource of a listener.
@@ -125,7 +131,7 @@ fn resource(
     route: Option<&L4Route>,
     made: Made,
 ) -> Resource {
-    let Made { mut message, mut clusters, wants } = made;
+    let Made { mut message, mut clusters, wants, challenges } = made;
     if let Some(limit) = connections::limit(&message.stat_prefix, spec) {
         for chain in &mut message.filter_chains {
             chain.filters.insert(0, limit.clone());
@@ -144,6 +150,10 @@ fn resource(
         .part(&route.map(|route| &route.backends));
     if let Some(tls) = &spec.tls {
         version.add(&downstream_tls::version_part(tls));
+    }
+    // What is not there is no part, so that versions of before stay.
+    if challenges {
+        version.add(&"challenges");
     }
     let origin = |field: &str, text: String| Origin {
         object: key.clone(),

@@ -19,9 +19,9 @@ pub(crate) use envoy_types::pb::{
                 common::fault::v3 as fault_common,
                 http::{
                     basic_auth::v3 as basic_auth, composite::v3 as composite, cors::v3 as cors,
-                    ext_authz::v3 as ext_authz, fault::v3 as fault, grpc_web::v3 as grpc_web,
-                    header_mutation::v3 as header_mutation, lua::v3 as lua, router::v3 as router,
-                    stateful_session::v3 as stateful_session,
+                    ext_authz::v3 as ext_authz, ext_proc::v3 as ext_proc, fault::v3 as fault,
+                    grpc_web::v3 as grpc_web, header_mutation::v3 as header_mutation,
+                    lua::v3 as lua, router::v3 as router, stateful_session::v3 as stateful_session,
                 },
                 listener::proxy_protocol::v3 as client_proxy_protocol,
                 network::{
@@ -48,6 +48,12 @@ pub(crate) use envoy_types::pb::{
     xds::{core::v3 as xds_core, r#type::matcher::v3 as xds_matcher},
 };
 use prost::{Message, Name};
+
+/// The cluster of the bootstrap by which Envoy asks the data plane for its configuration.
+pub(crate) const XDS_CLUSTER: &str = "xds";
+/// The one by which it asks for answers to challenges: anybody can have it ask, and must not keep it from
+/// its configuration.
+pub(crate) const CHALLENGES_CLUSTER: &str = "challenges";
 
 pub(crate) fn any<M: Message + Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }

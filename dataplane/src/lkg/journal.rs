@@ -191,6 +191,7 @@ impl Replay {
             | Command::Announce(_)
             | Command::Shares(_)
             | Command::Certificate(_)
+            | Command::Challenges(_)
             | Command::CountTraffic(_)
             | Command::Pong
             | Command::Leave { .. } => {

@@ -65,6 +65,7 @@ impl Canary {
             reports: reports.clone(),
             socket: socket.clone(),
             envoy_admin: envoy::admin_socket(&arguments.run_dir),
+            challenges: watch::Sender::default().subscribe(),
             settings: Settings { opens_ports: false, ..arguments.settings.clone() },
             ledger: Arc::new(Mutex::default()),
             standing: watch::Sender::default(),

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 use super::{RunError, Status};
 use crate::{
+    acme::Challenges,
     admin::{AdminActor, AdminArguments, Pages},
     announce::{AnnounceActor, AnnounceArguments, Granted},
     certificates::Certificates,
@@ -63,6 +64,7 @@ pub(super) struct Parts {
     pub(super) placement: watch::Sender<Arc<L4Placement>>,
     pub(super) placement_receiver: watch::Receiver<Arc<L4Placement>>,
     pub(super) names: watch::Sender<FlowNames>,
+    pub(super) challenges: watch::Sender<Arc<Challenges>>,
     pub(super) loan: Arc<watch::Sender<Option<Loan>>>,
     pub(super) uses: watch::Sender<Arc<Uses>>,
     pub(super) series: watch::Sender<Series>,
@@ -138,6 +140,7 @@ fn xds(parts: &Parts) -> ChildSpec {
     let socket = parts.config.xds_socket();
     let envoy_admin = envoy::admin_socket(&parts.config.run_dir);
     let settings = l7_settings(&parts.config);
+    let challenges = parts.challenges.subscribe();
     let (ledger, standing) = (Arc::clone(&parts.ledger), parts.standing.clone());
     let transferred = Arc::<Transferred>::default();
     let (leading, crashes) = (parts.life.leading.subscribe(), parts.life.crashes.subscribe());
@@ -148,6 +151,7 @@ fn xds(parts: &Parts) -> ChildSpec {
             reports: reports.clone(),
             socket: socket.clone(),
             envoy_admin: envoy_admin.clone(),
+            challenges: challenges.clone(),
             settings: settings.clone(),
             ledger: Arc::clone(&ledger),
             standing: standing.clone(),
@@ -196,6 +200,7 @@ fn subscriber(parts: &Parts) -> ChildSpec {
         control: parts.config.control.clone(),
         plane: parts.plane.clone(),
         certificates: parts.certificates.clone(),
+        challenges: parts.challenges.clone(),
         desired: Arc::clone(&parts.desired),
         reports: parts.newest.clone(),
         granted: Arc::clone(&parts.granted),

@@ -303,6 +303,9 @@ impl Session<'_> {
                     }
                 }
             }
+            Command::Challenges(challenges) => {
+                self.arguments.challenges.send_replace(Arc::new(challenges));
+            }
             Command::CountTraffic(wanted) => {
                 self.arguments.counting.send_replace(wanted);
             }

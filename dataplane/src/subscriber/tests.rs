@@ -149,6 +149,7 @@ impl Plane {
             plane: PlaneInfo { version: "test".into(), host: "test".into(), pid: 1 },
             desired: Arc::new(desired),
             certificates: Certificates::new(&identity_dir.path().join("certificates")),
+            challenges: watch::Sender::default(),
             reports: book.newest.clone(),
             granted: Arc::default(),
             loan: Arc::default(),

@@ -23,6 +23,7 @@ use super::{
     transfer::{self, Transferred},
 };
 use crate::{
+    acme::Challenges,
     desired::DesiredReceiver,
     envoy::{Admin, Leading},
     l7::Settings,
@@ -59,6 +60,8 @@ pub struct XdsArguments {
     pub socket: PathBuf,
     /// The socket of Envoy's admin interface, which tells what Envoy listens on.
     pub envoy_admin: PathBuf,
+    /// What authorities are answered that are asked by ACME.
+    pub challenges: watch::Receiver<Arc<Challenges>>,
     /// Node settings of the translation.
     pub settings: Settings,
     /// What Envoy has accepted; kept by the parent, so that it outlives a restart of the actor.
@@ -132,9 +135,10 @@ impl Actor for XdsActor {
             compiler.await;
             let _ = myself_too.cast(XdsMessage::TaskEnded("the compiler".into()));
         });
+        let challenges = arguments.challenges;
         let myself_too = myself.clone();
         let serving = Task::spawn(async move {
-            let reason = match service::serve(listener, shared).await {
+            let reason = match service::serve(listener, shared, challenges).await {
                 Ok(()) => "the server".to_owned(),
                 Err(error) => format!("the server: {error}"),
             };

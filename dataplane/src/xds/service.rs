@@ -17,7 +17,10 @@ use tokio::{
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
 use super::{connection::Connection, discovery, driver::Shared, registry::Registry};
-use crate::l7::World;
+use crate::{
+    acme::{Answers, Challenges},
+    l7::World,
+};
 
 /// Connections that are remembered: one per start of Envoy; those of before are closed.
 const CONNECTIONS_MAX: usize = 8;
@@ -51,6 +54,7 @@ fn builder() -> tonic::transport::Server {
 pub(super) async fn serve(
     listener: UnixListener,
     shared: Shared,
+    challenges: watch::Receiver<Arc<Challenges>>,
 ) -> Result<(), tonic::transport::Error> {
     let discovery = Discovery::new(shared);
     let mut connections = Connections::default();
@@ -60,7 +64,8 @@ pub(super) async fn serve(
             Connection::new(connection, number)
         })
     });
-    builder().add_routes(discovery::routes(&discovery)).serve_with_incoming(incoming).await
+    let routes = discovery::routes(&discovery).add_service(Answers::service(challenges));
+    builder().add_routes(routes).serve_with_incoming(incoming).await
 }
 
 /// A configuration server for clients of any kind, each with a ledger of its own while it lasts.

@@ -9,6 +9,7 @@ use std::{
 
 use dataplane::{
     Changed, Desired,
+    acme::Challenges,
     envoy::{
         Admin, EnvoyActor, EnvoyArguments, EnvoyMessage, Life, Restart, RestartError, admin_socket,
         find,
@@ -38,6 +39,7 @@ pub(crate) struct Plane {
     pub(crate) config: Snapshot,
     pub(crate) transferred: Arc<Transferred>,
     pub(crate) life: Life,
+    pub(crate) challenges: watch::Sender<Arc<Challenges>>,
     envoy: Current<EnvoyMessage>,
 }
 
@@ -64,12 +66,14 @@ impl Plane {
         let socket = directory.path().join("xds.sock");
         let transferred = Arc::new(Transferred::default());
         let life = Life::default();
+        let challenges = watch::Sender::default();
         let xds = XdsArguments {
             desired: desired_receiver,
             placement: placements,
             reports: reports.clone(),
             socket: socket.clone(),
             envoy_admin: admin_socket(directory.path()),
+            challenges: challenges.subscribe(),
             settings: Settings {
                 any_address: Ipv4Addr::LOCALHOST.into(),
                 certificates: directory.path().join("certificates"),
@@ -123,6 +127,7 @@ impl Plane {
             config,
             transferred,
             life,
+            challenges,
             envoy: current,
         }
     }

@@ -6,11 +6,14 @@ use super::{
     backend::unique,
     name::{host_pattern, reference},
     reader::{Fields, Node, Read},
-    scalar::{duration, file},
+    scalar::{boolean, bounded, duration, file},
 };
 use crate::{
-    certificate::{Certificate, Issued, Issuer},
-    limits::{MAX_CERTIFICATE_HOSTS, MAX_CERTIFICATE_LIFETIME, MIN_CERTIFICATE_LIFETIME},
+    certificate::{Acme, Certificate, Issued, Issuer},
+    limits::{
+        MAX_CERTIFICATE_HOSTS, MAX_CERTIFICATE_LIFETIME, MAX_CONTACTS, MAX_EMAIL_BYTES,
+        MAX_URI_BYTES, MIN_CERTIFICATE_LIFETIME,
+    },
     listener::CertificateFiles,
 };
 
@@ -90,8 +93,69 @@ fn certified_host(node: &Node<'_>) -> Read<String> {
 
 pub(super) fn issuer(node: &Node<'_>) -> Read<Issuer> {
     let fields = node.fields()?;
-    let internal = fields.required("internal", "{}", |node| node.fields()?.finish());
+    let internal = fields.optional("internal", |node| node.fields()?.finish());
+    let acme = fields.optional("acme", acme);
+    fields.finish()?;
+    match (internal?, acme?) {
+        (Some(()), None) => Ok(Issuer::Internal {}),
+        (None, Some(acme)) => Ok(Issuer::Acme(acme)),
+        (Some(()), Some(_)) => Err(node.error("signs in two ways", "keep internal or acme")),
+        (None, None) => Err(node.error("signs in no way", "add internal: {}, or acme")),
+    }
+}
+
+fn acme(node: &Node<'_>) -> Read<Acme> {
+    let fields = node.fields()?;
+    let server = fields.required("server", "the URL of the directory", directory);
+    let contact = fields.or("contact", Vec::new(), |node| {
+        let items = node.items(0, MAX_CONTACTS, email)?;
+        unique(node, &items, |address| address)?;
+        items.into_iter().collect::<Read<Vec<_>>>()
+    });
+    let ca_file = fields.optional("caFile", file);
+    let wanted = "true, where you agree to the terms of the server";
+    let agreed = fields.required("termsOfServiceAgreed", wanted, |node| match boolean(node)? {
+        true => Ok(true),
+        false => Err(node.error("is not agreed to", "write true, or use another issuer")),
+    });
     let known = fields.finish();
-    internal?;
-    known.map(|()| Issuer::Internal {})
+    let acme = Acme {
+        server: server?,
+        contact: contact?,
+        ca_file: ca_file?,
+        terms_of_service_agreed: agreed?,
+    };
+    known.map(|()| acme)
+}
+
+/// Reads the URL of a directory.
+fn directory(node: &Node<'_>) -> Read<String> {
+    let url = bounded(node, 1, MAX_URI_BYTES)?;
+    let remedy = "write such as https://acme-v02.api.letsencrypt.org/directory";
+    let Some(rest) = url.strip_prefix("https://") else {
+        return Err(node.error("is not a URL by https", remedy));
+    };
+    let host = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+    let plain = url.bytes().all(|byte| byte.is_ascii_graphic());
+    if host.is_empty() || !plain || rest.contains('@') {
+        return Err(node.error("is not a plain URL", remedy));
+    }
+    Ok(url)
+}
+
+fn email(node: &Node<'_>) -> Read<String> {
+    let address = bounded(node, 1, MAX_EMAIL_BYTES)?;
+    let parts = address.split_once('@');
+    let fits = parts.is_some_and(|(local, domain)| {
+        let plain = |c: char| c.is_ascii_graphic() && !"<>(),;:\\\"[]?&#%".contains(c);
+        !local.is_empty()
+            && domain.contains('.')
+            && !domain.contains('@')
+            && address.chars().all(plain)
+    });
+    if fits {
+        Ok(address)
+    } else {
+        Err(node.error("is no e-mail address", "write such as ops@shop.example"))
+    }
 }

@@ -23,7 +23,7 @@ pub(crate) fn document() -> Raw {
         listener(),
         object("AuthPolicy", generate_auth::policy()),
         certificate(),
-        object("Issuer", Just(json!({ "internal": {} }))),
+        object("Issuer", issuer()),
         http_route(),
         generate_grpc::grpc_route(),
         l4_route("TCPRoute"),
@@ -35,6 +35,18 @@ pub(crate) fn document() -> Raw {
         rollout_policy()
     ]
     .boxed()
+}
+
+fn issuer() -> impl Strategy<Value = Value> {
+    let contact = option::of(btree_set("[a-z]{1,5}@[a-z]{1,5}\\.example", 0..3));
+    let acme = ("[a-z/]{0,9}", contact, any::<bool>()).prop_map(|(path, contact, ca)| {
+        let server = format!("https://acme.example/{path}");
+        let acme = json!({ "server": server, "termsOfServiceAgreed": true });
+        let contact = contact.map(|contact| json!(contact));
+        let acme = with(acme, [("contact", contact), ("caFile", ca.then(|| json!("/etc/ca.pem")))]);
+        json!({ "acme": acme })
+    });
+    prop_oneof![Just(json!({ "internal": {} })), acme]
 }
 
 fn certificate() -> Raw {

@@ -60,7 +60,27 @@ fn a_third_of_the_lifetime_is_left_at_the_renewal_where_nothing_is_said() {
 fn issuers() {
     let check = |spec: &str, expected: &[&str]| check_spec("Issuer", spec, expected);
     check("{ internal: {} }", &[]);
-    check("{}", &["spec.internal: is missing"]);
+    check("{}", &["spec = {}: signs in no way"]);
+    let agreed = "server: 'https://acme.example/dir', termsOfServiceAgreed: true";
+    check(&format!("{{ acme: {{ {agreed} }} }}"), &[]);
+    check(&format!("{{ acme: {{ {agreed}, contact: [a@b.example], caFile: /etc/ca.pem }} }}"), &[]);
+    check(
+        "{ acme: { server: 'http://a.example', contact: [a, 'mailto:a@b.example'], caFile: a } }",
+        &[
+            "spec.acme.caFile = \"a\": is not an absolute path",
+            "spec.acme.contact[0] = \"a\": is no e-mail address",
+            "spec.acme.contact[1] = \"mailto:a@b.example\": is no e-mail address",
+            "spec.acme.server = \"http://a.example\": is not a URL by https",
+            "spec.acme.termsOfServiceAgreed: is missing",
+        ],
+    );
+    check(
+        "{ acme: { server: 'https://me:x@a.example', termsOfServiceAgreed: false } }",
+        &[
+            "spec.acme.server = \"https://me:x@a.example\": is not a plain URL",
+            "spec.acme.termsOfServiceAgreed = false: is not agreed to",
+        ],
+    );
     check("{ internal: { a: 1 } }", &["spec.internal.a = 1: is not a known field"]);
 }
 
@@ -117,4 +137,23 @@ fn listeners_show_files_or_certificates_that_there_are() {
         let removed = plan_delete(&present, &[key.parse().expect("a key")]);
         check_errors(removed.map(|_| ()), &[error]);
     }
+}
+
+#[test]
+fn acme_gives_no_wildcards() {
+    let document = |kind: &str, spec: &str| {
+        format!("kind: {kind}\nmetadata: {{ name: a }}\nspec: {spec}\n---\n")
+    };
+    let certificate =
+        document("Certificate", "{ issuer: { name: a }, hosts: [b.example, '*.b.example'] }");
+    let internal = document("Issuer", "{ internal: {} }");
+    let acme =
+        document("Issuer", "{ acme: { server: 'https://a.example', termsOfServiceAgreed: true } }");
+    let refused = "spec.hosts[1] = \"*.b.example\": is a wildcard, which Issuer/default/a cannot give: ACME gives one \
+                   by DNS-01 alone, and hosts are proven by HTTP-01 here";
+    let empty = Snapshot::default();
+    let apply = |base: &Snapshot, text: &str| plan_apply(base, objects(text));
+    check_errors(apply(&empty, &(certificate.clone() + &acme)).map(|_| ()), &[refused]);
+    let present = apply(&empty, &(certificate + &internal)).expect("whole").next;
+    check_errors(apply(&present, &acme).map(|_| ()), &[refused]);
 }

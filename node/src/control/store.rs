@@ -11,6 +11,9 @@
 //! | `cluster/rollout` | the newest rollout (`crate::rollout`) |
 //! | `certificates/<namespace>/<name>` | what a `Certificate` was issued, its key encrypted (`crate::issuing`) |
 //! | `issuers/<namespace>/<name>` | the authority of an internal `Issuer`, its key encrypted |
+//! | `acme/accounts/<namespace>/<name>` | the account of an `Issuer` that is asked by ACME, its key encrypted |
+//! | `acme/challenges/<token>` | what the authority is to be answered |
+//! | `acme/failures/<namespace>/<name>` | why a `Certificate` was not issued, and when it is tried again |
 //! | `tokens/<name>` | role and SHA-256 of a token |
 //! | `join/<SHA-256 of the secret>` | a join secret's expiry and, once used, by whom |
 
@@ -36,6 +39,12 @@ pub const ROLLOUT: &str = "cluster/rollout";
 pub const CERTIFICATES: &str = "certificates/";
 /// Start of the keys of internal issuers' authorities.
 pub const ISSUERS: &str = "issuers/";
+/// Start of the keys of accounts at authorities that are asked by ACME.
+pub const ACCOUNTS: &str = "acme/accounts/";
+/// Start of the keys of what authorities are answered.
+pub const CHALLENGES: &str = "acme/challenges/";
+/// Start of the keys of what came of orders that failed.
+pub const FAILURES: &str = "acme/failures/";
 /// Start of the keys of API tokens.
 pub const TOKENS: &str = "tokens/";
 /// Start of the keys of join secrets.

@@ -39,6 +39,13 @@ pub(crate) struct Record {
     key: Sealed,
     pub(super) not_before_ms: u64,
     pub(super) not_after_ms: u64,
+    /// Before that the next one is not issued, whatever is left.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    not_due_before_ms: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Record {
@@ -76,6 +83,7 @@ impl Record {
             key: place.seal(at, &pair.key),
             not_before_ms: milliseconds(pair.not_before),
             not_after_ms: milliseconds(pair.not_after),
+            not_due_before_ms: 0,
         }
     }
 
@@ -107,7 +115,12 @@ impl Record {
     /// Tells when the next one is to be issued.
     pub(super) fn due_ms(&self, asked: &Issued) -> u64 {
         let before = u64::try_from(asked.renew_before.as_millis()).unwrap_or(u64::MAX);
-        self.not_after_ms.saturating_sub(before)
+        self.not_after_ms.saturating_sub(before).max(self.not_due_before_ms)
+    }
+
+    /// Has the next one issued at that time at the earliest.
+    pub(super) fn not_due_before(&mut self, at: SystemTime) {
+        self.not_due_before_ms = milliseconds(at);
     }
 }
 
@@ -118,11 +131,11 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn seal(&self, at: &str, text: &str) -> Sealed {
+    pub(super) fn seal(&self, at: &str, text: &str) -> Sealed {
         self.key.seal_text(&self.name(at), text)
     }
 
-    fn open(&self, at: &str, sealed: &Sealed) -> Result<Zeroizing<String>, RecordError> {
+    pub(super) fn open(&self, at: &str, sealed: &Sealed) -> Result<Zeroizing<String>, RecordError> {
         let opened = self.key.open_text(&self.name(at), sealed);
         opened.map_err(|error| RecordError::Key(Box::new(error)))
     }

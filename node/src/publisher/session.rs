@@ -177,23 +177,29 @@ async fn follow(
     loop {
         if std::mem::take(&mut standing.whole) {
             certificates::all(publisher, writer).await?;
+            certificates::challenges(publisher, writer).await?;
         }
         tokio::select! {
             biased;
             change = changes.next() => {
-                let issued = match change {
-                    Ok(batch) => certificates::in_batch(&batch),
+                let (issued, asked) = match change {
+                    Ok(batch) => {
+                        (certificates::in_batch(&batch), certificates::asks_otherwise(&batch))
+                    }
                     // What it says is looked up, so nothing is missed.
                     Err(WatchError::Lagged { .. }) => {
                         changes = self::changes(&publisher.consensus).await?;
                         standing.whole = true;
-                        Vec::new()
+                        (Vec::new(), false)
                     }
                     Err(WatchError::Stopped) => return Err(SessionEnd::Stopped),
                 };
                 standing.advance(publisher, writer, node).await?;
                 for key in issued {
                     certificates::one(publisher, writer, key).await?;
+                }
+                if asked {
+                    certificates::challenges(publisher, writer).await?;
                 }
             }
             Ok(()) = health.changed() => {

@@ -1,6 +1,6 @@
 //! What is said on a push stream, as JSON (one message a frame, tagged by `type`).
 
-use std::{fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use model::{
     EndpointId, EngineReport, ObjectKey, Revision,
@@ -131,6 +131,11 @@ pub enum ToPlane {
     /// A certificate with its key, of a `Certificate` that is issued; replaces the one before. All of
     /// them are sent at the begin of a session.
     Certificate(Material),
+    /// What authorities are answered that are asked by ACME, by token; replaces what was said before.
+    Challenges {
+        /// The answers.
+        challenges: BTreeMap<String, String>,
+    },
     /// Whether to count traffic once a second.
     CountTraffic {
         /// It is wanted from now on, or not any more.

@@ -14,6 +14,8 @@
 //! it reaches back to the revision that is held; after a gap the caller must connect anew, without
 //! a resume.
 
+use std::collections::BTreeMap;
+
 use model::{ObjectKey, Revision};
 use serde_json::Value;
 
@@ -57,6 +59,8 @@ pub enum Command {
     Shares(ShareGrant),
     /// Keep a certificate.
     Certificate(Material),
+    /// Answer these challenges, and no others.
+    Challenges(BTreeMap<String, String>),
     /// Count traffic once a second, or do not any more.
     CountTraffic(bool),
     /// Send a pong.
@@ -228,6 +232,9 @@ impl Follower {
             (State::Following | State::Loading { .. }, M::Certificate(material)) => {
                 Ok(Command::Certificate(material))
             }
+            (State::Following | State::Loading { .. }, M::Challenges { challenges }) => {
+                Ok(Command::Challenges(challenges))
+            }
             (State::Following | State::Loading { .. }, M::CountTraffic { wanted }) => {
                 Ok(Command::CountTraffic(wanted))
             }
@@ -317,6 +324,7 @@ impl Follower {
             ToPlane::Shares(_) => "shares",
             ToPlane::Uses { .. } => "uses",
             ToPlane::Certificate(_) => "certificate",
+            ToPlane::Challenges { .. } => "challenges",
             ToPlane::CountTraffic { .. } => "count_traffic",
             ToPlane::Traffic { .. } => "traffic",
             ToPlane::Ledger { .. } => "ledger",

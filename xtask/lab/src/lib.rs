@@ -14,6 +14,7 @@ pub mod load;
 pub mod member;
 pub mod network;
 mod pass;
+pub mod pebble;
 mod pinned;
 pub mod place;
 pub mod plan;

@@ -28,6 +28,7 @@ pub(super) const NEEDED: &[&str] = &[
     "curl",
     "iperf3",
     "faketime",
+    "pebble",
     "gcc",
 ];
 

@@ -1,12 +1,12 @@
 //! Certificates: who issued them, for which hosts, until when.
 
-use model::api::{CertificateInfo, CertificateState};
+use model::api::{CertificateFailure, CertificateInfo, CertificateState};
 
 use super::time;
 use crate::cli::table;
 
-const HEADINGS: [&str; 7] =
-    ["NAMESPACE", "NAME", "STATE", "ISSUER", "HOSTS", "VALID UNTIL", "RENEWS"];
+const HEADINGS: [&str; 8] =
+    ["NAMESPACE", "NAME", "STATE", "ISSUER", "HOSTS", "VALID UNTIL", "RENEWS", "FAILURE"];
 
 /// Lays out certificates.
 #[must_use]
@@ -33,7 +33,13 @@ fn row(info: &CertificateInfo) -> Vec<String> {
         info.hosts.join(","),
         info.not_after_ms.map(time).unwrap_or_default(),
         info.renews_ms.map(time).unwrap_or_default(),
+        info.failure.as_ref().map(failure).unwrap_or_default(),
     ]
+}
+
+fn failure(failure: &CertificateFailure) -> String {
+    let CertificateFailure { reason, attempts, next_ms, .. } = failure;
+    format!("{attempts}, next {}: {reason}", time(*next_ms))
 }
 
 #[cfg(test)]
@@ -49,12 +55,18 @@ mod tests {
             hosts: vec!["a.example".into(), "b.example".into()],
             not_after_ms: Some(86_400_000),
             renews_ms: Some(1_000),
+            failure: Some(CertificateFailure {
+                reason: "no".into(),
+                attempts: 2,
+                at_ms: 0,
+                next_ms: 5_000,
+            }),
             ..CertificateInfo::new(key("Certificate/default/shop"), CertificateState::Issued)
         };
         let expected = "\
-NAMESPACE  NAME  STATE   ISSUER       HOSTS                VALID UNTIL           RENEWS
-default    old   files   -            -                    -                     -
-default    shop  issued  default/own  a.example,b.example  1970-01-02 00:00:00Z  1970-01-01 00:00:01Z
+NAMESPACE  NAME  STATE   ISSUER       HOSTS                VALID UNTIL           RENEWS                FAILURE
+default    old   files   -            -                    -                     -                     -
+default    shop  issued  default/own  a.example,b.example  1970-01-02 00:00:00Z  1970-01-01 00:00:01Z  2, next 1970-01-01 00:00:05Z: no
 ";
         assert_eq!(table(&[files, issued]), expected);
         assert_eq!(table(&[]), "no Certificate yet\n");

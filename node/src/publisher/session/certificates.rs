@@ -9,9 +9,9 @@ use super::{Publisher, SessionEnd, Writer};
 use crate::{
     control::{
         SnapshotError,
-        store::{CERTIFICATES, named_key, named_of},
+        store::{CERTIFICATES, CHALLENGES, named_key, named_of},
     },
-    issuing::{Place, Record},
+    issuing::{Place, Record, acme},
 };
 
 /// Lists the certificates that were issued in a batch.
@@ -42,6 +42,20 @@ pub(super) async fn one(
         Some(stored) => send(publisher, writer, key, &stored.value).await,
         None => Ok(()),
     }
+}
+
+/// Tells whether a batch changes what authorities are answered.
+pub(super) fn asks_otherwise(batch: &Batch) -> bool {
+    batch.events.iter().any(|event| event.key.starts_with(CHALLENGES))
+}
+
+/// Sends what authorities are answered.
+pub(super) async fn challenges(
+    publisher: &Publisher,
+    writer: &mut Writer,
+) -> Result<(), SessionEnd> {
+    let view = publisher.consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
+    writer.send(&ToPlane::Challenges { challenges: acme::answers(&view) }).await
 }
 
 async fn send(

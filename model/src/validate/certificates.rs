@@ -1,0 +1,37 @@
+//! Certificates ask for what their issuers can give.
+
+use std::collections::BTreeSet;
+
+use super::fault::fault;
+use crate::{
+    error::ConfigError,
+    key::{Kind, ObjectKey},
+    snapshot::Snapshot,
+};
+
+pub(super) fn check(
+    snapshot: &Snapshot,
+    changed: &BTreeSet<ObjectKey>,
+    errors: &mut Vec<ConfigError>,
+) {
+    if !changed.iter().any(|key| matches!(key.kind, Kind::Certificate | Kind::Issuer)) {
+        return;
+    }
+    for (key, issued) in snapshot.issued_certificates() {
+        let named = &issued.issuer;
+        let issuer = ObjectKey::new(Kind::Issuer, &named.namespace, &named.name);
+        let asks =
+            snapshot.issuer(&named.namespace, &named.name).and_then(|it| it.acme()).is_some();
+        if !asks || !(changed.contains(key) || changed.contains(&issuer)) {
+            continue;
+        }
+        for (index, host) in issued.hosts.iter().enumerate().filter(|(_, it)| it.starts_with('*')) {
+            let message = format!(
+                "is a wildcard, which {issuer} cannot give: ACME gives one by DNS-01 alone, and hosts are \
+                 proven by HTTP-01 here"
+            );
+            let remedy = "list the hosts one by one, or use an internal issuer or files";
+            errors.push(fault(key, format!("spec.hosts[{index}]"), host.as_str(), message, remedy));
+        }
+    }
+}

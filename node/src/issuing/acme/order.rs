@@ -1,0 +1,187 @@
+//! One order, from its account to the certificate in the store.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use consensus::{Compare, Consistency, Op, Transaction};
+use instant_acme::{
+    AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use x509_parser::parse_x509_certificate;
+use zeroize::Zeroizing;
+
+use super::{Challenge, Wanted, account};
+use crate::{
+    control::{
+        Control,
+        store::{CERTIFICATES, CHALLENGES, FAILURES, named_key, object_key},
+    },
+    issuing::{Place, Record, authority::Pair, record::milliseconds},
+};
+
+/// A push takes milliseconds; who has not got an answer by then is not connected.
+const REACHES_NODES: Duration = Duration::from_secs(1);
+/// How long the authority may take to ask, and to sign.
+const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(90));
+
+/// Has a certificate issued, and keeps it.
+pub(super) async fn order(control: &Control, wanted: &Wanted) -> Result<()> {
+    let account = account::account(control, wanted).await?;
+    let hosts = wanted.issued.hosts.iter();
+    let identifiers: Vec<_> = hosts.map(|host| Identifier::Dns(host.clone())).collect();
+    let mut order = account.new_order(&NewOrder::new(&identifiers)).await.context("ordering")?;
+    let mut tokens = Vec::new();
+    let ordered = prove_and_finalize(control, &mut order, wanted, &mut tokens).await;
+    // Whatever came of it, nobody asks for them any more.
+    let removed = remove_challenges(control, &tokens).await;
+    let pair = ordered?;
+    removed?;
+    keep(control, wanted, &pair).await
+}
+
+async fn prove_and_finalize(
+    control: &Control,
+    order: &mut Order,
+    wanted: &Wanted,
+    tokens: &mut Vec<String>,
+) -> Result<Pair> {
+    let challenges = challenges(order).await?;
+    tokens.extend(challenges.iter().map(|(token, _)| token.clone()));
+    if !challenges.is_empty() {
+        put_challenges(control, &challenges).await?;
+        tokio::time::sleep(REACHES_NODES).await;
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status == AuthorizationStatus::Pending
+                && let Some(mut challenge) = authorization.challenge(ChallengeType::Http01)
+            {
+                challenge.set_ready().await.context("asking to be proven")?;
+            }
+        }
+    }
+    let status = order.poll_ready(&PATIENCE).await.context("waiting to be proven")?;
+    if status != OrderStatus::Ready {
+        bail!("the authority does not believe it: {}", disbelief(order).await);
+    }
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::new(wanted.issued.hosts.as_slice())?;
+    params.distinguished_name = DistinguishedName::new();
+    let request = params.serialize_request(&key)?;
+    order.finalize_csr(request.der()).await.context("handing in the request")?;
+    let chain = order.poll_certificate(&PATIENCE).await.context("waiting for the certificate")?;
+    let (not_before, not_after) = validity(&chain)?;
+    let key = Zeroizing::new(key.serialize_pem());
+    Ok(Pair { certificate: chain, key, not_before, not_after })
+}
+
+/// Lists what is to be answered, by token.
+async fn challenges(order: &mut Order) -> Result<Vec<(String, Challenge)>> {
+    let mut found = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.context("asking what is to be proven")?;
+        match authorization.status {
+            AuthorizationStatus::Valid => continue,
+            AuthorizationStatus::Pending => {}
+            status => bail!("an authorization is {status:?} from the start"),
+        }
+        let host = authorization.identifier().to_string();
+        let Some(challenge) = authorization.challenge(ChallengeType::Http01) else {
+            bail!("the authority proves {host} by other ways than HTTP-01 only");
+        };
+        let answer = challenge.key_authorization().as_str().to_owned();
+        let at_ms = milliseconds(SystemTime::now());
+        found.push((challenge.token.clone(), Challenge { host, answer, at_ms }));
+    }
+    Ok(found)
+}
+
+/// Returns the authority's words for what it does not believe.
+async fn disbelief(order: &mut Order) -> String {
+    let mut words = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let Ok(mut authorization) = authorization else { continue };
+        if authorization.refresh().await.is_err() {
+            continue;
+        }
+        let host = authorization.identifier().to_string();
+        let problems = authorization.challenges.iter().filter_map(|it| it.error.as_ref());
+        words.extend(problems.filter_map(|it| Some(format!("{host}: {}", it.detail.as_ref()?))));
+    }
+    if words.is_empty() { "it does not say why".to_owned() } else { words.join("; ") }
+}
+
+async fn put_challenges(control: &Control, challenges: &[(String, Challenge)]) -> Result<()> {
+    let mut puts = Vec::new();
+    for (token, challenge) in challenges {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if token.is_empty() || token.len() > 256 || !token.bytes().all(plain) {
+            bail!("the authority's token is not base64url (RFC 8555, section 8.3)");
+        }
+        let value = Bytes::from(serde_json::to_vec(challenge)?);
+        puts.push(Op::Put { key: format!("{CHALLENGES}{token}"), value });
+    }
+    let transaction = Transaction::new("the leader", "challenges by ACME", puts);
+    control.consensus().propose(transaction).await.context("keeping the challenges")?;
+    Ok(())
+}
+
+async fn remove_challenges(control: &Control, tokens: &[String]) -> Result<()> {
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    let keys = tokens.iter().map(|token| format!("{CHALLENGES}{token}"));
+    let removes = keys.map(|key| Op::Delete { key }).collect();
+    let transaction = Transaction::new("the leader", "challenges by ACME are over", removes);
+    control.consensus().propose(transaction).await.context("removing the challenges")?;
+    Ok(())
+}
+
+fn validity(chain: &str) -> Result<(SystemTime, SystemTime)> {
+    let der = CertificateDer::from_pem_slice(chain.as_bytes())
+        .context("the authority's answer is no certificate in PEM")?;
+    let (_, certificate) =
+        parse_x509_certificate(&der).context("the authority's answer is no certificate")?;
+    let time = |at: x509_parser::time::ASN1Time| {
+        let seconds = u64::try_from(at.timestamp()).unwrap_or_default();
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    };
+    let validity = certificate.validity();
+    Ok((time(validity.not_before), time(validity.not_after)))
+}
+
+async fn keep(control: &Control, wanted: &Wanted, pair: &Pair) -> Result<()> {
+    let identity = control.identity();
+    let place =
+        Place { key: control.certificates().cluster_key(), cluster: identity.cluster().as_str() };
+    let key = &wanted.certificate;
+    let mut record = Record::of_certificate(&place, key, wanted.asked.clone(), pair);
+    // The authority chooses how long it is valid: it is renewed at half of that at the earliest.
+    record.not_due_before(pair.not_before + lifetime(pair) / 2);
+    let view = control.consensus().read(Consistency::Linearizable).await?;
+    let (at, object) = (named_key(CERTIFICATES, key), object_key(key));
+    let seen = |key: &str| view.get(key).map(|stored| stored.mod_revision);
+    let failure = named_key(FAILURES, key);
+    let mut ops = vec![Op::Put { key: at.clone(), value: Bytes::from(record.to_stored()) }];
+    if seen(&failure).is_some() {
+        ops.push(Op::Delete { key: failure });
+    }
+    let compare =
+        [&at, &object].map(|key| Compare::KeyRevision { key: key.clone(), revision: seen(key) });
+    if seen(&object).is_none() {
+        bail!("{key} was removed meanwhile");
+    }
+    let mut transaction = Transaction::new("the leader", "issue a certificate", ops);
+    transaction.compare = compare.into();
+    control.consensus().propose(transaction).await.context("keeping the certificate")?;
+    Ok(())
+}
+
+fn lifetime(pair: &Pair) -> Duration {
+    pair.not_after.duration_since(pair.not_before).unwrap_or_default()
+}
