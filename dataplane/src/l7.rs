@@ -20,6 +20,7 @@
 
 mod action;
 mod affinity;
+mod client_certificates;
 mod cluster;
 mod common_tls;
 mod compiler;

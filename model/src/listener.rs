@@ -3,17 +3,18 @@
 pub mod access_log;
 pub mod http_options;
 
+mod clients;
 mod tls;
 
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-pub use tls::{CertificateFiles, ListenerTls, Shown};
-
 pub use self::{
     access_log::AccessLog,
+    clients::{ClientCertificateMode, ClientCertificates, ClientName, ForwardedDetail, NameMatch},
     http_options::{Http3, HttpOptions},
+    tls::{CertificateFiles, ListenerTls, Shown},
 };
 
 /// What a listener speaks.

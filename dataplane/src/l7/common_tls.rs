@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::tls::TlsVersion;
 use prost::Name;
 
-use super::pb::{self, core, tls};
+use super::pb::{self, core, matcher, tls};
 
 /// How long a listener or cluster waits for its secrets before it goes on without them, refusing
 /// connections.
@@ -28,6 +28,23 @@ pub(super) fn versions(least: TlsVersion, most: TlsVersion) -> tls::TlsParameter
 /// Refers to a secret that comes by the aggregated stream.
 pub(super) fn secret(name: String) -> tls::SdsSecretConfig {
     tls::SdsSecretConfig { name, sds_config: Some(pb::ads(SECRET_TIMEOUT)) }
+}
+
+/// Makes a name that a certificate may have.
+pub(super) fn name(
+    kind: tls::subject_alt_name_matcher::SanType,
+    pattern: matcher::string_matcher::MatchPattern,
+    ignore_case: bool,
+) -> tls::SubjectAltNameMatcher {
+    tls::SubjectAltNameMatcher {
+        san_type: kind as i32,
+        matcher: Some(matcher::StringMatcher {
+            match_pattern: Some(pattern),
+            ignore_case,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
 }
 
 /// Makes a socket with a context of TLS.

@@ -7,7 +7,7 @@ use model::{Listener, ObjectKey, listener::HttpOptions};
 use hcm::http_connection_manager::CodecType;
 
 use super::{
-    downstream_tls,
+    client_certificates, downstream_tls,
     filters::{self, Extras},
     names,
     pb::{self, access_log, core, hcm, listener},
@@ -80,7 +80,7 @@ fn manager(
 ) -> hcm::HttpConnectionManager {
     use hcm::http_connection_manager::{RouteSpecifier, ServerHeaderTransformation, UpgradeConfig};
     let options = spec.http.clone().unwrap_or_default();
-    hcm::HttpConnectionManager {
+    let mut manager = hcm::HttpConnectionManager {
         access_log: logs,
         codec_type: CodecType::Auto as i32,
         stat_prefix: names::plain(key),
@@ -110,7 +110,10 @@ fn manager(
         }],
         route_specifier: Some(RouteSpecifier::ScopedRoutes(scoped_routes(key))),
         ..Default::default()
-    }
+    };
+    let clients = spec.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    client_certificates::forward(&mut manager, clients);
+    manager
 }
 
 /// Returns what clients are told of HTTP/3 (RFC 7838).

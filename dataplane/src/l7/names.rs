@@ -14,7 +14,7 @@ pub(super) fn plain(key: &ObjectKey) -> String {
     format!("{}/{}", key.namespace, key.name)
 }
 
-/// Returns what the names of the secrets of a listener's certificates, and no others, begin with.
+/// Returns what the names of a listener's secrets, and no others, begin with.
 pub(super) fn certificates(listener: &ObjectKey) -> String {
     format!("{}/certificate-", plain(listener))
 }
@@ -22,6 +22,11 @@ pub(super) fn certificates(listener: &ObjectKey) -> String {
 /// Names the secret of a listener's certificate.
 pub(super) fn certificate(listener: &ObjectKey, index: usize) -> String {
     format!("{}{index}", certificates(listener))
+}
+
+/// Names the secret with the authorities of a listener's clients, beside its certificates.
+pub(super) fn clients(listener: &ObjectKey) -> String {
+    format!("{}authorities", certificates(listener))
 }
 
 /// Names the resource of a listener's HTTP/3: no listener and no service is called so.

@@ -12,7 +12,7 @@ use model::{
 use prost::Message as _;
 
 use super::{
-    ResourceType, names,
+    ResourceType, client_certificates, names,
     origin::Origin,
     pb::{self, core, tls},
     resource::Resource,
@@ -47,7 +47,8 @@ pub(super) fn secrets(
             route: None,
         })
     };
-    spec.shown().enumerate().map(secret).collect()
+    let clients = spec.clients.iter().map(|clients| client_certificates::secret(key, clients));
+    spec.shown().enumerate().map(secret).chain(clients).collect()
 }
 
 fn listener_certificate(

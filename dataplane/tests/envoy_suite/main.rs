@@ -14,6 +14,7 @@ mod breakers;
 mod certificates;
 mod churn;
 mod client;
+mod client_certificates;
 mod collector;
 mod connections;
 mod consent;

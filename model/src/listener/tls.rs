@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::ClientCertificates;
 use crate::{route::Reference, tls::TlsVersion};
 
 /// A certificate, by reference to files on each node.
@@ -36,6 +37,9 @@ pub struct ListenerTls {
     /// The newest version, not older than the oldest; 1.3 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_version: Option<TlsVersion>,
+    /// How certificates of clients are checked; none is asked for when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientCertificates>,
 }
 
 /// Where a listener has a certificate from.

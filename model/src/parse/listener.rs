@@ -1,6 +1,7 @@
 //! Reads the spec of a `Listener`.
 
 mod access_log;
+mod clients;
 mod http_options;
 mod tls;
 

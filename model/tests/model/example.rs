@@ -12,7 +12,7 @@ const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 fn the_examples_of_the_reference_are_valid() {
     let blocks = REFERENCE.split("```yaml\n").skip(1);
     let examples: Vec<&str> = blocks.filter_map(|block| block.split("```").next()).collect();
-    assert_eq!(examples.len(), 13);
+    assert_eq!(examples.len(), 15);
     for example in examples {
         if let Err(errors) = parse::parse_documents(example) {
             panic!("{errors}\n{example}");
@@ -30,11 +30,16 @@ fn the_errors_of_the_reference_are_those_given() {
 }
 
 #[test]
-fn the_example_with_grpc_is_valid_as_a_whole() {
-    let objects = parse::parse_documents(include_str!("../../../examples/grpc.yaml"));
-    let objects = objects.unwrap_or_else(|errors| panic!("{errors}"));
-    let plan = model::plan_apply(&model::Snapshot::default(), objects);
-    assert_eq!(plan.unwrap_or_else(|errors| panic!("{errors}")).puts.len(), 5);
+fn the_other_examples_are_valid_each_as_a_whole() {
+    for (example, count) in [
+        (include_str!("../../../examples/grpc.yaml"), 5),
+        (include_str!("../../../examples/partners.yaml"), 3),
+    ] {
+        let objects = parse::parse_documents(example);
+        let objects = objects.unwrap_or_else(|errors| panic!("{errors}"));
+        let plan = model::plan_apply(&model::Snapshot::default(), objects);
+        assert_eq!(plan.unwrap_or_else(|errors| panic!("{errors}")).puts.len(), count);
+    }
 }
 
 #[test]

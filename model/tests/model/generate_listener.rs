@@ -6,7 +6,7 @@ use proptest::{
     collection::{btree_map, btree_set, vec},
     option,
     prelude::*,
-    sample::select,
+    sample::{select, subsequence},
 };
 use serde_json::{Map, Value, json};
 
@@ -22,6 +22,7 @@ pub(crate) fn fields(
     let http3 = protocol == "HTTPS"
         && all.proxy_protocol.is_none()
         && all.max_connections.is_none()
+        && all.tls.get("clients").is_none()
         && all.tls.get("maxVersion").is_none_or(|version| version != "1.2");
     let options = all.http.map(|mut options| {
         if let Some(options) = options.as_object_mut().filter(|_| !http3) {
@@ -70,17 +71,19 @@ fn tls() -> impl Strategy<Value = Value> {
         (Some("1.3"), Some("1.3")),
         (None, Some("1.3")),
     ]);
-    (btree_set("[a-z]{1,4}", 1..4), any::<bool>(), versions).prop_map(
-        |(names, files, (min, max))| {
-            let mut tls = if files { of_files(names) } else { named(names) };
-            for (name, version) in [("minVersion", min), ("maxVersion", max)] {
-                if let Some(version) = version {
-                    tls[name] = version.into();
-                }
+    let parts = (btree_set("[a-z]{1,4}", 1..4), any::<bool>(), versions, option::of(clients()));
+    parts.prop_map(|(names, files, (min, max), clients)| {
+        let mut tls = if files { of_files(names) } else { named(names) };
+        for (name, version) in [("minVersion", min), ("maxVersion", max)] {
+            if let Some(version) = version {
+                tls[name] = version.into();
             }
-            tls
-        },
-    )
+        }
+        if let Some(clients) = clients {
+            tls["clients"] = clients;
+        }
+        tls
+    })
 }
 
 fn named(names: BTreeSet<String>) -> Value {
@@ -97,6 +100,51 @@ fn of_files(names: BTreeSet<String>) -> Value {
         tls["moreCertificates"] = more.into();
     }
     tls
+}
+
+fn clients() -> impl Strategy<Value = Value> {
+    let part = |exact: &'static str, prefix: &'static str, suffix: &'static str| {
+        prop_oneof![
+            exact.prop_map(|text| json!({ "exact": text })),
+            prefix.prop_map(|text| json!({ "prefix": text })),
+            suffix.prop_map(|text| json!({ "suffix": text })),
+        ]
+    };
+    let name = prop_oneof![
+        part("[a-z]{1,4}", "[a-z]{1,4}", "\\.[a-z]{1,4}").prop_map(|part| ("dns", part)),
+        part("urn:[a-z]", "s://[a-z]/", "[a-z]{1,4}").prop_map(|part| ("uri", part)),
+        part("[a-z]@[a-z]", "[a-z]", "@[a-z]").prop_map(|part| ("email", part)),
+        (1..255u8).prop_map(|last| ("ip", Value::from(format!("10.0.0.{last}")))),
+    ]
+    .prop_map(|(kind, part)| json!({ kind: part }).to_string());
+    let details = vec!["Hash", "Subject", "DNS", "URI", "Certificate", "Chain"];
+    let more = (
+        option::of(Just("/tls/ca.crl")),
+        option::of(select(vec!["Required", "Optional"])),
+        option::of(btree_set(name, 1..4)),
+        option::of(subsequence(details, 1..=6)),
+    );
+    more.prop_map(|(crl, mode, names, forward)| {
+        let mut clients = json!({ "caFile": "/tls/ca.pem" });
+        let names = names.map(|names| {
+            names
+                .iter()
+                .map(|name| serde_json::from_str(name).expect("it is JSON"))
+                .collect::<Vec<Value>>()
+        });
+        let fields = [
+            ("crlFile", crl.map(Value::from)),
+            ("mode", mode.filter(|_| names.is_none()).map(Value::from)),
+            ("subjectAltNames", names.map(Value::from)),
+            ("forward", forward.map(Value::from)),
+        ];
+        for (name, value) in fields {
+            if let Some(value) = value {
+                clients[name] = value;
+            }
+        }
+        clients
+    })
 }
 
 fn http() -> impl Strategy<Value = Value> {

@@ -92,6 +92,67 @@ fn syn_cookies_are_for_tcp_with_full_nat_by_xdp() {
 }
 
 #[test]
+fn certificates_of_clients() {
+    let check = |clients: &str, expected: &[&str]| {
+        let tls = "certificateFile: /a, privateKeyFile: /b";
+        let tls = format!("{tls}, clients: {clients}");
+        listener(&format!("{{ protocol: HTTPS, port: 443, tls: {{ {tls} }} }}"), expected);
+    };
+    check("{ caFile: /t/ca.pem, crlFile: /t/ca.crl, mode: Optional, forward: [Hash, DNS] }", &[]);
+    check(
+        "{ caFile: /ca, subjectAltNames: [{ dns: { suffix: .a } }, { uri: { prefix: 'urn:a' } }, \
+         { uri: { suffix: /a } }, { email: { exact: a@b } }, { ip: 10.0.0.1 }] }",
+        &[],
+    );
+    check(
+        "{ crlFile: ca.crl, mode: Never, subjectAltNames: [], forward: [DNS, Key], ca: /a }",
+        &[
+            "spec.tls.clients.ca = \"/a\": is not a known field",
+            "spec.tls.clients.caFile: is missing",
+            "spec.tls.clients.crlFile = \"ca.crl\": is not an absolute path",
+            "spec.tls.clients.forward[1] = \"Key\": is not known",
+            "spec.tls.clients.mode = \"Never\": is not known",
+            "spec.tls.clients.subjectAltNames = []: is empty",
+        ],
+    );
+    check(
+        "{ caFile: /t/ca.pem, crlFile: /u/ca.crl, forward: [Hash, Hash] }",
+        &[
+            "spec.tls.clients.crlFile = \"/u/ca.crl\": is in another directory than caFile, \
+             whose renames alone are seen",
+            "spec.tls.clients.forward[1] = \"Hash\": stands in the list twice",
+        ],
+    );
+    check(
+        "{ caFile: /ca, mode: Optional, subjectAltNames: [{ ip: 10.0.0.1 }] }",
+        &[
+            "spec.tls.clients.subjectAltNames = [{\"ip\":\"10.0.0.1\"}]: is what every client must have, and mode is Optional",
+        ],
+    );
+    check(
+        "{ caFile: /ca, subjectAltNames: [{}, { ip: 10.0.0.1, dns: { exact: a } }, \
+         { dns: { suffix: shop.example } }, { uri: { prefix: 'spiffe://shop' } }, \
+         { email: { suffix: shop.example } }, { uri: { exact: shop } }, { email: { exact: ops } }, \
+         { dns: { exact: '*.a' } }, { dns: { exact: a, prefix: b } }, { uri: { prefix: '' } }] }",
+        &[
+            "spec.tls.clients.subjectAltNames[0] = {}: is not exactly one of dns, uri, email and ip",
+            "spec.tls.clients.subjectAltNames[1] = {\"dns\":{\"exact\":\"a\"},\"ip\":\"10.0.0.1\"}: \
+             is not exactly one of dns, uri, email and ip",
+            "spec.tls.clients.subjectAltNames[2].dns.suffix = \"shop.example\": does not begin with a dot, so other domains end with it",
+            "spec.tls.clients.subjectAltNames[3].uri.prefix = \"spiffe://shop\": \
+             does not hold a whole trust domain, so others begin with it",
+            "spec.tls.clients.subjectAltNames[4].email.suffix = \"shop.example\": has no @, so other domains end with it",
+            "spec.tls.clients.subjectAltNames[5].uri.exact = \"shop\": has no scheme",
+            "spec.tls.clients.subjectAltNames[6].email.exact = \"ops\": has no @",
+            "spec.tls.clients.subjectAltNames[7].dns.exact = \"*.a\": has a wildcard",
+            "spec.tls.clients.subjectAltNames[8].dns = {\"exact\":\"a\",\"prefix\":\"b\"}: \
+             is not exactly one of exact, prefix and suffix",
+            "spec.tls.clients.subjectAltNames[9].uri.prefix = \"\": is empty",
+        ],
+    );
+}
+
+#[test]
 fn tls_belongs_to_https() {
     let tls = "tls: { certificateFile: /etc/a.pem, privateKeyFile: /etc/a.key }";
     listener(&format!("{{ protocol: HTTPS, port: 443, {tls} }}"), &[]);
@@ -277,6 +338,10 @@ fn http3() {
         (
             "{ protocol: HTTPS, port: 443, maxConnections: 5, tls: { TLS }, http: { http3: {} } }",
             "cannot stand beside maxConnections: Envoy does not turn away connections of HTTP/3 by it",
+        ),
+        (
+            "{ protocol: HTTPS, port: 443, tls: { TLS, clients: { caFile: /ca } }, http: { http3: {} } }",
+            "cannot stand beside tls.clients: Envoy checks no certificates over QUIC",
         ),
         (
             "{ protocol: HTTPS, port: 443, tls: { TLS, maxVersion: \"1.2\" }, http: { http3: {} } }",

@@ -28,6 +28,7 @@ pub(super) fn socket(
     service: &Service,
     tls: &UpstreamTls,
 ) -> core::TransportSocket {
+    use matcher::string_matcher::MatchPattern;
     use tls::common_tls_context as common;
     let alpn = match service.upstream.protocol {
         Some(HttpProtocol::Http2) if tls.alpn.is_empty() => vec!["h2".to_owned()],
@@ -35,7 +36,7 @@ pub(super) fn socket(
     };
     let names = || tls::CertificateValidationContext {
         match_typed_subject_alt_names: expected(tls)
-            .map(|(kind, text)| matching(kind, text))
+            .map(|(kind, text)| common_tls::name(kind, MatchPattern::Exact(text), false))
             .collect(),
         ..Default::default()
     };
@@ -78,20 +79,6 @@ fn expected(
         SubjectAltName::Uri(uri) => (SanType::Uri, uri.clone()),
         SubjectAltName::Ip(ip) => (SanType::IpAddress, ip.to_string()),
     }))
-}
-
-fn matching(
-    kind: tls::subject_alt_name_matcher::SanType,
-    text: String,
-) -> tls::SubjectAltNameMatcher {
-    tls::SubjectAltNameMatcher {
-        san_type: kind as i32,
-        matcher: Some(matcher::StringMatcher {
-            match_pattern: Some(matcher::string_matcher::MatchPattern::Exact(text)),
-            ..Default::default()
-        }),
-        ..Default::default()
-    }
 }
 
 /// Lists the secrets that a service with TLS waits for.

@@ -70,6 +70,9 @@ pub(super) fn http3_fits(
         let problem = "cannot stand beside maxConnections: Envoy does not turn away connections of \
                        HTTP/3 by it";
         (problem, "remove one of them")
+    } else if tls.is_some_and(|tls| tls.clients.is_some()) {
+        let problem = "cannot stand beside tls.clients: Envoy checks no certificates over QUIC";
+        (problem, "remove one of them, or speak HTTP/3 on another listener")
     } else if tls.and_then(|tls| tls.max_version) == Some(TlsVersion::V1_2) {
         let problem = "needs TLS 1.3 (RFC 9001), and tls.maxVersion is lower";
         (problem, "remove one of them")

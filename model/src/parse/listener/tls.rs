@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 
-use super::super::{
-    backend::unique,
-    certificate::files,
-    name::reference,
-    reader::{Fields, Node, Read},
-    scalar::tls_version,
+use super::{
+    super::{
+        backend::unique,
+        certificate::files,
+        name::reference,
+        reader::{Fields, Node, Read},
+        scalar::tls_version,
+    },
+    clients::clients,
 };
 use crate::{
     limits::MAX_CERTIFICATES,
@@ -27,6 +30,7 @@ pub(super) fn tls(node: &Node<'_>, namespace: &str) -> Read<ListenerTls> {
     let certificates = fields.or("certificates", Vec::new(), |node| certificates(node, namespace));
     let version = |name| fields.optional(name, tls_version);
     let (min_version, max_version) = (version("minVersion"), version("maxVersion"));
+    let clients = fields.optional("clients", clients);
     let versions_fit = match (min_version, max_version) {
         (Ok(Some(TlsVersion::V1_3)), Ok(Some(TlsVersion::V1_2))) => {
             let remedy = "write maxVersion: \"1.3\", or remove one of them";
@@ -45,6 +49,7 @@ pub(super) fn tls(node: &Node<'_>, namespace: &str) -> Read<ListenerTls> {
         certificates: certificates?,
         min_version: min_version?,
         max_version: max_version?,
+        clients: clients?,
     };
     versions_fit.and(twice).and(known).map(|()| tls)
 }

@@ -79,6 +79,16 @@ kind: Issuer
 metadata: { name: own }
 spec: { internal: {} }
 ---
+kind: Listener
+metadata: { name: partners }
+spec:
+  protocol: HTTPS
+  port: 8445
+  tls:
+    certificateFile: /c.pem
+    privateKeyFile: /c.key
+    clients: { caFile: /ca.pem, crlFile: /ca.crl, mode: Required, subjectAltNames: [{ dns: { exact: a.example } }, { uri: { prefix: 's://a/' } }, { email: { suffix: '@a' } }, { ip: 10.0.0.1 }], forward: [Hash, Subject, DNS, URI, Certificate, Chain] }
+---
 kind: Service
 metadata: { name: asked }
 spec: { endpoints: [] }
