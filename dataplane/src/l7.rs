@@ -43,6 +43,7 @@ mod retries;
 mod rewrite;
 mod secret;
 mod table;
+mod tls_listener;
 mod version;
 mod world;
 

@@ -18,6 +18,9 @@ pub enum Kind {
     /// Rules that choose a service for gRPC calls.
     #[serde(rename = "GRPCRoute")]
     GrpcRoute,
+    /// Chooses the service for the TLS connections to some hosts.
+    #[serde(rename = "TLSRoute")]
+    TlsRoute,
     /// Chooses the service for the TCP connections of a listener.
     #[serde(rename = "TCPRoute")]
     TcpRoute,
@@ -45,10 +48,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Listener,
         Self::HttpRoute,
         Self::GrpcRoute,
+        Self::TlsRoute,
         Self::TcpRoute,
         Self::UdpRoute,
         Self::Service,
@@ -68,6 +72,7 @@ impl Kind {
             Self::Listener => "Listener",
             Self::HttpRoute => "HTTPRoute",
             Self::GrpcRoute => "GRPCRoute",
+            Self::TlsRoute => "TLSRoute",
             Self::TcpRoute => "TCPRoute",
             Self::UdpRoute => "UDPRoute",
             Self::Service => "Service",
@@ -93,8 +98,8 @@ impl fmt::Display for Kind {
 pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
     #[error(
-        "unknown kind {0:?}; known are Listener, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute, Service, \
-         PacketFilter, PrefixList, QoSPolicy, AuthPolicy, RolloutPolicy, Certificate and Issuer"
+        "unknown kind {0:?}; known are Listener, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute, \
+         Service, PacketFilter, PrefixList, QoSPolicy, AuthPolicy, RolloutPolicy, Certificate and Issuer"
     )]
     Kind(String),
     /// The text is not `kind/namespace/name`.

@@ -58,7 +58,7 @@ pub use qos_policy::QosPolicy;
 pub use revision::Revision;
 pub use rollout::Rollout;
 pub use rollout_policy::RolloutPolicy;
-pub use route::{GrpcRoute, HttpRoute, L4Route};
+pub use route::{GrpcRoute, HttpRoute, L4Route, TlsRoute};
 pub use service::Service;
 pub use snapshot::{Change, Snapshot};
 pub use validate::validate_snapshot;

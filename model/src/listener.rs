@@ -25,6 +25,8 @@ pub enum Protocol {
     Http,
     /// HTTP/1.1 and HTTP/2 behind TLS that ends here.
     Https,
+    /// TLS that passes through: endpoints have the certificates.
+    Tls,
     /// TCP connections.
     Tcp,
     /// UDP flows.
@@ -42,6 +44,12 @@ impl Protocol {
     #[must_use]
     pub fn is_http(self) -> bool {
         matches!(self, Self::Http | Self::Https)
+    }
+
+    /// Tells whether XDP may carry it; Envoy alone carries what somebody has to look into.
+    #[must_use]
+    pub fn is_l4(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp)
     }
 }
 
@@ -67,7 +75,7 @@ impl std::fmt::Display for Transport {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineChoice {
-    /// Envoy for HTTP and HTTPS; XDP for TCP and UDP, or Envoy where XDP is not to be had.
+    /// Envoy for HTTP, HTTPS and TLS; XDP for TCP and UDP, or Envoy where XDP is not to be had.
     #[default]
     Auto,
     /// Envoy.

@@ -12,7 +12,7 @@ use crate::{
     packet_filter::{PacketFilter, PrefixList},
     qos_policy::QosPolicy,
     rollout_policy::RolloutPolicy,
-    route::{GrpcRoute, HttpRoute, L4Route},
+    route::{GrpcRoute, HttpRoute, L4Route, TlsRoute},
     service::Service,
 };
 
@@ -40,6 +40,9 @@ pub enum Spec {
     /// Rules for gRPC calls.
     #[serde(rename = "GRPCRoute")]
     GrpcRoute(GrpcRoute),
+    /// The service for the TLS connections to some hosts.
+    #[serde(rename = "TLSRoute")]
+    TlsRoute(TlsRoute),
     /// The service for TCP connections.
     #[serde(rename = "TCPRoute")]
     TcpRoute(L4Route),
@@ -73,6 +76,7 @@ impl Spec {
             Self::Listener(_) => Kind::Listener,
             Self::HttpRoute(_) => Kind::HttpRoute,
             Self::GrpcRoute(_) => Kind::GrpcRoute,
+            Self::TlsRoute(_) => Kind::TlsRoute,
             Self::TcpRoute(_) => Kind::TcpRoute,
             Self::UdpRoute(_) => Kind::UdpRoute,
             Self::Service(_) => Kind::Service,

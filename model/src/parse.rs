@@ -32,6 +32,7 @@ mod scalar;
 mod service;
 mod suggest;
 mod text;
+mod tls_route;
 
 use std::collections::HashMap;
 
@@ -163,6 +164,7 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::Listener => listener::listener(node, namespace).map(Spec::Listener),
         Kind::HttpRoute => http_route::http_route(node, namespace).map(Spec::HttpRoute),
         Kind::GrpcRoute => grpc_route::grpc_route(node, namespace).map(Spec::GrpcRoute),
+        Kind::TlsRoute => tls_route::tls_route(node, namespace).map(Spec::TlsRoute),
         Kind::TcpRoute => l4_route::l4_route(node, namespace).map(Spec::TcpRoute),
         Kind::UdpRoute => l4_route::l4_route(node, namespace).map(Spec::UdpRoute),
         Kind::Service => service::service(node).map(|service| Spec::Service(Box::new(service))),

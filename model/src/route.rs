@@ -6,6 +6,7 @@ mod fault;
 mod grpc;
 mod retries;
 mod timeouts;
+mod tls;
 
 use serde::Serialize;
 
@@ -16,6 +17,7 @@ pub use self::{
     grpc::{GrpcMatch, GrpcMethod, GrpcRoute, GrpcRule, NameMatch},
     retries::{Retries, RetryOn},
     timeouts::Timeouts,
+    tls::TlsRoute,
 };
 
 /// Refers to an object by name; of another namespace when one is given.

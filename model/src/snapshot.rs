@@ -14,7 +14,7 @@ use crate::{
     qos_policy::QosPolicy,
     revision::Revision,
     rollout_policy::RolloutPolicy,
-    route::{GrpcRoute, HttpRoute, L4Route},
+    route::{GrpcRoute, HttpRoute, L4Route, TlsRoute},
     service::Service,
 };
 
@@ -226,6 +226,14 @@ impl Snapshot {
     pub fn grpc_routes(&self) -> impl Iterator<Item = (&ObjectKey, &GrpcRoute)> {
         self.of_kind(Kind::GrpcRoute).filter_map(|(key, object)| match &object.spec {
             Spec::GrpcRoute(route) => Some((key, route)),
+            _ => None,
+        })
+    }
+
+    /// Walks over the TLSRoutes.
+    pub fn tls_routes(&self) -> impl Iterator<Item = (&ObjectKey, &TlsRoute)> {
+        self.of_kind(Kind::TlsRoute).filter_map(|(key, object)| match &object.spec {
+            Spec::TlsRoute(route) => Some((key, route)),
             _ => None,
         })
     }

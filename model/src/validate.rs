@@ -15,6 +15,7 @@ mod packet_filters;
 mod qos_policies;
 mod references;
 mod rollout_policies;
+mod tls_routes;
 
 use std::collections::BTreeSet;
 
@@ -38,6 +39,7 @@ pub fn validate_snapshot(
     l4_routes::check(snapshot, changed, &mut errors);
     http_routes::check(snapshot, changed, &mut errors);
     grpc_routes::check(snapshot, changed, &mut errors);
+    tls_routes::check(snapshot, changed, &mut errors);
     needs_envoy::check(snapshot, changed, &mut errors);
     packet_filters::check(snapshot, changed, &mut errors);
     qos_policies::check(snapshot, changed, &mut errors);

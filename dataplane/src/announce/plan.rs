@@ -92,7 +92,7 @@ fn needs_envoy(
     listener: &Listener,
     placement: &L4Placement,
 ) -> Result<bool, String> {
-    if listener.protocol.is_http() || listener.engine == EngineChoice::Envoy {
+    if !listener.protocol.is_l4() || listener.engine == EngineChoice::Envoy {
         return Ok(true);
     }
     match placement.listeners.get(key) {

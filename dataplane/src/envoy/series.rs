@@ -52,7 +52,7 @@ const LISTENERS: [Family; 4] = [
     },
     Family {
         name: "marchproxy_envoy_listener_connections_total",
-        help: "Connections of a TCP listener's clients that Envoy took",
+        help: "Connections of a TCP or TLS listener's clients that Envoy took",
         kind: "counter",
         members: &[("downstream_cx_total", "")],
     },

@@ -12,7 +12,7 @@ use std::{
 
 use imbl::OrdMap;
 use model::{
-    EndpointId, Kind, Listener, ObjectKey, Snapshot, Spec,
+    EndpointId, Kind, Listener, Object, ObjectKey, Snapshot, Spec,
     listener::{EngineChoice, Protocol},
     route::Reference,
 };
@@ -156,7 +156,10 @@ impl Compiler {
                         self.index.http(&key, route.as_http(), present, &mut affected.hosts);
                     }
                     Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
-                        self.index.l4(&key, route, present, &mut affected.listeners);
+                        self.index.l4(&key, &route.listeners, present, &mut affected.listeners);
+                    }
+                    Spec::TlsRoute(route) => {
+                        self.index.l4(&key, &route.listeners, present, &mut affected.listeners);
                     }
                     Spec::Listener(_) => {
                         affected.listeners.insert(key.clone());
@@ -236,14 +239,11 @@ impl Compiler {
         for key in keys {
             let spec = self.input.config.listener(&key.namespace, &key.name);
             let spec = spec.filter(|spec| self.is_ours(key, spec));
-            let route = self.index.l4_route(key).and_then(|key| self.input.config.get(key));
-            let route = route.and_then(|object| match &object.spec {
-                Spec::TcpRoute(route) | Spec::UdpRoute(route) => Some(route),
-                _ => None,
-            });
+            let routes = self.index.l4_routes(key).filter_map(|key| self.input.config.get(key));
+            let routes: Vec<&Object> = routes.map(|object| &**object).collect();
             let any = self.settings.any_address;
             let asks = self.input.config.asks_by_acme();
-            let listener = spec.and_then(|spec| listener::listener(key, spec, any, route, asks));
+            let listener = spec.and_then(|spec| listener::listener(key, spec, any, &routes, asks));
             let http3 = spec.and_then(|spec| listener::http3(key, spec, any));
             let tls = spec.and_then(|spec| spec.tls.as_ref());
             let Self { settings, input, .. } = &*self;
@@ -330,7 +330,7 @@ impl Compiler {
     }
 
     fn is_ours(&self, key: &ObjectKey, spec: &Listener) -> bool {
-        spec.protocol.is_http()
+        !spec.protocol.is_l4()
             || match spec.engine {
                 EngineChoice::Envoy => true,
                 EngineChoice::Xdp => false,
@@ -358,7 +358,7 @@ fn showing(config: &Snapshot, certificate: &ObjectKey) -> Vec<ObjectKey> {
     listeners.map(|(key, _)| key.clone()).collect()
 }
 
-fn is_http(object: Option<&Arc<model::Object>>) -> bool {
+fn is_http(object: Option<&Arc<Object>>) -> bool {
     object.is_some_and(|object| match &object.spec {
         Spec::Listener(listener) => listener.protocol.is_http(),
         _ => false,

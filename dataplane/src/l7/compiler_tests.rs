@@ -44,8 +44,8 @@ fn http_route() -> impl Strategy<Value = String> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let protocols = ["HTTP", "TCP", "UDP"];
-    let listener = (0..3u8, 0..3usize, 1..4u16).prop_map(move |(n, protocol, port)| {
+    let protocols = ["HTTP", "TCP", "UDP", "TLS"];
+    let listener = (0..3u8, 0..4usize, 1..4u16).prop_map(move |(n, protocol, port)| {
         format!(
             "kind: Listener\nmetadata: {{ name: l{n} }}\nspec: {{ protocol: {}, port: {port} }}",
             protocols[protocol]
@@ -70,15 +70,26 @@ fn step() -> impl Strategy<Value = Step> {
             if udp { "UDP" } else { "TCP" }
         )
     });
+    let hosts = proptest::collection::btree_set(host(), 1..3);
+    let tls_route = (0..2u8, hosts, 0..3u8, 0..4u8).prop_map(|(n, hosts, listener, service)| {
+        let hosts: Vec<String> = hosts.iter().map(|host| format!("\"{host}\"")).collect();
+        format!(
+            "kind: TLSRoute\nmetadata: {{ name: p{n} }}\nspec: {{ listeners: [{{ name: l{listener} }}], \
+             hosts: [{}], backends: [{{ service: {{ name: s{service} }} }}] }}",
+            hosts.join(", ")
+        )
+    });
     prop_oneof![
         3 => listener.prop_map(Step::Put),
         4 => service.prop_map(Step::Put),
         6 => http_route().prop_map(Step::Put),
         2 => l4_route.prop_map(Step::Put),
+        2 => tls_route.prop_map(Step::Put),
         1 => (0..3u8).prop_map(|n| Step::Remove("Listener/default/l", n)),
         1 => (0..4u8).prop_map(|n| Step::Remove("Service/default/s", n)),
         2 => (0..4u8).prop_map(|n| Step::Remove("HTTPRoute/default/r", n)),
         1 => (0..2u8).prop_map(|n| Step::Remove("TCPRoute/default/t", n)),
+        1 => (0..2u8).prop_map(|n| Step::Remove("TLSRoute/default/p", n)),
         2 => proptest::collection::vec((0..4u8, 1..5u16), 0..6).prop_map(Step::Unhealthy),
         1 => proptest::collection::vec(0..3u8, 0..3).prop_map(Step::Carried),
     ]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
     Kind, ObjectKey,
-    route::{HttpRoute, L4Route, Reference},
+    route::{HttpRoute, Reference},
 };
 
 /// A listener's key by a route's reference.
@@ -27,6 +27,7 @@ pub(super) type Hosts = BTreeSet<(ObjectKey, String)>;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     http: BTreeMap<ObjectKey, BTreeMap<String, BTreeSet<ObjectKey>>>,
+    /// TCP, UDP and TLS routes by listener.
     l4: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// HTTP routes by the policies that they refer to.
     policies: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
@@ -73,15 +74,15 @@ impl Index {
         }
     }
 
-    /// Adds (`present`) or removes a TCP or UDP route; notes the listeners that it concerns.
+    /// Adds (`present`) or removes a TCP, UDP or TLS route; notes the listeners that it concerns.
     pub(super) fn l4(
         &mut self,
         key: &ObjectKey,
-        route: &L4Route,
+        listeners: &[Reference],
         present: bool,
         touched: &mut BTreeSet<ObjectKey>,
     ) {
-        for reference in &route.listeners {
+        for reference in listeners {
             let listener = listener_key(reference);
             let routes = self.l4.entry(listener.clone()).or_default();
             if present {
@@ -131,8 +132,8 @@ impl Index {
         self.http.get(listener).and_then(|hosts| hosts.get(host)).into_iter().flatten()
     }
 
-    /// Returns the first TCP or UDP route of a listener.
-    pub(super) fn l4_route(&self, listener: &ObjectKey) -> Option<&ObjectKey> {
-        self.l4.get(listener)?.first()
+    /// Walks over the TCP, UDP and TLS routes of a listener.
+    pub(super) fn l4_routes(&self, listener: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
+        self.l4.get(listener).into_iter().flatten()
     }
 }

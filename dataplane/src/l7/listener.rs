@@ -7,9 +7,8 @@ mod http3;
 use std::{net::IpAddr, sync::Arc};
 
 use model::{
-    Listener, ObjectKey,
+    L4Route, Listener, Object, ObjectKey, Spec, TlsRoute,
     listener::{ListenAddress, Protocol},
-    route::L4Route,
 };
 
 use super::{
@@ -17,6 +16,7 @@ use super::{
     origin::Origin,
     pb::{self, access_log as logs, listener as lds},
     resource::{Resource, ResourceId},
+    tls_listener,
     version::Version,
 };
 
@@ -24,20 +24,20 @@ use super::{
 /// Envoy's own megabyte, since many connections wait at once.
 const CONNECTION_BUFFER: u32 = 256 * 1024;
 
-/// Makes the resource of a listener; nothing for TCP and UDP listeners without a route, whose port
-/// stays closed.
+/// Makes the resource of a listener; nothing for TCP, UDP and TLS listeners without a route, whose
+/// port stays closed.
 ///
-/// `any` is the address that `*` means; `route` the first of the attached TCP or UDP routes. Challenges of
-/// ACME come by HTTP without TLS.
+/// `any` is the address that `*` means; `routes` the attached TCP, UDP and TLS routes. Challenges of ACME
+/// come by HTTP without TLS.
 pub(super) fn listener(
     key: &ObjectKey,
     spec: &Listener,
     any: IpAddr,
-    route: Option<&L4Route>,
+    routes: &[&Object],
     asks_by_acme: bool,
 ) -> Option<Resource> {
     let name = names::plain(key);
-    let route = route.filter(|_| !spec.protocol.is_http());
+    let attached = Attached::of(spec.protocol, routes);
     let logs = access_logs(key, spec);
     let mut message = bare(key, spec, any, spec.protocol.is_udp());
     let mut clusters = Vec::new();
@@ -48,14 +48,22 @@ pub(super) fn listener(
             message.filter_chains = vec![http_listener::chain(key, spec, challenges, logs)];
             wants = http_wants(key, spec);
         }
+        Protocol::Tls => {
+            if attached.tls.is_empty() {
+                return None;
+            }
+            message.listener_filters = vec![tls_listener::inspector()];
+            message.filter_chains = tls_listener::chains(&name, &attached.tls, &logs);
+            clusters = tls_listener::clusters(&attached.tls);
+        }
         Protocol::Tcp => {
-            let used = l4_listener::used(&route?.backends);
+            let used = l4_listener::used(&attached.l4?.backends);
             message.filter_chains = vec![l4_listener::tcp_chain(&name, &used, logs)];
             clusters = used.into_iter().map(|(cluster, _)| cluster).collect();
         }
         Protocol::Udp => {
             // Envoy's UDP proxy knows no shares: the largest gets all.
-            let used = l4_listener::used(&route?.backends);
+            let used = l4_listener::used(&attached.l4?.backends);
             let (cluster, _) = used.into_iter().rev().max_by_key(|(_, weight)| *weight)?;
             message.listener_filters = vec![l4_listener::udp_filter(&name, &cluster)];
             clusters = vec![cluster];
@@ -66,7 +74,7 @@ pub(super) fn listener(
     }
     message.name = name;
     let made = Made { message, clusters, wants, challenges };
-    Some(resource(key, spec, any, route, made))
+    Some(resource(key, spec, any, &attached, made))
 }
 
 /// Makes the resource of a listener's HTTP/3, where it is spoken: another listener with the same
@@ -80,7 +88,7 @@ pub(super) fn http3(key: &ObjectKey, spec: &Listener, any: IpAddr) -> Option<Res
     message.filter_chains = vec![http3::chain(key, spec, tls, access_logs(key, spec))];
     let wants = http_wants(key, spec);
     let made = Made { message, clusters: Vec::new(), wants, challenges: false };
-    Some(resource(key, spec, any, None, made))
+    Some(resource(key, spec, any, &Attached::default(), made))
 }
 
 /// Makes a listener that does nothing yet.
@@ -115,6 +123,29 @@ fn http_wants(key: &ObjectKey, spec: &Listener) -> Vec<ResourceId> {
     [routes].into_iter().chain(secrets).collect()
 }
 
+/// The routes that are a listener's own, where it reads no requests.
+#[derive(Default)]
+struct Attached<'a> {
+    /// Of a TCP or UDP listener; of several, which validation refuses, the first.
+    l4: Option<&'a L4Route>,
+    /// Of a TLS listener.
+    tls: Vec<(ObjectKey, &'a TlsRoute)>,
+}
+
+impl<'a> Attached<'a> {
+    fn of(protocol: Protocol, routes: &[&'a Object]) -> Self {
+        let l4 = |object: &&'a Object| match &object.spec {
+            Spec::TcpRoute(route) | Spec::UdpRoute(route) if protocol.is_l4() => Some(route),
+            _ => None,
+        };
+        let tls = |object: &&'a Object| match &object.spec {
+            Spec::TlsRoute(route) if protocol == Protocol::Tls => Some((object.key(), route)),
+            _ => None,
+        };
+        Self { l4: routes.iter().find_map(l4), tls: routes.iter().filter_map(tls).collect() }
+    }
+}
+
 /// What a listener does, and what it needs for that.
 struct Made {
     message: lds::Listener,
@@ -128,7 +159,7 @@ fn resource(
     key: &ObjectKey,
     spec: &Listener,
     any: IpAddr,
-    route: Option<&L4Route>,
+    attached: &Attached<'_>,
     made: Made,
 ) -> Resource {
     let Made { mut message, mut clusters, wants, challenges } = made;
@@ -147,9 +178,12 @@ fn resource(
         .part(&message.name)
         .part(&bare)
         .part(&address)
-        .part(&route.map(|route| &route.backends));
+        .part(&attached.l4.map(|route| &route.backends));
     if let Some(tls) = &spec.tls {
         version.add(&downstream_tls::version_part(tls));
+    }
+    if spec.protocol == Protocol::Tls {
+        version.add(&tls_listener::version_part(&attached.tls));
     }
     // What is not there is no part, so that versions of before stay.
     if challenges {
@@ -168,10 +202,13 @@ fn resource(
         clusters,
         wants,
         object: key.clone(),
-        origins: vec![
+        origins: [
             origin("spec.port", format!("{address}:{}", spec.port)),
             origin("spec.port", format!("[{address}]:{}", spec.port)),
             origin("spec.address", address.to_string()),
-        ],
+        ]
+        .into_iter()
+        .chain(tls_listener::origins(&attached.tls))
+        .collect(),
     }
 }

@@ -23,7 +23,9 @@ pub(crate) use envoy_types::pb::{
                     grpc_web::v3 as grpc_web, header_mutation::v3 as header_mutation,
                     lua::v3 as lua, router::v3 as router, stateful_session::v3 as stateful_session,
                 },
-                listener::proxy_protocol::v3 as client_proxy_protocol,
+                listener::{
+                    proxy_protocol::v3 as client_proxy_protocol, tls_inspector::v3 as tls_inspector,
+                },
                 network::{
                     connection_limit::v3 as connection_limit, http_connection_manager::v3 as hcm,
                     tcp_proxy::v3 as tcp_proxy,

@@ -19,7 +19,7 @@ pub const NOT_ASKED_FOR: &str = "XDP is not asked for: no --xdp interface is giv
 pub fn unavailable(config: &Snapshot, reason: &str) -> L4Placement {
     let listeners = config
         .listeners()
-        .filter(|(_, listener)| !listener.protocol.is_http())
+        .filter(|(_, listener)| listener.protocol.is_l4())
         .map(|(key, _)| {
             let reason = NotCarried::Unavailable { reason: reason.to_owned() };
             (key.clone(), Placement::NotCarried(reason))

@@ -148,6 +148,7 @@ impl Planner {
                 }
                 Kind::HttpRoute
                 | Kind::GrpcRoute
+                | Kind::TlsRoute
                 | Kind::AuthPolicy
                 | Kind::PacketFilter
                 | Kind::PrefixList
@@ -173,7 +174,7 @@ impl Planner {
         self.plan.placements.remove(key);
         self.plan.notes.remove(key);
         let listener = self.config.listener(&key.namespace, &key.name);
-        let Some(listener) = listener.filter(|listener| !listener.protocol.is_http()) else {
+        let Some(listener) = listener.filter(|listener| listener.protocol.is_l4()) else {
             return;
         };
         let route = self.routes.get(key).and_then(BTreeSet::first);

@@ -38,7 +38,7 @@ impl Undecided {
             let listener = config.listener(&key.namespace, &key.name);
             placement.is_undecided(key)
                 && listener.is_some_and(|listener| {
-                    !listener.protocol.is_http() && listener.engine == EngineChoice::Auto
+                    listener.protocol.is_l4() && listener.engine == EngineChoice::Auto
                 })
         };
         for key in self.concerned(config, placement) {

@@ -14,7 +14,7 @@ use rcgen::{
     KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
 };
 use rustls::{
-    ClientConfig, ProtocolVersion, RootCertStore,
+    ClientConfig, ProtocolVersion, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName},
 };
 use tokio::net::TcpStream;
@@ -110,6 +110,17 @@ impl Issued {
         replace(&directory.join(format!("{name}.pem")), &self.certificate.pem());
     }
 
+    /// Makes a server that shows it.
+    pub(crate) fn server(&self) -> ServerConfig {
+        let (chain, key) = self.identity();
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap()
+    }
+
     fn identity(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
         (vec![self.certificate.der().clone()], key.into())
@@ -185,11 +196,19 @@ impl TlsClient {
 
     /// Connects and speaks HTTP/1.1.
     pub(crate) async fn connect(&self, port: u16, name: &str) -> Result<TlsConnection, String> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await;
+        self.over(stream.map_err(|error| error.to_string())?, name).await
+    }
+
+    /// Speaks HTTP/1.1 over a connection.
+    pub(crate) async fn over(
+        &self,
+        stream: TcpStream,
+        name: &str,
+    ) -> Result<TlsConnection, String> {
         let mut config = self.config();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let stream = TcpStream::connect(("127.0.0.1", port)).await;
-        let stream = stream.map_err(|error| error.to_string())?;
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
         let (_, tls) = stream.get_ref();

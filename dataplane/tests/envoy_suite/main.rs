@@ -38,6 +38,7 @@ mod load;
 mod mirrors;
 mod outliers;
 mod overload;
+mod passing_tls;
 mod paused;
 mod plane;
 mod preflight;

@@ -157,6 +157,8 @@ async fn envoy_takes_listeners_of_every_protocol_without_a_port_and_a_missing_ce
         + &l4("TCPRoute", "tcp")
         + &listener("udp", "UDP", "")
         + &l4("UDPRoute", "udp")
+        + &listener("passing", "TLS", "")
+        + &l4("TLSRoute", "passing").replace("backends:", "hosts: ['*', a.example], backends:")
         + &listener("web", "HTTP", "");
     place.passes(1, &change).await;
     let tls = ", tls: { certificateFile: /nonexistent/a.pem, privateKeyFile: /nonexistent/a.key }";

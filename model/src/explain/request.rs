@@ -18,6 +18,7 @@ mod forwarding;
 mod grpc;
 mod health;
 mod incoming;
+mod passing;
 mod policies;
 mod question;
 mod redirect;

@@ -17,9 +17,10 @@ use crate::{
     },
 };
 
-const PROTOCOLS: [(&str, Protocol); 4] = [
+const PROTOCOLS: [(&str, Protocol); 5] = [
     ("HTTP", Protocol::Http),
     ("HTTPS", Protocol::Https),
+    ("TLS", Protocol::Tls),
     ("TCP", Protocol::Tcp),
     ("UDP", Protocol::Udp),
 ];
@@ -46,7 +47,7 @@ const ENVOY_ONLY: [&str; 3] = ["proxyProtocol", "maxConnections", "accessLogs"];
 pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
     let fields = node.fields()?;
     let protocol =
-        fields.required("protocol", "HTTP, HTTPS, TCP or UDP", |node| word(node, &PROTOCOLS));
+        fields.required("protocol", "HTTP, HTTPS, TLS, TCP or UDP", |node| word(node, &PROTOCOLS));
     let address = fields.or("address", ListenAddress::Any, address);
     let port = fields.required("port", "a number from 1 to 65535", port);
     let engine = fields.or("engine", EngineChoice::Auto, |node| word(node, &ENGINES));
@@ -71,7 +72,7 @@ pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
         _ => Ok(()),
     };
     let engine_fits = match (protocol, engine) {
-        (Ok(protocol), Ok(EngineChoice::Xdp)) if protocol.is_http() => {
+        (Ok(protocol), Ok(EngineChoice::Xdp)) if !protocol.is_l4() => {
             let remedy = "write auto or envoy, or make it a TCP listener";
             Err(fields.error("engine", "XDP carries TCP and UDP only", remedy))
         }
@@ -100,7 +101,7 @@ pub(super) fn listener(node: &Node<'_>, namespace: &str) -> Read<Listener> {
         address: address?,
         port: port?,
         engine: engine?,
-        forwarding: (!protocol.is_http()).then_some(forwarding?.unwrap_or_default()),
+        forwarding: protocol.is_l4().then_some(forwarding?.unwrap_or_default()),
         syn_cookies: syn_cookies?,
         announce: announce?,
         tls: tls?,
@@ -138,6 +139,9 @@ fn envoy_fits(fields: &Fields<'_>, protocol: Protocol, engine: EngineChoice) -> 
         outcome = Err(fields.error("http", "is for HTTP and HTTPS listeners only", remedy));
     }
     outcome = outcome.and(no_statuses(fields));
+    if protocol == Protocol::Tls {
+        return outcome.and(no_limit(fields));
+    }
     for name in ENVOY_ONLY.into_iter().filter(|name| fields.has(name)) {
         if protocol.is_udp() {
             outcome = Err(fields.error(name, "is for TCP connections and HTTP only", "remove it"));
@@ -149,7 +153,17 @@ fn envoy_fits(fields: &Fields<'_>, protocol: Protocol, engine: EngineChoice) -> 
     outcome
 }
 
-/// A TCP connection has no status.
+/// Envoy counts the connections of each TLSRoute apart.
+fn no_limit(fields: &Fields<'_>) -> Read<()> {
+    if !fields.has("maxConnections") {
+        return Ok(());
+    }
+    let problem = "is not counted over the routes of a TLS listener";
+    let remedy = "remove it, or write circuitBreakers.maxConnections in the services";
+    Err(fields.error("maxConnections", problem, remedy))
+}
+
+/// A connection that nobody looks into has no status.
 fn no_statuses(fields: &Fields<'_>) -> Read<()> {
     let logs = fields.node().value().get("accessLogs").and_then(|logs| logs.as_array());
     let mut outcome = Ok(());
@@ -158,7 +172,7 @@ fn no_statuses(fields: &Fields<'_>) -> Read<()> {
             outcome = Err(fields.node().at_field("accessLogs", |node| {
                 node.at_item(index, |node| {
                     node.at_field(name, |node| {
-                        node.error("is for HTTP, and this listener speaks TCP or UDP", "remove it")
+                        node.error("is for HTTP, which this listener does not speak", "remove it")
                     })
                 })
             }));
@@ -174,7 +188,7 @@ fn forwarding_fits(
     engine: EngineChoice,
     forwarding: Forwarding,
 ) -> Read<()> {
-    let (problem, remedy) = if protocol.is_http() {
+    let (problem, remedy) = if !protocol.is_l4() {
         ("is for TCP and UDP listeners only", "remove it")
     } else if forwarding == Forwarding::Nat {
         return Ok(());

@@ -42,6 +42,15 @@ pub(super) fn check(
             }
         }
     }
+    for (key, route) in snapshot.tls_routes() {
+        for (index, backend) in route.backends.iter().enumerate() {
+            if need(&backend.service) == Some(NeedsEnvoy::Tls) {
+                let path = format!("spec.backends[{index}].service.name");
+                let need = NeedsEnvoy::Tls;
+                carried(changed, (key, &path), (need, &backend.service), TWICE, errors);
+            }
+        }
+    }
     for (key, route) in snapshot.l4_routes() {
         for (index, backend) in route.backends.iter().enumerate() {
             let Some(need) = need(&backend.service) else { continue };
@@ -72,6 +81,10 @@ const HTTP: Reason = (
     "use a service without it: endpoints find the client in x-forwarded-for",
 );
 const UDP: Reason = ("UDP has no connection to begin with it", "use a service without it");
+const TWICE: Reason = (
+    "clients' own TLS passes through to endpoints, which would be encrypted twice",
+    "use a service without it",
+);
 const UDP_TLS: Reason = ("UDP has no stream to be encrypted", "use a service without it");
 
 /// What a service wants, what that is done to, and the value of the field that asks for it.

@@ -102,5 +102,5 @@ fn check_listener(
 }
 
 fn answers_directly(listener: &Listener) -> bool {
-    !listener.protocol.is_http() && listener.forwarding() != Forwarding::Nat
+    listener.protocol.is_l4() && listener.forwarding() != Forwarding::Nat
 }

@@ -69,6 +69,7 @@ fn check_referred(
             | Kind::Issuer => snapshot.get(key).is_none(),
             Kind::HttpRoute
             | Kind::GrpcRoute
+            | Kind::TlsRoute
             | Kind::TcpRoute
             | Kind::UdpRoute
             | Kind::PacketFilter
@@ -85,6 +86,7 @@ fn check_referred(
         Kind::Listener,
         Kind::HttpRoute,
         Kind::GrpcRoute,
+        Kind::TlsRoute,
         Kind::TcpRoute,
         Kind::UdpRoute,
         Kind::PacketFilter,
@@ -154,6 +156,10 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
             each_certificate(listener, visit);
         }
         Spec::TcpRoute(route) | Spec::UdpRoute(route) => {
+            each_listener(&route.listeners, visit);
+            each_backend(&route.backends, &|| "spec".to_owned(), visit);
+        }
+        Spec::TlsRoute(route) => {
             each_listener(&route.listeners, visit);
             each_backend(&route.backends, &|| "spec".to_owned(), visit);
         }
@@ -229,9 +235,10 @@ fn each_backend(backends: &[WeightedBackend], parent: &dyn Fn() -> String, visit
 fn fits(route: Kind, listener: &Listener) -> bool {
     match route {
         Kind::HttpRoute | Kind::GrpcRoute => listener.protocol.is_http(),
+        Kind::TlsRoute => listener.protocol == Protocol::Tls,
         Kind::TcpRoute => listener.protocol == Protocol::Tcp,
         Kind::UdpRoute => listener.protocol == Protocol::Udp,
-        Kind::QosPolicy => !listener.protocol.is_http(),
+        Kind::QosPolicy => listener.protocol.is_l4(),
         Kind::Listener
         | Kind::Service
         | Kind::PacketFilter
@@ -245,6 +252,7 @@ fn fits(route: Kind, listener: &Listener) -> bool {
 
 fn wanted(route: Kind) -> &'static str {
     match route {
+        Kind::TlsRoute => "TLS",
         Kind::TcpRoute => "TCP",
         Kind::UdpRoute => "UDP",
         Kind::QosPolicy => "TCP or UDP",
@@ -265,6 +273,7 @@ fn spoken(listener: &Listener) -> &'static str {
     match listener.protocol {
         Protocol::Http => "HTTP",
         Protocol::Https => "HTTPS",
+        Protocol::Tls => "TLS",
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
     }

@@ -4,11 +4,13 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 14] = [
+const CASES: [(&str, &[u8]); 16] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("Listener/edge/partners", include_bytes!("../fixtures/canonical-v1/listener_clients.json")),
+    ("Listener/edge/secrets", include_bytes!("../fixtures/canonical-v1/listener_tls.json")),
     ("HTTPRoute", include_bytes!("../fixtures/canonical-v1/http_route.json")),
     ("GRPCRoute", include_bytes!("../fixtures/canonical-v1/grpc_route.json")),
+    ("TLSRoute", include_bytes!("../fixtures/canonical-v1/tls_route.json")),
     ("TCPRoute", include_bytes!("../fixtures/canonical-v1/tcp_route.json")),
     ("UDPRoute", include_bytes!("../fixtures/canonical-v1/udp_route.json")),
     ("Service", include_bytes!("../fixtures/canonical-v1/service.json")),

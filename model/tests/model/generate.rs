@@ -26,6 +26,7 @@ pub(crate) fn document() -> Raw {
         object("Issuer", issuer()),
         http_route(),
         generate_grpc::grpc_route(),
+        tls_route(),
         l4_route("TCPRoute"),
         l4_route("UDPRoute"),
         generate_service::service(),
@@ -132,7 +133,7 @@ pub(crate) fn address() -> BoxedStrategy<String> {
 
 fn listener() -> Raw {
     let address = option::of(prop_oneof![Just("*".to_owned()), address()]);
-    let protocol = select(vec!["HTTP", "HTTPS", "TCP", "UDP"]);
+    let protocol = select(vec!["HTTP", "HTTPS", "TLS", "TCP", "UDP"]);
     let engine = option::of(select(vec!["auto", "envoy", "xdp"]));
     let forwarding = option::of(select(vec!["NAT", "L2", "IPIP", "GUE"]));
     let syn_cookies = option::of(select(vec!["Auto", "Never", "Always"]));
@@ -141,12 +142,12 @@ fn listener() -> Raw {
     let spec = (protocol, port, address, engine, forwarding, syn_cookies, fields).prop_map(
         |(protocol, port, address, engine, forwarding, syn_cookies, fields)| {
             let own_address = address.as_deref().is_some_and(|address| address != "*");
+            let is_l4 = matches!(protocol, "TCP" | "UDP");
             let forwarding = forwarding.filter(|forwarding| {
                 let direct = *forwarding != "NAT";
-                !protocol.starts_with("HTTP")
-                    && !(direct && (!own_address || engine == Some("envoy")))
+                is_l4 && !(direct && (!own_address || engine == Some("envoy")))
             });
-            let engine = engine.filter(|engine| *engine != "xdp" || !protocol.starts_with("HTTP"));
+            let engine = engine.filter(|engine| *engine != "xdp" || is_l4);
             let syn_cookies = syn_cookies.filter(|_| {
                 protocol == "TCP" && engine != Some("envoy") && forwarding.unwrap_or("NAT") == "NAT"
             });
@@ -190,6 +191,13 @@ fn l4_route(kind: &'static str) -> Raw {
     let spec = (references(3), backends())
         .prop_map(|(listeners, backends)| json!({ "listeners": listeners, "backends": backends }));
     object(kind, spec)
+}
+
+fn tls_route() -> Raw {
+    let spec = (references(3), hosts(), backends()).prop_map(|(listeners, hosts, backends)| {
+        json!({ "listeners": listeners, "hosts": hosts, "backends": backends })
+    });
+    object("TLSRoute", spec)
 }
 
 fn prefix() -> BoxedStrategy<String> {

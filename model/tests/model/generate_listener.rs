@@ -32,7 +32,7 @@ pub(crate) fn fields(
     });
     vec![
         ("maxConnections", connections(all.max_connections)),
-        ("proxyProtocol", connections(all.proxy_protocol)),
+        ("proxyProtocol", all.proxy_protocol.filter(|_| http || tcp || protocol == "TLS")),
         ("http", options.filter(|_| http)),
         ("tls", (protocol == "HTTPS").then_some(all.tls)),
         ("accessLogs", all.access_logs.filter(|_| http)),

@@ -23,6 +23,7 @@ mod mistakes_qos;
 mod mistakes_rollout;
 mod mistakes_service;
 mod mistakes_snapshot;
+mod mistakes_tls;
 mod mistakes_upstream;
 mod mutation;
 mod plans;

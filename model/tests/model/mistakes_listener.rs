@@ -391,6 +391,6 @@ fn access_logs() {
     );
     listener(
         "{ protocol: TCP, engine: envoy, port: 80, accessLogs: [{ stdout: {}, minStatus: 400 }] }",
-        &["spec.accessLogs[0].minStatus = 400: is for HTTP, and this listener speaks TCP or UDP"],
+        &["spec.accessLogs[0].minStatus = 400: is for HTTP, which this listener does not speak"],
     );
 }

@@ -123,7 +123,7 @@ fn demand(snapshot: &Snapshot, node: &NodeView, xdp: bool) -> Accepted {
 
 fn for_envoy(snapshot: &Snapshot) -> usize {
     let needs = |(_, listener): &(_, &model::Listener)| {
-        listener.protocol.is_http() || listener.engine == EngineChoice::Envoy
+        !listener.protocol.is_l4() || listener.engine == EngineChoice::Envoy
     };
     snapshot.listeners().filter(needs).count()
 }

@@ -46,6 +46,9 @@ const OF_HTTP: [(&str, &str); 10] = [
 /// Further ones where TLS ends.
 const OF_TLS: [(&str, &str); 2] =
     [("tls_version", "%DOWNSTREAM_TLS_VERSION%"), ("sni", "%REQUESTED_SERVER_NAME%")];
+/// Further ones where TLS passes through; a chain has the name of its route.
+const OF_PASSED_TLS: [(&str, &str); 2] =
+    [("route", "%FILTER_CHAIN_NAME%"), ("sni", "%REQUESTED_SERVER_NAME%")];
 
 /// Makes the access log of a listener; `listener` is what its lines call it.
 pub(super) fn access_log(
@@ -101,8 +104,10 @@ fn fields(log: &AccessLog, listener: &str, protocol: Protocol) -> Fields {
     if protocol.is_http() {
         all.extend(own(&OF_HTTP));
     }
-    if protocol == Protocol::Https {
-        all.extend(own(&OF_TLS));
+    match protocol {
+        Protocol::Https => all.extend(own(&OF_TLS)),
+        Protocol::Tls => all.extend(own(&OF_PASSED_TLS)),
+        Protocol::Http | Protocol::Tcp | Protocol::Udp => {}
     }
     let header = |(name, header): (&String, &String)| (name.clone(), format!("%REQ({header})%"));
     all.extend(log.headers.iter().map(header));

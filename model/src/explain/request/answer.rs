@@ -13,6 +13,8 @@ use crate::{cluster::NodeId, explain::Decision, key::ObjectKey, revision::Revisi
 pub enum Outcome {
     /// It goes to an endpoint.
     Forwarded,
+    /// It goes to an endpoint as TLS that nobody looks into.
+    PassedThrough,
     /// The client is told to go elsewhere.
     Redirected,
     /// The proxy answers it itself.
@@ -38,6 +40,7 @@ impl Outcome {
     pub(super) fn said(self) -> &'static str {
         match self {
             Self::Forwarded => "it is forwarded",
+            Self::PassedThrough => "it passes through, undeciphered",
             Self::Redirected => "it is redirected",
             Self::Answered => "it is answered here",
             Self::NoRoute => "no route takes it",

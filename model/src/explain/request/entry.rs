@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{
-    Outcome, decision, made_by,
+    Outcome, decision, made_by, passing,
     question::{Asked, Door},
 };
 use crate::{
@@ -62,14 +62,22 @@ pub(super) fn find<'a>(
     let speaks = match protocol {
         Protocol::Http => "HTTP",
         Protocol::Https => "HTTPS",
+        Protocol::Tls => "TLS",
         Protocol::Tcp => "TCP",
         Protocol::Udp => "UDP",
     };
     let say = |said, field| made_by("listener", said, entry.key, field);
     decisions.push(say(format!("{speaks} on {address}, port {port}"), "spec.port"));
     let asks = if asked.is_https { "HTTPS" } else { "HTTP" };
+    if *protocol == Protocol::Tls && asked.is_https {
+        return Err(passing::decide(config, entry.key, asked, decisions));
+    }
     if !protocol.is_http() {
-        let kind = if protocol.is_udp() { "UDPRoute" } else { "TCPRoute" };
+        let kind = match protocol {
+            Protocol::Udp => "UDPRoute",
+            Protocol::Tls => "TLSRoute",
+            _ => "TCPRoute",
+        };
         let said = format!(
             "it carries {speaks} without looking into it: a {kind} chooses the service, and no \
              HTTPRoute is asked"

@@ -132,7 +132,10 @@ pub(super) fn find<'a>(
 }
 
 /// Returns which of the hosts that routes serve takes a host: itself, or the longest wildcard.
-fn serving<'a>(served: impl Iterator<Item = &'a str> + Clone, host: &str) -> Option<&'a str> {
+pub(super) fn serving<'a>(
+    served: impl Iterator<Item = &'a str> + Clone,
+    host: &str,
+) -> Option<&'a str> {
     if let Some(exact) = served.clone().find(|one| !one.starts_with('*') && *one == host) {
         return Some(exact);
     }

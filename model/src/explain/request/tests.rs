@@ -18,6 +18,21 @@ kind: Listener
 metadata: { name: raw }
 spec: { protocol: TCP, port: 9000 }
 ---
+kind: Listener
+metadata: { name: passing }
+spec: { protocol: TLS, port: 443 }
+---
+kind: TLSRoute
+metadata: { name: named }
+spec:
+  listeners: [{ name: passing }]
+  hosts: [a.example, '*.b.example', '*.x.b.example']
+  backends: [{ service: { name: cart }, weight: 3 }, { service: { name: empty } }]
+---
+kind: TLSRoute
+metadata: { name: others }
+spec: { listeners: [{ name: passing }], hosts: ['*', x.b.example], backends: [{ service: { name: cart } }] }
+---
 kind: Service
 metadata: { name: cart }
 spec: { endpoints: [{ address: 10.0.0.1, port: 80 }, { address: 10.0.0.2, port: 80 }] }
@@ -170,6 +185,31 @@ fn requests_end_as_the_configuration_says() {
     let pong = check(&shop("/ping"), &[], Outcome::Answered, Some(200));
     assert_eq!(pong.body.as_deref(), Some("pong"));
     check("https://shop.example/ping", &[], Outcome::WrongProtocol, None);
+}
+
+#[test]
+fn tls_that_passes_through_goes_by_the_host() {
+    let check = |url: &str, expected: &str| {
+        let asked =
+            RequestQuestion { to: Some(([192, 0, 2, 10], 443).into()), ..question(url, &[]) };
+        let found = answer(&asked, &[]);
+        let host = found.decisions.iter().find(|decision| decision.step == "host");
+        let said = host.map_or("", |decision| decision.said.as_str());
+        assert!(said.starts_with(expected), "{url}: {found:#?}");
+        found.outcome
+    };
+    for (url, expected) in [
+        ("https://a.example/", "a.example takes a.example: TLSRoute/default/named"),
+        ("https://A.Example:8443/", "a.example takes a.example: TLSRoute/default/named"),
+        ("https://b.example/", "* takes b.example: TLSRoute/default/others"),
+        ("https://x.b.example/", "x.b.example takes x.b.example: TLSRoute/default/others"),
+        ("https://y.z.b.example/", "*.b.example takes y.z.b.example: TLSRoute/default/named"),
+        ("https://y.x.b.example/", "*.x.b.example takes y.x.b.example: TLSRoute/default/named"),
+        ("https://192.0.2.10/", "* takes 192.0.2.10: TLSRoute/default/others"),
+    ] {
+        assert_eq!(check(url, expected), Outcome::PassedThrough, "{url}");
+    }
+    assert_eq!(check("http://a.example/", ""), Outcome::WrongProtocol);
 }
 
 #[test]

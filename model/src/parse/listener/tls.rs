@@ -61,6 +61,11 @@ pub(super) fn fits(fields: &Fields<'_>, protocol: Protocol) -> Read<()> {
             Err(fields.missing("tls", "the certificates, which HTTPS needs"))
         }
         (Protocol::Https, true) | (_, false) => Ok(()),
+        (Protocol::Tls, true) => {
+            let problem = "is where TLS ends, and it passes through a TLS listener";
+            let remedy = "remove it (endpoints have the certificates), or write protocol: HTTPS";
+            Err(fields.error("tls", problem, remedy))
+        }
         (_, true) => {
             let remedy = "remove it, or write protocol: HTTPS";
             Err(fields.error("tls", "only HTTPS listeners have certificates", remedy))

@@ -118,6 +118,14 @@ spec:
       backends: [{ service: { name: asked } }]
       fault: { abort: { grpcStatus: 14, percent: 1 } }
 ---
+kind: Listener
+metadata: { name: passing }
+spec: { protocol: TLS, port: 8446 }
+---
+kind: TLSRoute
+metadata: { name: passing }
+spec: { listeners: [{ name: passing }], hosts: [a.example, '*'], backends: [{ service: { name: asked } }] }
+---
 kind: Service
 metadata: { name: called }
 spec:
@@ -301,6 +309,7 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("GET", "/v1/objects/{kind}", "/v1/objects/qospolicies", String::new(), 200),
         ("POST", "/v1/apply", "/v1/apply", HTTP.to_owned(), 200),
         ("GET", "/v1/objects/{kind}", "/v1/objects/authpolicies", String::new(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/tlsroutes", String::new(), 200),
         ("POST", "/v1/apply", "/v1/apply", bad, 422),
         ("POST", "/v1/apply", "/v1/apply?expectRevision=1", SHOP.to_owned(), 409),
         ("POST", "/v1/apply", "/v1/apply?unknown=1", SHOP.to_owned(), 400),
@@ -393,6 +402,7 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("POST", "/v1/explain", "/v1/explain", EXPLAIN.replace('}', ",\"revision\":999999}"), 404),
         ("POST", ASK, ASK, REQUEST.to_owned(), 200),
         ("POST", ASK, ASK, REQUEST.replace("/grpc", "/rest"), 200),
+        ("POST", ASK, ASK, r#"{"url":"https://a.example:8446/"}"#.into(), 200),
         ("POST", ASK, ASK, REQUEST.replace("url", "uri"), 400),
         ("POST", ASK, ASK, REQUEST.replace("http:", "ftp:"), 422),
         ("POST", ASK, ASK, REQUEST.replacen('{', "{\"revision\":999999,", 1), 404),

@@ -79,8 +79,8 @@ Examples:
   marchproxy get httproute shop -o yaml
   marchproxy get listeners -A")]
 pub struct GetArgs {
-    /// Listener, HTTPRoute, GRPCRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList, QoSPolicy,
-    /// AuthPolicy, RolloutPolicy, Certificate or Issuer; letter case and the plural do not matter
+    /// Listener, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList,
+    /// QoSPolicy, AuthPolicy, RolloutPolicy, Certificate or Issuer; letter case and the plural do not matter
     pub kind: Kind,
     /// One object of that kind
     pub name: Option<String>,

@@ -32,6 +32,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Listener => &["PROTOCOL", "ADDRESS", "PORT", "ENGINE"],
         Kind::HttpRoute | Kind::GrpcRoute => &["HOSTS", "LISTENERS", "RULES"],
+        Kind::TlsRoute => &["HOSTS", "LISTENERS", "BACKENDS"],
         Kind::TcpRoute | Kind::UdpRoute => &["LISTENERS", "BACKENDS"],
         Kind::Service => &["ENDPOINTS", "BALANCING", "HEALTH CHECK"],
         Kind::PacketFilter => &["PRIORITY", "RULES", "RATES", "LISTS"],
@@ -54,6 +55,11 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
             join(&spec["hosts"], text),
             join(&spec["listeners"], reference),
             count(&spec["rules"]),
+        ],
+        Kind::TlsRoute => vec![
+            join(&spec["hosts"], text),
+            join(&spec["listeners"], reference),
+            join(&spec["backends"], backend),
         ],
         Kind::TcpRoute | Kind::UdpRoute => {
             vec![join(&spec["listeners"], reference), join(&spec["backends"], backend)]
@@ -229,6 +235,13 @@ gold  a,b        P1     100 Mbit/s  -       Drop    7     Preserve
         assert_eq!(
             table(Kind::TcpRoute, &[route], false),
             "NAME  LISTENERS  BACKENDS\nr     a,b        x,y=3\n"
+        );
+        let route = json!({"metadata": {"name": "r"}, "spec": {
+            "listeners": [{"name": "a"}], "hosts": ["x.example", "*"],
+            "backends": [{"service": {"name": "x"}, "weight": 1}]}});
+        assert_eq!(
+            table(Kind::TlsRoute, &[route], false),
+            "NAME  HOSTS        LISTENERS  BACKENDS\nr     x.example,*  a          x\n"
         );
         let route = json!({"metadata": {"name": "r"}, "spec":
             {"listeners": [{"name": "a"}], "hosts": ["x.example", "*"], "rules": [{}, {}]}});
