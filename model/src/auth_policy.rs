@@ -1,14 +1,23 @@
 //! `AuthPolicy`: who may send a request.
 
+mod jwt;
+
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::jwt::{
+    ClaimHeader, ClaimValue, Jwks, Jwt, JwtProvider, RemoteJwks, RequiredClaim, TokenHeader,
+    TokenPlace,
+};
 use crate::{object::serialize_duration, route::Reference};
 
 /// What a request has to show; all parts that are present must be satisfied, and at least one is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthPolicy {
+    /// A JSON Web Token (RFC 7519).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<Jwt>,
     /// A user name and password (RFC 7617).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
@@ -66,6 +75,14 @@ pub enum OnFailure {
 impl AuthPolicy {
     /// Walks over the services that it needs, with the paths of the references.
     pub fn services(&self) -> impl Iterator<Item = (String, &Reference)> {
-        self.external.iter().map(|one| ("spec.external.service".to_owned(), &one.service))
+        let providers = self.jwt.iter().flat_map(|jwt| jwt.providers.iter().enumerate());
+        let remote = providers.filter_map(|(index, provider)| match &provider.jwks {
+            Jwks::Remote(remote) => {
+                Some((format!("spec.jwt.providers[{index}].jwks.remote.service"), &remote.service))
+            }
+            Jwks::Inline(_) | Jwks::File(_) => None,
+        });
+        let external = self.external.iter();
+        remote.chain(external.map(|one| ("spec.external.service".to_owned(), &one.service)))
     }
 }

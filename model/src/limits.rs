@@ -61,6 +61,18 @@ pub const MAX_CONDITIONS: usize = 32;
 pub const MAX_MIRRORS: usize = 8;
 /// The origins of a CORS policy, and its expressions for origins: each request tries them in turn.
 pub const MAX_ORIGINS: usize = 64;
+/// The issuers of tokens of one policy: each token is tried with all of them in turn.
+pub const MAX_JWT_PROVIDERS: usize = 16;
+/// The audiences of one issuer.
+pub const MAX_AUDIENCES: usize = 64;
+/// The bytes of a JWK set: some hundred keys, and far from the bound of an object.
+pub const MAX_JWKS_BYTES: usize = 64 * 1024;
+/// The bytes of the name of an issuer or an audience, and of a claim or its value.
+pub const MAX_CLAIM_BYTES: usize = 1_024;
+/// By how much clocks may differ: more than this is a broken clock.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
+/// The longest time after which keys are fetched again: one that was revoked is not for ever.
+pub const MAX_JWKS_REFRESH: Duration = Duration::from_hours(24);
 /// The services of one rule.
 pub const MAX_BACKENDS: usize = 64;
 /// The endpoints of one service: what a Maglev table of 65,537 slots spreads within 7 %.

@@ -18,7 +18,7 @@ use model::{
 };
 
 use super::{
-    ResourceType, cluster, endpoints,
+    ResourceType, cluster, endpoints, filters,
     index::{Hosts, Index, listener_key},
     listener, names, quiet,
     resource::{Resource, ResourceId},
@@ -105,6 +105,7 @@ struct Affected {
     endpoints: BTreeSet<ObjectKey>,
     listeners: BTreeSet<ObjectKey>,
     hosts: Hosts,
+    policies: bool,
 }
 
 impl Compiler {
@@ -127,6 +128,7 @@ impl Compiler {
         self.world.revision = self.input.config.revision();
         let mut touched = BTreeSet::new();
         self.services(&affected, &mut touched);
+        self.tokens(affected.policies, &mut touched);
         self.listeners(&affected.listeners, &mut touched);
         self.scopes(&affected.hosts, &mut touched);
         let revision = self.world.revision;
@@ -182,6 +184,7 @@ impl Compiler {
                 affected.hosts.insert((key.clone(), "*".to_owned()));
             }
         }
+        affected.policies = !policies.is_empty();
         for route in policies.iter().flat_map(|policy| self.index.referring(policy)) {
             let Some(route) = input.config.http_route(route) else { continue };
             for listener in route.listeners.iter().map(listener_key) {
@@ -232,6 +235,20 @@ impl Compiler {
                     }
                 }
             }
+        }
+    }
+
+    /// Translates the tokens that all policies together accept; there also when there are none, so
+    /// that no listener waits for them.
+    fn tokens(&mut self, changed: bool, touched: &mut BTreeSet<ResourceId>) {
+        let kind = ResourceType::ExtensionConfig;
+        let name = filters::jwt::NAME;
+        if !changed && self.world.get(kind, name).is_some() {
+            return;
+        }
+        let resource = filters::jwt::resource(&self.input.config, self.settings.opens_ports);
+        if self.world.set(kind, name, Some(resource)) {
+            touched.insert(ResourceId::new(kind, name));
         }
     }
 

@@ -1,17 +1,21 @@
-//! The HTTP filters of a listener: one composite filter, then the router. (Before them stand what tells of
-//! HTTP/3, where it is spoken, and what answers challenges of ACME, where an issuer is asked by it.) What a route asks for
+//! The HTTP filters of a listener: the one that checks tokens, a composite filter, then the router. (Before
+//! them stand what tells of HTTP/3, where it is spoken, and what answers challenges of ACME, where an
+//! issuer is asked by it.) What a route asks for
 //! beyond forwarding is a chain of filters that the route itself carries, so a route that begins to
 //! ask for it touches no listener, whose change would drain connections.
 //!
 //! ```text
-//! request --exact host--> route found --> composite: off, or the chain of the route --> router
+//! request --exact host--> route found --> tokens: off, or what the route demands
+//!                                     --> composite: off, or the chain of the route --> router
 //!         --no scope----> no route -----> composite: scripts find a route (`miss`),
-//!                                         then a nested one: the chain of that route --> router
+//!                                         then a nested one: the chain of that route,
+//!                                         or tokens and the chain behind them (`jwt`) --> router
 //! ```
 //!
 //! Every route table turns the composite off (`FilterConfig.disabled`), and a route with a chain
 //! turns it on. Envoy makes the filters of a request after it chose the route, so a host with a
 //! scope pays nothing. A request that found no scope has no route then, and its composite is on.
+//! What has to do with tokens is off wherever no route turns it on, which costs no table anything.
 //!
 //! **Invariant.** The chain of a route runs whichever way the route was found: the composite makes
 //! it when the request's headers pass, by the route of that moment. (Filters that stand in the
@@ -20,10 +24,12 @@
 mod alt_svc;
 mod basic;
 mod challenge;
+mod claims;
 pub(super) mod cors;
 mod external;
 mod fault;
 mod grpc_web;
+pub(super) mod jwt;
 pub(super) mod miss;
 mod session;
 
@@ -48,52 +54,64 @@ pub(super) struct Extras {
     pub(super) challenges: bool,
 }
 
+/// The policy that a rule refers to, by name.
+pub(super) type Policy<'a> = (&'a str, &'a AuthPolicy);
+
 /// Returns the filters of an HTTP listener.
 pub(super) fn listener(extras: Extras) -> Vec<hcm::HttpFilter> {
     let router = router::Router { suppress_envoy_headers: true, ..Default::default() };
-    let nested = extension(NAME, &composite::Composite::default());
-    let missed = miss::filters().into_iter().chain([nested]).collect();
+    let nested = jwt::or_chain();
+    let missed = miss::filters().into_iter().chain(nested).collect();
     let composite = composite::Composite { matcher: Some(always(missed)), ..Default::default() };
     let told = extras.alt_svc.map(alt_svc::filter);
     let challenge = extras.challenges.then(challenge::filter);
     let ours = filter(NAME, pb::any(&composite));
-    let always = [ours, filter("envoy.filters.http.router", pb::any(&router))];
-    told.into_iter().chain(challenge).chain(always).collect()
+    let router = filter("envoy.filters.http.router", pb::any(&router));
+    told.into_iter().chain(challenge).chain(jwt::filters()).chain([ours, router]).collect()
 }
 
 /// Returns the settings of a route table: no chain, unless a route has one.
 pub(super) fn of_table() -> HashMap<String, Any> {
-    settings(route::FilterConfig { disabled: true, ..Default::default() })
+    let off = route::FilterConfig { disabled: true, ..Default::default() };
+    HashMap::from([(NAME.to_owned(), pb::any(&off))])
 }
 
 /// Returns the settings of a route: the chain of what its rule asks for, with the policy that the
-/// rule refers to.
-pub(super) fn of_route(rule: &HttpRule, auth: Option<&AuthPolicy>) -> HashMap<String, Any> {
+/// rule refers to; behind the filter that checks tokens, when it demands one.
+pub(super) fn of_route(rule: &HttpRule, auth: Option<Policy<'_>>) -> HashMap<String, Any> {
     let chain = chain(&rule.filters, auth);
     if chain.is_empty() {
         return HashMap::new();
     }
     let composite = composite::CompositePerRoute { matcher: Some(always(chain)) };
-    settings(route::FilterConfig { config: Some(pb::any(&composite)), ..Default::default() })
+    let chain = on(pb::any(&composite));
+    match auth {
+        Some((name, AuthPolicy { jwt: Some(_), .. })) => jwt::of_route(name, chain),
+        _ => HashMap::from([(NAME.to_owned(), chain)]),
+    }
 }
 
 /// Makes the chain of a rule. A request meets the filters in this order, an answer in the reverse:
 /// preflights, which carry no credentials, are answered before anything else happens to them, and who
 /// may not send a request causes no fault. gRPC-Web is gRPC to all that come after, so that what they
 /// answer is a status.
-fn chain(wanted: &RuleFilters, auth: Option<&AuthPolicy>) -> Vec<core::TypedExtensionConfig> {
+fn chain(wanted: &RuleFilters, auth: Option<Policy<'_>>) -> Vec<core::TypedExtensionConfig> {
     let mut chain = Vec::new();
     chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
     chain.extend(wanted.grpc_web.then(grpc_web::filter));
-    chain.extend(auth.and_then(|policy| policy.basic.as_ref()).map(basic::filter));
-    chain.extend(auth.and_then(|policy| policy.external.as_ref()).map(external::filter));
+    if let Some((name, policy)) = auth {
+        chain.extend(policy.jwt.as_ref().map(|jwt| claims::filter(name, jwt)));
+        chain.extend(policy.basic.as_ref().map(basic::filter));
+        chain.extend(policy.external.as_ref().map(external::filter));
+    }
     chain.extend(wanted.fault.iter().flat_map(fault::filters));
     chain.extend(wanted.session_persistence.as_ref().map(session::filter));
     chain
 }
 
-fn settings(config: route::FilterConfig) -> HashMap<String, Any> {
-    HashMap::from([(NAME.to_owned(), pb::any(&config))])
+/// Turns a filter on that is off.
+fn on(config: Any) -> Any {
+    pb::any(&route::FilterConfig { config: Some(config), ..Default::default() })
 }
 
 /// Runs a chain for every request.
@@ -103,11 +121,14 @@ fn always(chain: Vec<core::TypedExtensionConfig>) -> xds_matcher::Matcher {
 
 /// Runs a chain.
 fn run(chain: Vec<core::TypedExtensionConfig>) -> xds_core::TypedExtensionConfig {
-    let action = composite::ExecuteFilterAction {
+    action(&composite::ExecuteFilterAction {
         filter_chain: Some(composite::FilterChainConfiguration { typed_config: chain }),
         ..Default::default()
-    };
-    xds_core::TypedExtensionConfig { name: "chain".into(), typed_config: Some(pb::any(&action)) }
+    })
+}
+
+fn action(action: &composite::ExecuteFilterAction) -> xds_core::TypedExtensionConfig {
+    xds_core::TypedExtensionConfig { name: "chain".into(), typed_config: Some(pb::any(action)) }
 }
 
 fn filter(name: &str, config: Any) -> hcm::HttpFilter {
@@ -116,6 +137,11 @@ fn filter(name: &str, config: Any) -> hcm::HttpFilter {
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
+}
+
+/// Makes the composite filter within a chain, which runs the chain of the route.
+fn nested() -> core::TypedExtensionConfig {
+    extension(NAME, &composite::Composite::default())
 }
 
 /// Makes an entry of a chain.

@@ -12,7 +12,7 @@ use model::{
 };
 
 use super::{
-    ResourceType, downstream_tls, http_listener, l4_listener, names,
+    ResourceType, downstream_tls, filters, http_listener, l4_listener, names,
     origin::Origin,
     pb::{self, access_log as logs, listener as lds},
     resource::{Resource, ResourceId},
@@ -119,8 +119,9 @@ fn access_logs(key: &ObjectKey, spec: &Listener) -> Vec<logs::AccessLog> {
 /// Lists what a listener of HTTP needs before it opens.
 fn http_wants(key: &ObjectKey, spec: &Listener) -> Vec<ResourceId> {
     let routes = ResourceId::new(ResourceType::ScopedRoute, names::wildcards(key));
+    let tokens = ResourceId::new(ResourceType::ExtensionConfig, filters::jwt::NAME);
     let secrets = spec.tls.iter().flat_map(|tls| downstream_tls::wants(key, tls));
-    [routes].into_iter().chain(secrets).collect()
+    [routes, tokens].into_iter().chain(secrets).collect()
 }
 
 /// The routes that are a listener's own, where it reads no requests.
@@ -179,6 +180,10 @@ fn resource(
         .part(&bare)
         .part(&address)
         .part(&attached.l4.map(|route| &route.backends));
+    if spec.protocol.is_http() {
+        // They had none once.
+        version.add(&"filter of tokens");
+    }
     if let Some(tls) = &spec.tls {
         version.add(&downstream_tls::version_part(tls));
     }

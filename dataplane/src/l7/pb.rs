@@ -7,7 +7,8 @@ pub(crate) use envoy_types::pb::{
         config::{
             accesslog::v3 as access_log, cluster::v3 as cluster,
             common::mutation_rules::v3 as mutation_rules, core::v3 as core,
-            endpoint::v3 as endpoint, listener::v3 as listener, route::v3 as route,
+            endpoint::v3 as endpoint, listener::v3 as listener, rbac::v3 as rbac_config,
+            route::v3 as route,
         },
         extensions::{
             access_loggers::{
@@ -16,12 +17,14 @@ pub(crate) use envoy_types::pb::{
             },
             clusters::{common::dns::v3 as dns_lookup, dns::v3 as dns_cluster},
             filters::{
-                common::fault::v3 as fault_common,
+                common::{fault::v3 as fault_common, set_filter_state::v3 as filter_state},
                 http::{
                     basic_auth::v3 as basic_auth, composite::v3 as composite, cors::v3 as cors,
                     ext_authz::v3 as ext_authz, ext_proc::v3 as ext_proc, fault::v3 as fault,
                     grpc_web::v3 as grpc_web, header_mutation::v3 as header_mutation,
-                    lua::v3 as lua, router::v3 as router, stateful_session::v3 as stateful_session,
+                    jwt_authn::v3 as jwt, lua::v3 as lua, rbac::v3 as rbac, router::v3 as router,
+                    set_filter_state::v3 as set_filter_state,
+                    stateful_session::v3 as stateful_session,
                 },
                 listener::{
                     proxy_protocol::v3 as client_proxy_protocol, tls_inspector::v3 as tls_inspector,
@@ -33,6 +36,7 @@ pub(crate) use envoy_types::pb::{
                 udp::udp_proxy::v3 as udp_proxy,
             },
             http::stateful_session::{cookie::v3 as session_cookie, header::v3 as session_header},
+            matching::common_inputs::network::v3 as inputs,
             network::dns_resolver::cares::v3 as cares,
             retry::host::previous_hosts::v3 as previous_hosts,
             transport_sockets::{
@@ -125,6 +129,49 @@ pub(crate) fn always(action: xds_core::TypedExtensionConfig) -> xds_matcher::Mat
             on_match: Some(on_match::OnMatch::Action(action)),
             ..Default::default()
         })),
+        ..Default::default()
+    }
+}
+
+/// Takes an action where a string of the filter state contains `text`.
+pub(crate) fn where_state(
+    key: &str,
+    text: &str,
+    action: xds_core::TypedExtensionConfig,
+) -> xds_matcher::Matcher {
+    use xds_matcher::{
+        StringMatcher,
+        matcher::{
+            MatcherList, MatcherType, OnMatch,
+            matcher_list::{
+                FieldMatcher, Predicate,
+                predicate::{
+                    MatchType, SinglePredicate, single_predicate::Matcher as ValueMatcher,
+                },
+            },
+            on_match,
+        },
+        string_matcher::MatchPattern,
+    };
+    let input = inputs::FilterStateInput { key: key.to_owned(), ..Default::default() };
+    let contains = MatchPattern::Contains(text.to_owned());
+    let value = StringMatcher { match_pattern: Some(contains), ..Default::default() };
+    let predicate = SinglePredicate {
+        input: Some(xds_core::TypedExtensionConfig {
+            name: "filter_state".into(),
+            typed_config: Some(any(&input)),
+        }),
+        matcher: Some(ValueMatcher::ValueMatch(value)),
+    };
+    let matcher = FieldMatcher {
+        predicate: Some(Predicate { match_type: Some(MatchType::SinglePredicate(predicate)) }),
+        on_match: Some(OnMatch {
+            on_match: Some(on_match::OnMatch::Action(action)),
+            ..Default::default()
+        }),
+    };
+    xds_matcher::Matcher {
+        matcher_type: Some(MatcherType::MatcherList(MatcherList { matchers: vec![matcher] })),
         ..Default::default()
     }
 }

@@ -125,22 +125,29 @@ impl<'a> Table<'a> {
             }
         }
         entries.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut translated = Vec::with_capacity(entries.len() + 1);
+        // Twins go first: they are found by their names alone.
+        let demanding = entries.iter().filter(|entry| demands_token(self.config, entry.1)).count();
+        let mut translated = Vec::with_capacity(demanding + entries.len() + 1);
+        let mut behind = Vec::with_capacity(entries.len());
         let mut part = Part(host.to_owned(), Vec::with_capacity(entries.len()));
         for (index, (_, rule, m, key, rule_index, position)) in entries.into_iter().enumerate() {
             let mut sink = Sink {
                 object: key,
-                route: index,
+                route: demanding + index,
                 origins: &mut self.origins,
                 clusters: &mut self.clusters,
             };
             let auth = auth(self.config, rule);
-            let route = one((rule, m), (rule_index, position), auth, &mut sink);
+            let mut route = one((rule, m), (rule_index, position), auth, &mut sink);
             self.policies.extend(auth.ok().flatten());
             let bare = HttpRule { matches: Vec::new(), ..rule.clone() };
             part.1.push((route.name.clone(), m.clone(), bare));
-            translated.push(route);
+            if let Some(name) = policy_name(rule).filter(|_| demands_token(self.config, rule)) {
+                translated.push(filters::jwt::twin(&mut route, &name));
+            }
+            behind.push(route);
         }
+        translated.append(&mut behind);
         if !translated.last().is_some_and(takes_everything) {
             translated.push(not_found());
         }
@@ -215,6 +222,15 @@ fn auth<'a>(config: &'a Snapshot, rule: &HttpRule) -> Result<Option<&'a AuthPoli
     config.auth_policy(&reference.namespace, &reference.name).map(Some).ok_or(Missing)
 }
 
+fn policy_name(rule: &HttpRule) -> Option<Arc<str>> {
+    rule.filters.auth.as_ref().map(names::reference)
+}
+
+/// Tells whether a rule demands a token.
+fn demands_token(config: &Snapshot, rule: &HttpRule) -> bool {
+    auth(config, rule).ok().flatten().is_some_and(|policy| policy.jwt.is_some())
+}
+
 fn one(
     (rule, m): (&HttpRule, &HttpMatch),
     (rule_index, position): (usize, usize),
@@ -231,6 +247,8 @@ fn one(
     if let Some(basic) = auth.ok().flatten().and_then(|policy| policy.basic.as_ref()) {
         sink.origin(format!("{field}.auth"), &basic.users_file);
     }
+    let named = policy_name(rule);
+    let policy = named.as_deref().zip(auth.ok().flatten());
     let action = match auth {
         Ok(_) => action::action(rule, &m.path, &field, sink),
         // Nobody gets by because a policy is not there.
@@ -241,7 +259,7 @@ fn one(
         name: format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name),
         r#match: Some(matching::route_match(m, &format!("{field}.matches[{position}]"), sink)),
         action: Some(action),
-        typed_per_filter_config: filters::of_route(rule, auth.ok().flatten()),
+        typed_per_filter_config: filters::of_route(rule, policy),
         request_headers_to_add: edits::options(&rule.request_headers, &requests, sink),
         request_headers_to_remove: edits::removed(&rule.request_headers, &requests, sink),
         response_headers_to_add: edits::options(&rule.response_headers, &responses, sink),

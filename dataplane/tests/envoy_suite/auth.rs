@@ -12,41 +12,47 @@ use crate::{
 
 /// Hosts that find their route by a scope, by the script for capitals, by that for wildcards, and by
 /// both.
-const HOSTS: [&str; 4] = ["a.example", "A.Example", "x.w.example", "X.W.example"];
+pub(crate) const HOSTS: [&str; 4] = ["a.example", "A.Example", "x.w.example", "X.W.example"];
 
-/// Routes of which one path asks for the policy and all others do not.
-fn routes() -> String {
-    let rules = "    - matches: [{ path: { prefix: /private } }]\n      backends: [{ service: { name: a } \
-                 }]\n      auth: { name: who }\n    - backends: [{ service: { name: a } }]";
-    route("exact", "a.example", rules) + &route("wild", "*.w.example", rules)
+/// Routes of which one path asks for the policy, and for `more`, and all others do not.
+pub(crate) fn routes(more: &str) -> String {
+    let rules = format!(
+        "    - matches: [{{ path: {{ prefix: /private }} }}]\n      backends: [{{ service: {{ name: a }} \
+         }}]\n      auth: {{ name: who }}\n{more}    - backends: [{{ service: {{ name: a }} }}]"
+    );
+    route("exact", "a.example", &rules) + &route("wild", "*.w.example", &rules)
 }
 
-fn policy(spec: &Value) -> String {
+pub(crate) fn policy(spec: &Value) -> String {
     let object = json!({ "kind": "AuthPolicy", "metadata": { "name": "who" }, "spec": spec });
     format!("---\n{object}\n")
 }
 
-struct Stage {
-    plane: Plane,
-    backend: Backend,
-    port: u16,
+/// A listener with a policy for one path of its hosts.
+pub(crate) struct Stage {
+    pub(crate) plane: Plane,
+    pub(crate) backend: Backend,
+    pub(crate) port: u16,
 }
 
 impl Stage {
-    async fn with(spec: &Value, more: &str) -> Self {
+    pub(crate) async fn with(spec: &Value, more: &str) -> Self {
         let backend = Backend::start("a").await;
         let port = free_port();
-        let config =
-            http_listener(port) + &service("a", &[backend.port]) + more + &policy(spec) + &routes();
+        let config = http_listener(port)
+            + &service("a", &[backend.port])
+            + more
+            + &policy(spec)
+            + &routes("");
         Self { plane: Plane::with(&config).await, backend, port }
     }
 
-    async fn ask(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn ask(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         send(self.port, "GET", host, path, headers).await
     }
 
     /// Asserts the status of a request for the path that is guarded, on all hosts.
-    async fn guarded(&self, headers: &[(&str, &str)], status: u16) {
+    pub(crate) async fn guarded(&self, headers: &[(&str, &str)], status: u16) {
         for host in HOSTS {
             let answer = self.ask(host, "/private/x", headers).await;
             assert_eq!(answer.status, status, "{host}, {headers:?}: {answer:?}");
@@ -54,14 +60,14 @@ impl Stage {
     }
 
     /// Asserts that what is not guarded is open.
-    async fn others_are_open(&self) {
+    pub(crate) async fn others_are_open(&self) {
         for host in HOSTS {
             assert_eq!(self.ask(host, "/", &[]).await.backend(), "a", "{host}");
         }
     }
 }
 
-fn merged(claims: &Value, more: &Value) -> Value {
+pub(crate) fn merged(claims: &Value, more: &Value) -> Value {
     let mut all = claims.clone();
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     all

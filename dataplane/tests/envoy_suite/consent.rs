@@ -22,6 +22,7 @@ pub(crate) struct Asked {
 pub(crate) struct Consent {
     pub(crate) port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
+    body: Arc<Mutex<Bytes>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -36,10 +37,11 @@ impl Consent {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (remembered, body) = (asked.clone(), Bytes::from(body.to_owned()));
+        let body = Arc::new(Mutex::new(Bytes::from(body.to_owned())));
+        let (remembered, said) = (asked.clone(), body.clone());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (remembered, body) = (remembered.clone(), body.clone());
+                let (remembered, said) = (remembered.clone(), said.clone());
                 tokio::spawn(async move {
                     let service = service_fn(move |request: Request<Incoming>| {
                         let path = request.uri().path().to_owned();
@@ -48,7 +50,7 @@ impl Consent {
                         let answer = Response::builder()
                             .status(status)
                             .header("x-consent", "given")
-                            .body(Full::new(body.clone()))
+                            .body(Full::new(said.lock().unwrap().clone()))
                             .unwrap();
                         async move { Ok::<_, Infallible>(answer) }
                     });
@@ -58,7 +60,12 @@ impl Consent {
                 });
             }
         });
-        Self { port, asked, task }
+        Self { port, asked, body, task }
+    }
+
+    /// Says something else from the next answer on.
+    pub(crate) fn say(&self, body: &str) {
+        *self.body.lock().unwrap() = Bytes::from(body.to_owned());
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {

@@ -26,6 +26,7 @@ use crate::{
     backend::Backend,
     client::{Answer, Client},
     plane::{Plane, eventually},
+    token::Issuer,
 };
 
 /// Chooses the configurations and requests.
@@ -35,6 +36,8 @@ const SEED: u64 = 1;
 const WORLDS: usize = 25;
 /// Requests to each of them.
 const REQUESTS: usize = 400;
+/// The year 2100, in Unix time.
+const NEVER: u64 = 4_102_444_800;
 
 /// What the test knows of the world outside of the configuration.
 struct Setting {
@@ -42,6 +45,8 @@ struct Setting {
     failing: BTreeSet<EndpointId>,
     /// Names of backends by port.
     backends: BTreeMap<u16, String>,
+    /// What a header holds that shows a good token.
+    token: String,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +64,20 @@ async fn envoy_explain_says_of_10_000_random_requests_what_becomes_of_them() {
         "kind": "AuthPolicy",
         "metadata": { "namespace": "s", "name": "staff" },
         "spec": { "basic": { "usersFile": users } },
+    }));
+    let issuer = Issuer::new();
+    objects.push(json!({
+        "kind": "AuthPolicy",
+        "metadata": { "namespace": "s", "name": "tokens" },
+        "spec": { "jwt": {
+            "providers": [{
+                "name": "idp",
+                "issuer": "idp",
+                "jwks": { "inline": issuer.jwks() },
+                "from": [{ "header": { "name": "x-token", "prefix": "T " } }],
+            }],
+            "claimHeaders": [{ "name": "x-b", "claim": "none" }],
+        } },
     }));
     let worlds = free_ports();
     for (index, port) in worlds.iter().enumerate() {
@@ -83,7 +102,8 @@ async fn envoy_explain_says_of_10_000_random_requests_what_becomes_of_them() {
     plane.unhealthy(failing.iter().cloned());
     settled(&plane).await;
     let config = plane.config.clone();
-    let setting = Arc::new(Setting { config, failing, backends });
+    let token = format!("T {}", issuer.token(&json!({ "iss": "idp", "exp": NEVER })));
+    let setting = Arc::new(Setting { config, failing, backends, token });
 
     let asking: Vec<_> = worlds
         .into_iter()
@@ -189,7 +209,7 @@ async fn ask(setting: Arc<Setting>, mut random: StdRng, world: usize, port: u16)
         Grounds { node: NodeId(1), config: &setting.config, live: true, failing: &setting.failing };
     for number in 0..REQUESTS {
         let id = format!("{world}-{number}");
-        let request = random::request(&mut random, port, id.clone());
+        let request = random::request(&mut random, port, id.clone(), &setting.token);
         let said = explain(&question(&request, world), &grounds).unwrap();
         let answer = send(&mut client, port, &request).await;
         let decisions = said.decisions.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -52,6 +52,8 @@ mod routing;
 mod secure_backend;
 mod series;
 mod tls;
+mod token;
+mod tokens;
 mod upstream_http;
 mod upstream_tls;
 mod websocket;

@@ -25,6 +25,7 @@ mod redirect;
 mod routes;
 mod services;
 mod target;
+mod tokens;
 mod winner;
 
 #[cfg(test)]
@@ -100,7 +101,7 @@ fn decide(asked: &Asked, grounds: &Grounds<'_>, answer: &mut RequestExplanation)
             return Telling::ByStatus;
         }
     };
-    let Some(incoming) = Incoming::of(asked, listener, &mut answer.decisions) else {
+    let Some(mut incoming) = Incoming::of(asked, listener, &mut answer.decisions) else {
         answer.end(Outcome::Malformed, Some(400));
         return Telling::ByStatus;
     };
@@ -109,7 +110,7 @@ fn decide(asked: &Asked, grounds: &Grounds<'_>, answer: &mut RequestExplanation)
         return Telling::ByStatus;
     };
     answer.route = Some(found.name());
-    match policies::pass(config, &found, &incoming, &mut answer.decisions) {
+    match policies::pass(config, &found, &mut incoming, &mut answer.decisions) {
         Passage::Passes => {}
         Passage::Answered { status, telling, is_edited } => {
             if is_edited {

@@ -7,7 +7,7 @@ use super::{
     scalar::{bounded, text, whole_seconds},
 };
 use crate::{
-    limits::MAX_TOKEN_BYTES,
+    limits::{MAX_COOKIE_TTL, MAX_TOKEN_BYTES},
     route::{Affinity, Cookie, SessionPersistence},
 };
 
@@ -54,7 +54,7 @@ fn cookie(node: &Node<'_>) -> Read<Cookie> {
         }
         Ok(text.to_owned())
     });
-    let ttl = fields.optional("ttl", whole_seconds);
+    let ttl = fields.optional("ttl", |node| whole_seconds(node, MAX_COOKIE_TTL));
     let path = fields.or("path", "/".to_owned(), |node| {
         let path = plain_path(node)?;
         // It would end the attribute, and what follows would be another one.

@@ -1,5 +1,8 @@
 //! Reads the spec of an `AuthPolicy`.
 
+mod jwks;
+mod jwt;
+
 use std::time::Duration;
 
 use super::{
@@ -19,13 +22,14 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_millis(200);
 
 pub(super) fn auth_policy(node: &Node<'_>, namespace: &str) -> Read<AuthPolicy> {
     let fields = node.fields()?;
+    let jwt = fields.optional("jwt", |node| jwt::jwt(node, namespace));
     let basic = fields.optional("basic", basic);
     let external = fields.optional("external", |node| external(node, namespace));
     let known = fields.finish();
-    let policy = AuthPolicy { basic: basic?, external: external? };
+    let policy = AuthPolicy { jwt: jwt?, basic: basic?, external: external? };
     known?;
-    if policy.basic.is_none() && policy.external.is_none() {
-        return Err(node.error("demands nothing", "add basic or external"));
+    if policy.jwt.is_none() && policy.basic.is_none() && policy.external.is_none() {
+        return Err(node.error("demands nothing", "add jwt, basic or external"));
     }
     Ok(policy)
 }

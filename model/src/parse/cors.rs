@@ -10,7 +10,7 @@ use super::{
     scalar::{boolean, text, whole_seconds},
 };
 use crate::{
-    limits::{MAX_CONDITIONS, MAX_ORIGINS},
+    limits::{MAX_CONDITIONS, MAX_COOKIE_TTL, MAX_ORIGINS},
     route::{Cors, HttpMatch},
 };
 
@@ -33,7 +33,7 @@ pub(super) fn cors(node: &Node<'_>) -> Read<Cors> {
     let allow_headers = list("allowHeaders", MAX_CONDITIONS, |node| or_any(node, header_name));
     let expose_headers = list("exposeHeaders", MAX_CONDITIONS, |node| or_any(node, header_name));
     let allow_credentials = fields.or("allowCredentials", false, boolean);
-    let max_age = fields.optional("maxAge", whole_seconds);
+    let max_age = fields.optional("maxAge", |node| whole_seconds(node, MAX_COOKIE_TTL));
     let known = fields.finish();
     let cors = Cors {
         allow_origins: allow_origins?,

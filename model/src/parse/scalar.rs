@@ -8,7 +8,7 @@ use super::{
     reader::{Node, Read},
     suggest::closest,
 };
-use crate::{limits::MAX_COOKIE_TTL, object::format_duration, tls::TlsVersion};
+use crate::{object::format_duration, tls::TlsVersion};
 
 /// Reads text.
 pub(crate) fn text<'a>(node: &Node<'a>) -> Read<&'a str> {
@@ -69,15 +69,6 @@ pub(crate) fn tls_version(node: &Node<'_>) -> Read<TlsVersion> {
     word(node, &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)])
 }
 
-/// Reads how long a client may keep something: whole seconds, as headers count.
-pub(crate) fn whole_seconds(node: &Node<'_>) -> Read<Duration> {
-    let duration = duration(node, Duration::from_secs(1), MAX_COOKIE_TTL)?;
-    if duration.subsec_nanos() != 0 {
-        return Err(node.error("is not a number of whole seconds", "write one such as 90s"));
-    }
-    Ok(duration)
-}
-
 /// Reads a duration: a whole number with `h`, `m`, `s`, `ms` or `us`, within the bounds.
 pub(crate) fn duration(node: &Node<'_>, least: Duration, most: Duration) -> Read<Duration> {
     let wanted =
@@ -111,6 +102,15 @@ pub(crate) fn duration(node: &Node<'_>, least: Duration, most: Duration) -> Read
         Some(duration) if duration <= most => Ok(duration),
         _ => Err(node.error("is too long", wanted)),
     }
+}
+
+/// Reads a duration of whole seconds, up to `most`.
+pub(crate) fn whole_seconds(node: &Node<'_>, most: Duration) -> Read<Duration> {
+    let duration = duration(node, Duration::from_secs(1), most)?;
+    if duration.subsec_nanos() != 0 {
+        return Err(node.error("is not a number of whole seconds", "write one such as 90s"));
+    }
+    Ok(duration)
 }
 
 /// Reads an address that one host can have.

@@ -4,7 +4,7 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 16] = [
+const CASES: [(&str, &[u8]); 17] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("Listener/edge/partners", include_bytes!("../fixtures/canonical-v1/listener_clients.json")),
     ("Listener/edge/secrets", include_bytes!("../fixtures/canonical-v1/listener_tls.json")),
@@ -21,6 +21,10 @@ const CASES: [(&str, &[u8]); 16] = [
     ("RolloutPolicy", include_bytes!("../fixtures/canonical-v1/rollout_policy.json")),
     ("Certificate", include_bytes!("../fixtures/canonical-v1/certificate.json")),
     ("Issuer", include_bytes!("../fixtures/canonical-v1/issuer.json")),
+    (
+        "AuthPolicy/default/tokens",
+        include_bytes!("../fixtures/canonical-v1/auth_policy_tokens.json"),
+    ),
 ];
 
 #[test]

@@ -6,10 +6,66 @@ use serde_json::{Value, json};
 pub(crate) fn policy() -> impl Strategy<Value = Value> {
     prop_oneof![
         basic().prop_map(|basic| json!({ "basic": basic })),
+        jwt().prop_map(|jwt| json!({ "jwt": jwt })),
         external().prop_map(|external| json!({ "external": external })),
         (basic(), external())
             .prop_map(|(basic, external)| json!({ "basic": basic, "external": external })),
     ]
+}
+
+fn jwt() -> impl Strategy<Value = Value> {
+    let names = subsequence(vec!["x", "y", "z"], 1..3);
+    let headers = subsequence(vec!["x-a", "X-B"], 0..3);
+    (names, provider(), headers).prop_map(|(names, provider, headers)| {
+        let providers: Vec<Value> = names
+            .iter()
+            .map(|name| {
+                let mut one = provider.clone();
+                one["name"] = (*name).into();
+                one
+            })
+            .collect();
+        let headers: Vec<Value> =
+            headers.iter().map(|name| json!({ "name": name, "claim": "realm.role" })).collect();
+        json!({ "providers": providers, "claimHeaders": headers })
+    })
+}
+
+fn provider() -> impl Strategy<Value = Value> {
+    let jwks = prop_oneof![
+        Just(json!({ "inline": "{\"keys\": [{\"kty\": \"EC\"}]}" })),
+        Just(json!({ "file": "/etc/jwks.json" })),
+        ("[a-c]", option::of(1..100u32)).prop_map(|(name, refresh)| {
+            let mut remote = json!({ "service": { "name": name }, "host": "idp.example",
+                "path": "/keys" });
+            if let Some(refresh) = refresh {
+                remote["refresh"] = format!("{refresh}s").into();
+            }
+            json!({ "remote": remote })
+        }),
+    ];
+    let places = || {
+        vec![
+            json!({ "header": { "name": "X-T" } }),
+            json!({ "query": "t" }),
+            json!({ "cookie": "c" }),
+        ]
+    };
+    let claims = subsequence(
+        vec![json!({ "claim": "a", "value": "b" }), json!({ "claim": "c.d", "value": true })],
+        0..3,
+    );
+    (jwks, option::of(subsequence(places(), 1..4)), claims, 1..600u32).prop_map(
+        |(jwks, from, claims, skew)| {
+            let mut provider = json!({ "issuer": "https://idp.example", "audiences": ["a", "b"],
+                "jwks": jwks, "requiredClaims": claims, "clockSkew": format!("{skew}s") });
+            if let Some(from) = from {
+                provider["from"] = from.into();
+                provider["forward"] = true.into();
+            }
+            provider
+        },
+    )
 }
 
 fn basic() -> impl Strategy<Value = Value> {

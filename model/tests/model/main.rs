@@ -11,6 +11,7 @@ mod generate_listener;
 mod generate_policy;
 mod generate_service;
 mod lockouts;
+mod mistakes_auth;
 mod mistakes_certificate;
 mod mistakes_document;
 mod mistakes_filter;

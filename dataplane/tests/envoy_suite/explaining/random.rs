@@ -145,7 +145,11 @@ fn rule(random: &mut StdRng) -> Value {
         false => json!({ "abort": { "grpcStatus": 7, "percent": 100 } }),
     });
     set(&mut rule, "fault", fault);
-    let auth = maybe(random, 8, |_| json!({ "namespace": "s", "name": "staff" }));
+    let auth = maybe(
+        random,
+        12,
+        |random| json!({ "namespace": "s", "name": pick(random, &["staff", "staff", "tokens"]) }),
+    );
     set(&mut rule, "auth", auth);
     rule
 }
@@ -286,7 +290,8 @@ pub(super) struct Request {
     pub(super) headers: Vec<(&'static str, String)>,
 }
 
-pub(super) fn request(random: &mut StdRng, port: u16, id: String) -> Request {
+/// Makes a request, which may show `token`.
+pub(super) fn request(random: &mut StdRng, port: u16, id: String, token: &str) -> Request {
     let mut host = pick(random, &ASKED_HOSTS).to_owned();
     match random.random_range(0..10) {
         0 => host = format!("{host}:{port}"),
@@ -315,7 +320,7 @@ pub(super) fn request(random: &mut StdRng, port: u16, id: String) -> Request {
             headers.push((name, pick(random, &VALUES).to_owned()));
         }
     }
-    let rare: [(&'static str, &[&str]); 8] = [
+    let rare: [(&'static str, &[&str]); 9] = [
         ("content-type", &["application/grpc", "application/grpc+proto", "application/grpc-web"]),
         ("x-tenant", &["tenant.example", "Tenant.example:81", ""]),
         ("x-from", &["client"]),
@@ -324,6 +329,7 @@ pub(super) fn request(random: &mut StdRng, port: u16, id: String) -> Request {
         ("x-request-id", &["1", "12"]),
         ("x-envoy-external-address", &["192.0.2.9"]),
         ("authorization", &[AUTHORIZED, AUTHORIZED, "Bearer 1"]),
+        ("x-token", &[token]),
     ];
     for (name, values) in rare {
         headers.extend(maybe(random, 15, |random| (name, pick(random, values).to_owned())));

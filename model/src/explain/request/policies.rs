@@ -1,7 +1,9 @@
-//! What a request meets before it is forwarded, in the order in which it does: CORS, a password, the
-//! consent of a service, faults.
+//! What a request meets before it is forwarded, in the order in which it does: tokens, CORS, a
+//! password, the consent of a service, faults.
 
-use super::{expression::takes_all, grpc::Telling, incoming::Incoming, made_by, routes::Found};
+use super::{
+    expression::takes_all, grpc::Telling, incoming::Incoming, made_by, routes::Found, tokens,
+};
 use crate::{
     auth_policy::{AuthPolicy, Basic, External, OnFailure},
     explain::Decision,
@@ -24,40 +26,51 @@ pub(super) enum Passage {
 pub(super) fn pass(
     config: &Snapshot,
     found: &Found<'_>,
-    request: &Incoming,
+    request: &mut Incoming,
     decisions: &mut Vec<Decision>,
 ) -> Passage {
     let filters = &found.rule.filters;
+    let mut demanded = None;
     if let Some(reference) = &filters.auth {
         // Before all else: without its policy, nothing of a rule is in force.
-        if config.auth_policy(&reference.namespace, &reference.name).is_none() {
+        let Some(policy) = config.auth_policy(&reference.namespace, &reference.name) else {
             let said = "the policy is not there, so nobody gets by".to_owned();
             decisions.push(found.decision("auth", said, ".auth"));
             return Passage::Answered { status: 500, telling: Telling::ByStatus, is_edited: true };
-        }
+        };
+        let namespace = reference.namespace.as_str();
+        let key = ObjectKey::new(Kind::AuthPolicy, namespace, reference.name.as_str());
+        demanded = Some((key, policy));
+    }
+    let refused = |status| Passage::Answered {
+        status,
+        telling: Telling::ByStatus,
+        is_edited: forwards(found),
+    };
+    if let Some((key, AuthPolicy { jwt: Some(jwt), .. })) = &demanded
+        && !is_preflight(request)
+        && !tokens::shows_one(jwt, key, request, decisions)
+    {
+        return refused(401);
     }
     if let Some(policy) = &filters.cors
         && is_preflight_answered(policy, found, request, decisions)
     {
         return Passage::Answered { status: 200, telling: Telling::Plainly, is_edited: false };
     }
-    if let Some(reference) = &filters.auth
-        && let Some(policy) = config.auth_policy(&reference.namespace, &reference.name)
-    {
-        let namespace = reference.namespace.as_str();
-        let key = ObjectKey::new(Kind::AuthPolicy, namespace, reference.name.as_str());
-        let AuthPolicy { basic, external } = policy;
+    if let Some((key, AuthPolicy { jwt, basic, external })) = &demanded {
+        if jwt.is_some() && is_preflight(request) {
+            let said = "a preflight, whose token nobody looks at, and the rule has no cors: 403";
+            decisions.push(made_by("auth", said.to_owned(), key, "spec.jwt"));
+            return refused(403);
+        }
         if let Some(basic) = basic
-            && !shows_password(basic, &key, request, decisions)
+            && !shows_password(basic, key, request, decisions)
         {
-            return Passage::Answered {
-                status: 401,
-                telling: Telling::ByStatus,
-                is_edited: forwards(found),
-            };
+            return refused(401);
         }
         if let Some(external) = external {
-            decisions.push(consent(external, &key));
+            decisions.push(consent(external, key));
         }
     }
     filters.fault.as_ref().map_or(Passage::Passes, |wanted| fault(wanted, found, decisions))
@@ -69,7 +82,14 @@ fn forwards(found: &Found<'_>) -> bool {
     matches!(found.rule.action, HttpAction::Forward { .. })
 }
 
-/// Tells whether it is a preflight (Fetch standard, CORS-preflight request), which is answered here.
+/// Tells whether a script of another origin asks what it may send (Fetch standard, CORS-preflight
+/// request).
+fn is_preflight(request: &Incoming) -> bool {
+    let has = |name| request.header(name).is_some_and(|value| !value.is_empty());
+    request.method == "OPTIONS" && has("origin") && has("access-control-request-method")
+}
+
+/// Tells whether it is a preflight, which is answered here.
 fn is_preflight_answered(
     policy: &Cors,
     found: &Found<'_>,
@@ -84,8 +104,7 @@ fn is_preflight_answered(
     let allowed = policy.allow_origins.iter().any(|one| is_origin(one, &origin))
         || policy.allow_origin_regexes.iter().any(|regex| takes_all(regex, &origin));
     let verb = if allowed { "may" } else { "may not" };
-    let asks = request.header("access-control-request-method").filter(|method| !method.is_empty());
-    if request.method == "OPTIONS" && asks.is_some() {
+    if is_preflight(request) {
         say(format!("a preflight, answered here: scripts of {origin} {verb} go on"));
         return true;
     }

@@ -45,6 +45,24 @@ kind: AuthPolicy
 metadata: { name: staff }
 spec: { basic: { usersFile: /etc/users } }
 ---
+kind: AuthPolicy
+metadata: { name: tokens }
+spec:
+  jwt:
+    providers:
+      - name: idp
+        issuer: https://idp.example
+        audiences: [shop]
+        jwks: { file: /etc/jwks.json }
+        from: [{ header: { name: x-token, prefix: 'T ' } }, { query: token }]
+        requiredClaims: [{ claim: groups, value: staff }]
+      - name: old
+        issuer: https://old.example
+        jwks: { file: /etc/old.json }
+        from: [{ header: { name: authorization, prefix: 'Bearer ' } }, { cookie: session }]
+        forward: true
+    claimHeaders: [{ name: x-user, claim: sub }]
+---
 kind: HTTPRoute
 metadata: { name: shop }
 spec:
@@ -68,6 +86,13 @@ spec:
     - matches: [{ path: { exact: /private } }]
       backends: [{ service: { name: cart } }]
       auth: { name: staff }
+    - matches: [{ path: { exact: /token } }]
+      backends: [{ service: { name: cart } }]
+      auth: { name: tokens }
+    - matches: [{ path: { exact: /token/cors } }]
+      backends: [{ service: { name: cart } }]
+      auth: { name: tokens }
+      cors: { allowOrigins: ['https://a.example'] }
     - matches: [{ path: { exact: /tea } }]
       backends: [{ service: { name: cart } }]
       fault: { abort: { grpcStatus: 7, percent: 100 } }
@@ -210,6 +235,55 @@ fn tls_that_passes_through_goes_by_the_host() {
         assert_eq!(check(url, expected), Outcome::PassedThrough, "{url}");
     }
     assert_eq!(check("http://a.example/", ""), Outcome::WrongProtocol);
+}
+
+#[test]
+fn tokens_are_demanded_where_a_policy_does_and_taken_out() {
+    let check = |path: &str, headers: &[(&str, &str)], outcome, status: Option<u16>| {
+        let url = format!("http://shop.example{path}");
+        let found = answer(&question(&url, headers), &[]);
+        assert_eq!((found.outcome, found.status), (outcome, status), "{path}: {found:#?}");
+        found
+    };
+    let none =
+        check("/token", &[("x-token", "t"), ("x-user", "eve")], Outcome::Answered, Some(401));
+    let policy = "AuthPolicy/default/tokens spec.jwt";
+    for said in [
+        format!(
+            "auth: it shows no token of https://idp.example (header x-token: T …, or query \
+             token): 401 ({policy}.providers[0])"
+        ),
+        format!(
+            "auth: it shows no token of https://old.example (header authorization: Bearer …, or \
+             cookie session): 401 ({policy}.providers[1])"
+        ),
+    ] {
+        assert!(lines(&none).contains(&said), "{said}: {:#?}", lines(&none));
+    }
+    let shown = [("x-token", "T t"), ("x-user", "eve"), ("authorization", "Bearer b")];
+    let found = check("/token?a=1&token=t", &shown, Outcome::Forwarded, None);
+    let said = format!(
+        "auth: it goes on if its token is of https://idp.example, signed by the keys of \
+         /etc/jwks.json, and in time, else 401; and for shop, else 403; and has what is required of \
+         groups, else 403 ({policy}.providers[0])"
+    );
+    assert!(lines(&found).contains(&said), "{:#?}", lines(&found));
+    let upstream = found.upstream.unwrap();
+    let has = |name: &str| upstream.headers.iter().any(|header| header.name == name);
+    assert!(!has("x-token") && !has("x-user") && has("authorization"), "{upstream:?}");
+    assert_eq!(upstream.target, "/token?a=1");
+    check("/token", &[("cookie", "a=b; session=t")], Outcome::Forwarded, None);
+    check("/token", &[("cookie", "a=b; sessions=t")], Outcome::Answered, Some(401));
+    check("/token?tokens=1", &[], Outcome::Answered, Some(401));
+
+    let preflight = |path: &str| {
+        let url = format!("http://shop.example{path}");
+        let headers = [("origin", "https://a.example"), ("access-control-request-method", "PUT")];
+        let asked = RequestQuestion { method: Some("OPTIONS".into()), ..question(&url, &headers) };
+        answer(&asked, &[]).status
+    };
+    assert_eq!(preflight("/token/cors"), Some(200));
+    assert_eq!(preflight("/token"), Some(403));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::{
     limits::{
-        MAX_HEADERS_KB, MAX_HEADERS_TIMEOUT, MAX_STREAMS, MAX_TIMEOUT, MAX_TRUSTED_HOPS,
-        MIN_IDLE_TIMEOUT,
+        MAX_COOKIE_TTL, MAX_HEADERS_KB, MAX_HEADERS_TIMEOUT, MAX_STREAMS, MAX_TIMEOUT,
+        MAX_TRUSTED_HOPS, MIN_IDLE_TIMEOUT,
     },
     listener::{
         ClientProxyProtocol, Http3, HttpOptions, ListenerTls, Protocol,
@@ -46,7 +46,8 @@ pub(super) fn http_options(node: &Node<'_>) -> Read<HttpOptions> {
 
 fn http3(node: &Node<'_>) -> Read<Http3> {
     let fields = node.fields()?;
-    let max_age = fields.or("maxAge", DEFAULT_HTTP3_MAX_AGE, whole_seconds);
+    let max_age =
+        fields.or("maxAge", DEFAULT_HTTP3_MAX_AGE, |node| whole_seconds(node, MAX_COOKIE_TTL));
     let advertised_port = fields.optional("advertisedPort", port);
     let known = fields.finish();
     let http3 = Http3 { max_age: max_age?, advertised_port: advertised_port? };

@@ -102,6 +102,19 @@ spec:
 kind: AuthPolicy
 metadata: { name: who }
 spec:
+  jwt:
+    providers:
+      - name: a
+        issuer: i
+        audiences: [b]
+        jwks: { inline: '{\"keys\": [{\"kty\": \"EC\"}]}' }
+        from: [{ header: { name: x-t, prefix: T } }, { query: q }, { cookie: c }]
+        forward: true
+        clockSkew: 5s
+        requiredClaims: [{ claim: c, value: d }, { claim: e.f, value: true }]
+      - { name: b, issuer: i, jwks: { file: /etc/jwks } }
+      - { name: c, issuer: i, jwks: { remote: { service: { name: asked }, host: h, path: /k } } }
+    claimHeaders: [{ name: x-user, claim: sub }]
   basic: { usersFile: /etc/users, userHeader: x-user }
   external: { service: { name: asked }, pathPrefix: /check, requestHeaders: [x-a], upstreamHeaders: [x-b], onFailure: Allow, allowUnchecked: true }
 ---

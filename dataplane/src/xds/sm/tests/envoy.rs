@@ -49,7 +49,12 @@ impl Model {
         for kind in [ResourceType::Cluster, ResourceType::Listener] {
             self.ask(kind, vec!["*".into()], vec![]);
         }
-        for kind in [ResourceType::Endpoints, ResourceType::Secret, ResourceType::ScopedRoute] {
+        for kind in [
+            ResourceType::Endpoints,
+            ResourceType::Secret,
+            ResourceType::ExtensionConfig,
+            ResourceType::ScopedRoute,
+        ] {
             let names: Vec<String> = self.names[kind as usize].iter().cloned().collect();
             if !names.is_empty() {
                 self.ask(kind, names, vec![]);
@@ -124,7 +129,14 @@ impl Model {
         for name in response.removed_resources.iter().filter(|_| take_some) {
             let held = self.held[kind as usize].remove(name);
             let gone = held.and_then(|held| known.get(&(kind, name.clone(), held)).cloned());
-            for want in gone.iter().flat_map(|gone| &gone.wants) {
+            // Several listeners may want the same.
+            let wanted: BTreeSet<_> = self.held[kind as usize]
+                .iter()
+                .filter_map(|(name, version)| known.get(&(kind, name.clone(), version.clone())))
+                .flat_map(|resource| resource.wants.clone())
+                .collect();
+            let ended = gone.iter().flat_map(|gone| &gone.wants);
+            for want in ended.filter(|want| !wanted.contains(want)) {
                 let path = want.name.rsplit_once('/').unwrap().0.to_owned() + "/";
                 let (name, held) = (want.name.to_string(), &mut self.held[want.kind as usize]);
                 let name = if want.kind == ResourceType::ScopedRoute {

@@ -223,8 +223,10 @@ impl Pair {
                     let last =
                         self.ledger.accepted(kind, name).map(|last| last.version.to_string());
                     assert_eq!(has, last.as_ref(), "{name} is what was accepted last");
-                } else if !matches!(kind, ResourceType::Endpoints | ResourceType::Secret)
-                    || self.envoy.names[kind as usize].contains(&**name)
+                } else if !matches!(
+                    kind,
+                    ResourceType::Endpoints | ResourceType::Secret | ResourceType::ExtensionConfig
+                ) || self.envoy.names[kind as usize].contains(&**name)
                 {
                     assert_eq!(has, Some(&version.2), "{kind} {name}");
                 }

@@ -1,0 +1,284 @@
+//! Tokens that a policy demands: whose, from where, with which keys and claims, whichever way the
+//! route was found.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::hmac;
+use serde_json::{Value, json};
+
+use crate::{
+    auth::{HOSTS, Stage, merged, policy, routes},
+    client::{Answer, send},
+    consent::Consent,
+    plane::{eventually, free_port, service},
+    token::{Issuer, unsigned},
+};
+
+const ISSUER: &str = "https://idp.example";
+const ORIGIN: &str = "https://a.example";
+
+/// Asks what a script of an origin may send to the path that is guarded.
+async fn preflight(port: u16, host: &str, origin: &str) -> Answer {
+    let headers = [("origin", origin), ("access-control-request-method", "GET")];
+    send(port, "OPTIONS", host, "/private/x", &headers).await
+}
+
+fn seconds_from_now(seconds: i64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    i64::try_from(now).unwrap() + seconds
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+/// Claims that are accepted, but for `more`.
+fn claims(more: &Value) -> Value {
+    let good = json!({ "iss": ISSUER, "aud": "shop", "sub": "ada", "exp": seconds_from_now(600) });
+    merged(&good, more)
+}
+
+/// A policy with one issuer whose keys are there, and `more`.
+fn spec(jwks: &Value, more: &Value) -> Value {
+    let provider = json!({ "name": "idp", "issuer": ISSUER, "audiences": ["shop"], "jwks": jwks });
+    json!({ "jwt": { "providers": [merged(&provider, more)] } })
+}
+
+fn inline(issuer: &Issuer) -> Value {
+    json!({ "inline": issuer.jwks() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_a_token_is_demanded_by_issuer_audience_time_and_signature() {
+    let (issuer, stranger) = (Issuer::new(), Issuer::new());
+    let mut stage = Stage::with(&spec(&inline(&issuer), &json!({ "clockSkew": "30s" })), "").await;
+    let good = bearer(&issuer.token(&claims(&json!({}))));
+    stage.guarded(&[("authorization", &good)], 200).await;
+    let before = stage.backend.seen();
+    stage.guarded(&[], 401).await;
+    stage.guarded(&[("authorization", "Bearer nonsense")], 401).await;
+    stage.guarded(&[("authorization", "Basic dXNlcjE6dGVzdDE=")], 401).await;
+    // A preflight proves nothing either: the rule has no CORS.
+    for host in HOSTS {
+        assert_eq!(preflight(stage.port, host, ORIGIN).await.status, 403, "{host}");
+    }
+    for (more, status) in [
+        (json!({ "iss": "https://other.example" }), 401),
+        (json!({ "aud": "bank" }), 403),
+        (json!({ "aud": ["bank", "club"] }), 403),
+        (json!({ "exp": seconds_from_now(-40) }), 401),
+        (json!({ "nbf": seconds_from_now(600) }), 401),
+    ] {
+        let token = bearer(&issuer.token(&claims(&more)));
+        stage.guarded(&[("authorization", &token)], status).await;
+    }
+    let mut endless = claims(&json!({}));
+    endless.as_object_mut().unwrap().remove("exp");
+    stage.guarded(&[("authorization", &bearer(&issuer.token(&endless)))], 401).await;
+
+    // Keys of somebody else, no signature, and the public key as a secret one.
+    let good_claims = claims(&json!({}));
+    let text = unsigned("HS256", &good_claims);
+    let confused = hmac::Key::new(hmac::HMAC_SHA256, issuer.jwks().as_bytes());
+    let confused = URL_SAFE_NO_PAD.encode(hmac::sign(&confused, text.as_bytes()));
+    for token in [
+        stranger.token(&good_claims),
+        format!("{}.", unsigned("none", &good_claims)),
+        issuer.signed("none", &good_claims),
+        issuer.signed("RS256", &good_claims),
+        issuer.signed("ES1", &good_claims),
+        format!("{text}.{confused}"),
+    ] {
+        stage.guarded(&[("authorization", &bearer(&token))], 401).await;
+    }
+    assert_eq!(stage.backend.seen(), before, "the service sees nothing that is refused");
+    let late = bearer(&issuer.token(&claims(&json!({ "exp": seconds_from_now(-15) }))));
+    stage.guarded(&[("authorization", &late)], 200).await;
+    stage.others_are_open().await;
+
+    // A change of keys counts with the next request, and cuts no connection.
+    let mut client = crate::client::Client::connect(stage.port).await.unwrap();
+    assert_eq!(client.get("a.example", "/").await.unwrap().status, 200);
+    stage.plane.apply(&policy(&spec(&inline(&stranger), &json!({})))).await;
+    stage.guarded(&[("authorization", &good)], 401).await;
+    stage.guarded(&[("authorization", &bearer(&stranger.token(&good_claims)))], 200).await;
+    assert_eq!(client.get("a.example", "/").await.unwrap().status, 200);
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_preflights_are_answered_without_a_token_and_what_follows_needs_one() {
+    let issuer = Issuer::new();
+    let claim = json!({ "requiredClaims": [{ "claim": "sub", "value": "ada" }] });
+    let mut stage = Stage::with(&spec(&inline(&issuer), &claim), "").await;
+    let cors = format!("      cors: {{ allowOrigins: ['{ORIGIN}'] }}\n");
+    stage.plane.apply(&routes(&cors)).await;
+    let before = stage.backend.seen();
+    for host in HOSTS {
+        let answer = preflight(stage.port, host, ORIGIN).await;
+        assert_eq!(answer.status, 200, "{host}");
+        assert_eq!(answer.header("access-control-allow-origin"), ORIGIN, "{host}");
+        let answer = preflight(stage.port, host, "https://x.test").await;
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{host}");
+    }
+    stage.guarded(&[("origin", ORIGIN)], 401).await;
+    // What only looks like one.
+    stage.guarded(&[("origin", ORIGIN), ("access-control-request-method", "GET")], 401).await;
+    assert_eq!(stage.backend.seen(), before, "the service sees neither");
+    let token = bearer(&issuer.token(&claims(&json!({}))));
+    for host in HOSTS {
+        let headers = [("origin", ORIGIN), ("authorization", token.as_str())];
+        let answer = stage.ask(host, "/private", &headers).await;
+        assert_eq!(answer.status, 200, "{host}");
+        assert_eq!(answer.header("access-control-allow-origin"), ORIGIN, "{host}");
+    }
+    stage.others_are_open().await;
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_claims_reach_the_service_as_the_token_says_and_never_as_a_client_says() {
+    let (first, second) = (Issuer::new(), Issuer::new());
+    let provider = |name: &str, issuer: &Issuer| json!({ "name": name, "issuer": format!("https://{name}.example"), "jwks": inline(issuer) });
+    let spec = json!({ "jwt": {
+        "providers": [provider("one", &first), provider("two", &second)],
+        "claimHeaders": [{ "name": "x-user", "claim": "sub" },
+            { "name": "X-Role", "claim": "realm.role" }, { "name": "x-team", "claim": "team" }],
+    } });
+    let stage = Stage::with(&spec, "").await;
+    let exp = seconds_from_now(600);
+    let one = json!({ "iss": "https://one.example", "sub": "ada", "exp": exp });
+    let two = json!({ "iss": "https://two.example", "sub": "bob", "exp": exp,
+        "realm": { "role": "cook" } });
+    let evil = merged(&two, &json!({ "sub": "bob\r\nx-evil: 1" }));
+    let (one, two, evil) = (first.token(&one), second.token(&two), second.token(&evil));
+    let [one, two, evil] = [one, two, evil].map(|token| bearer(&token));
+    for host in HOSTS {
+        let forged = |token: &str| {
+            [("authorization", token), ("x-user", "eve"), ("x-team", "eve"), ("X-Role", "root")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
+        let ask = async |token: &str| {
+            let forged = forged(token);
+            let headers: Vec<_> = forged.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            stage.ask(host, "/private", &headers).await
+        };
+        let told = ask(&one).await.json();
+        assert_eq!(told["headers"]["x-user"], "ada", "{told}");
+        for header in ["x-team", "x-role", "authorization"] {
+            assert!(told["headers"][header].is_null(), "{host} {header}: {told}");
+        }
+        let told = ask(&two).await.json();
+        assert_eq!(told["headers"]["x-user"], "bob", "{told}");
+        assert_eq!(told["headers"]["x-role"], "cook", "{told}");
+        assert!(told["headers"]["x-team"].is_null(), "{told}");
+        // A claim cannot write another header.
+        let answer = ask(&evil).await;
+        assert!(answer.status != 200 || answer.json()["headers"]["x-evil"].is_null(), "{answer:?}");
+    }
+    // The issuers' keys are not each other's.
+    let crossed = json!({ "iss": "https://one.example", "sub": "ada", "exp": exp });
+    stage.guarded(&[("authorization", &bearer(&second.token(&crossed)))], 401).await;
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_claims_are_demanded_and_tokens_come_from_where_the_policy_says() {
+    let issuer = Issuer::new();
+    let more = json!({
+        "from": [{ "header": { "name": "x-token", "prefix": "T-" } }, { "query": "token" },
+            { "cookie": "session" }],
+        "forward": true,
+        "requiredClaims": [{ "claim": "groups", "value": "staff" },
+            { "claim": "realm.trusted", "value": true }],
+    });
+    let mut stage = Stage::with(&spec(&inline(&issuer), &more), "").await;
+    let staff = json!({ "groups": ["users", "staff"], "realm": { "trusted": true } });
+    let good = issuer.token(&claims(&staff));
+    stage.guarded(&[("x-token", &format!("T-{good}"))], 200).await;
+    stage.guarded(&[("cookie", &format!("a=b; session={good}"))], 200).await;
+    for host in HOSTS {
+        let path = format!("/private?token={good}");
+        assert_eq!(stage.ask(host, &path, &[]).await.status, 200, "{host}");
+    }
+    // Not where nobody looks.
+    stage.guarded(&[("authorization", &bearer(&good))], 401).await;
+    let single = merged(&staff, &json!({ "groups": "staff" }));
+    let single = issuer.token(&claims(&single));
+    stage.guarded(&[("x-token", &format!("T-{single}"))], 200).await;
+    for lacking in [
+        json!({ "groups": ["users", "staffs"] }),
+        json!({ "groups": null }),
+        json!({ "groups": "Staff" }),
+        json!({ "realm": { "trusted": false } }),
+        json!({ "realm": { "trusted": "true" } }),
+        json!({ "realm": true }),
+    ] {
+        let token = issuer.token(&claims(&merged(&staff, &lacking)));
+        stage.guarded(&[("x-token", &format!("T-{token}"))], 403).await;
+    }
+    stage.others_are_open().await;
+    // Without forward it is taken out of the query too.
+    let more = json!({ "from": [{ "query": "token" }] });
+    stage.plane.apply(&policy(&spec(&inline(&issuer), &more))).await;
+    let answer = stage.ask("a.example", &format!("/private?a=1&token={good}&b=2"), &[]).await;
+    assert_eq!(answer.status, 200);
+    let text = answer.json().to_string();
+    assert!(!text.contains(&good) && text.contains("a=1"), "{text}");
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_keys_are_fetched_from_a_service_and_none_closes() {
+    let issuer = Issuer::new();
+    let keys = Consent::start(200, &issuer.jwks()).await;
+    let remote = |name: &str| {
+        json!({ "remote": { "service": { "name": name }, "host": "idp.example",
+            "path": "/jwks.json", "refresh": "1s" } })
+    };
+    let services = service("keys", &[keys.port]) + &service("gone", &[free_port()]);
+    let mut stage = Stage::with(&spec(&remote("keys"), &json!({})), &services).await;
+    let token = bearer(&issuer.token(&claims(&json!({}))));
+    stage.guarded(&[("authorization", &token)], 200).await;
+    stage.guarded(&[], 401).await;
+    assert_eq!(keys.asked()[0].path, "/jwks.json");
+    assert_eq!(keys.asked()[0].headers["host"], "idp.example");
+
+    // Another key is found without a change of the configuration.
+    let next = Issuer::new();
+    keys.say(&next.jwks());
+    let rotated = bearer(&next.token(&claims(&json!({}))));
+    eventually("the next key", async || {
+        let answer = stage.ask("a.example", "/private", &[("authorization", &rotated)]).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    stage.guarded(&[("authorization", &token)], 401).await;
+
+    stage.plane.apply(&policy(&spec(&remote("gone"), &json!({})))).await;
+    stage.guarded(&[("authorization", &rotated)], 401).await;
+    stage.others_are_open().await;
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_keys_are_read_from_a_file_and_a_missing_one_is_named() {
+    let issuer = Issuer::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    std::fs::write(&file, issuer.jwks()).unwrap();
+    let mut stage = Stage::with(&spec(&json!({ "file": file }), &json!({})), "").await;
+    let token = bearer(&issuer.token(&claims(&json!({}))));
+    stage.guarded(&[("authorization", &token)], 200).await;
+    stage.guarded(&[], 401).await;
+
+    let gone = spec(&json!({ "file": "/nonexistent/jwks.json" }), &json!({}));
+    let revision = stage.plane.publish(&policy(&gone));
+    let refusals = stage.plane.refused(revision).await;
+    let named = refusals.iter().any(|refusal| refusal.field == "spec.jwt.providers[0].jwks.file");
+    assert!(named, "{refusals:?}");
+    stage.guarded(&[], 401).await;
+    stage.others_are_open().await;
+    stage.plane.stop().await;
+}
