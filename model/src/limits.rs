@@ -51,6 +51,9 @@ pub const MAX_HEADERS_KB: u32 = 8_192;
 pub const MAX_STREAMS: u32 = 10_000;
 /// The proxies in front of a listener.
 pub const MAX_TRUSTED_HOPS: u32 = 16;
+/// The least length of an answer that is compressed: Envoy's own bound, and what no listener would keep in
+/// memory at once.
+pub const MIN_COMPRESSED_BYTES: RangeInclusive<u32> = 30..=(16 << 20);
 /// The rules of one route.
 pub const MAX_RULES: usize = 256;
 /// The matches of one rule.

@@ -1,6 +1,7 @@
 //! `Listener`: a port on which traffic enters.
 
 pub mod access_log;
+pub mod compression;
 pub mod http_options;
 
 mod clients;
@@ -13,6 +14,7 @@ use serde::Serialize;
 pub use self::{
     access_log::AccessLog,
     clients::{ClientCertificateMode, ClientCertificates, ClientName, ForwardedDetail, NameMatch},
+    compression::{Compression, CompressionAlgorithm},
     http_options::{Http3, HttpOptions},
     tls::{CertificateFiles, ListenerTls, Shown},
 };
@@ -181,6 +183,12 @@ impl Listener {
     #[must_use]
     pub fn syn_cookies(&self) -> SynCookies {
         self.syn_cookies.unwrap_or_default()
+    }
+
+    /// Returns which answers are compressed, and how; nothing when none are.
+    #[must_use]
+    pub fn compression(&self) -> Option<&Compression> {
+        self.http.as_ref()?.compression.as_ref()
     }
 }
 

@@ -106,6 +106,10 @@ pub struct RuleFilters {
     /// How clients are kept at an endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_persistence: Option<SessionPersistence>,
+    /// Whether answers are compressed, as the listener says; that of the listener when absent. Of
+    /// HTTPRoutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<bool>,
     /// Whether gRPC-Web is turned into gRPC; of GRPCRoutes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub grpc_web: bool,

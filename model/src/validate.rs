@@ -5,6 +5,7 @@
 //! change. The result depends on the set of objects only, not on the order of their arrival.
 
 mod certificates;
+mod compression;
 mod fault;
 mod grpc_routes;
 mod http_routes;
@@ -40,6 +41,7 @@ pub fn validate_snapshot(
     http_routes::check(snapshot, changed, &mut errors);
     grpc_routes::check(snapshot, changed, &mut errors);
     tls_routes::check(snapshot, changed, &mut errors);
+    compression::check(snapshot, changed, &mut errors);
     needs_envoy::check(snapshot, changed, &mut errors);
     packet_filters::check(snapshot, changed, &mut errors);
     qos_policies::check(snapshot, changed, &mut errors);

@@ -71,6 +71,10 @@ fn documents() -> Vec<Value> {
                     "idleTimeout": "5m", "streamIdleTimeout": "1h", "requestHeadersTimeout": "10s",
                     "maxConnectionDuration": "2h", "maxRequestHeadersKB": 90,
                     "maxConcurrentStreams": 200, "trustedHops": 1,
+                    "compression": {
+                        "algorithms": ["br"], "minBytes": 100, "contentTypes": ["text/html"],
+                        "byDefault": false,
+                    },
                 },
                 "accessLogs": [
                     { "file": "/dev/null", "headers": { "shop": "x-shop" }, "minStatus": 500 },
@@ -123,6 +127,7 @@ fn documents() -> Vec<Value> {
                             "abort": { "status": 503, "percent": 1 },
                         },
                         "auth": { "name": "asked" },
+                        "compression": true,
                     },
                     {
                         "matches": [{ "path": { "prefix": "/old" }, "method": "GET" }],

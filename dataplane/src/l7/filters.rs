@@ -1,6 +1,7 @@
 //! The HTTP filters of a listener: the one that checks tokens, a composite filter, then the router. (Before
 //! them stand what tells of HTTP/3, where it is spoken, and what answers challenges of ACME, where an
-//! issuer is asked by it.) What a route asks for
+//! issuer is asked by it; before the router those of compression, where the listener asks for it.) What
+//! a route asks for
 //! beyond forwarding is a chain of filters that the route itself carries, so a route that begins to
 //! ask for it touches no listener, whose change would drain connections.
 //!
@@ -25,6 +26,7 @@ mod alt_svc;
 mod basic;
 mod challenge;
 mod claims;
+mod compression;
 pub(super) mod cors;
 mod external;
 mod fault;
@@ -37,6 +39,7 @@ use std::collections::HashMap;
 
 use model::{
     AuthPolicy,
+    listener::Compression,
     route::{HttpRule, RuleFilters},
 };
 
@@ -47,27 +50,31 @@ const NAME: &str = "marchproxy";
 
 /// What a listener does beyond what its routes ask for.
 #[derive(Debug, Default)]
-pub(super) struct Extras {
+pub(super) struct Extras<'a> {
     /// What clients are told of other ports.
     pub(super) alt_svc: Option<String>,
     /// Whether challenges of ACME are answered.
     pub(super) challenges: bool,
+    /// How answers are compressed.
+    pub(super) compression: Option<&'a Compression>,
 }
 
 /// The policy that a rule refers to, by name.
 pub(super) type Policy<'a> = (&'a str, &'a AuthPolicy);
 
 /// Returns the filters of an HTTP listener.
-pub(super) fn listener(extras: Extras) -> Vec<hcm::HttpFilter> {
+pub(super) fn listener(extras: Extras<'_>) -> Vec<hcm::HttpFilter> {
     let router = router::Router { suppress_envoy_headers: true, ..Default::default() };
     let nested = jwt::or_chain();
     let missed = miss::filters().into_iter().chain(nested).collect();
     let composite = composite::Composite { matcher: Some(always(missed)), ..Default::default() };
-    let told = extras.alt_svc.map(alt_svc::filter);
-    let challenge = extras.challenges.then(challenge::filter);
-    let ours = filter(NAME, pb::any(&composite));
-    let router = filter("envoy.filters.http.router", pb::any(&router));
-    told.into_iter().chain(challenge).chain(jwt::filters()).chain([ours, router]).collect()
+    let mut filters: Vec<_> = extras.alt_svc.map(alt_svc::filter).into_iter().collect();
+    filters.extend(extras.challenges.then(challenge::filter));
+    filters.extend(jwt::filters());
+    filters.push(filter(NAME, pb::any(&composite)));
+    filters.extend(extras.compression.into_iter().flat_map(compression::filters));
+    filters.push(filter("envoy.filters.http.router", pb::any(&router)));
+    filters
 }
 
 /// Returns the settings of a route table: no chain, unless a route has one.
@@ -77,8 +84,15 @@ pub(super) fn of_table() -> HashMap<String, Any> {
 }
 
 /// Returns the settings of a route: the chain of what its rule asks for, with the policy that the
-/// rule refers to; behind the filter that checks tokens, when it demands one.
+/// rule refers to, behind the filter that checks tokens when it demands one; and whether its answers are
+/// compressed where the rule says it.
 pub(super) fn of_route(rule: &HttpRule, auth: Option<Policy<'_>>) -> HashMap<String, Any> {
+    let mut settings = of_chain(rule, auth);
+    settings.extend(rule.filters.compression.map(compression::of_route));
+    settings
+}
+
+fn of_chain(rule: &HttpRule, auth: Option<Policy<'_>>) -> HashMap<String, Any> {
     let chain = chain(&rule.filters, auth);
     if chain.is_empty() {
         return HashMap::new();

@@ -84,7 +84,11 @@ fn manager(
         access_log: logs,
         codec_type: CodecType::Auto as i32,
         stat_prefix: names::plain(key),
-        http_filters: filters::listener(Extras { alt_svc: alt_svc(spec), challenges }),
+        http_filters: filters::listener(Extras {
+            alt_svc: alt_svc(spec),
+            challenges,
+            compression: spec.compression(),
+        }),
         http2_protocol_options: Some(core::Http2ProtocolOptions {
             max_concurrent_streams: Some(pb::uint32(streams(spec))),
             initial_stream_window_size: Some(pb::uint32(STREAM_WINDOW)),

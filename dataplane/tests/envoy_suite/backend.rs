@@ -114,6 +114,9 @@ async fn answer(
         response.headers_mut().insert(header::CONNECTION, "upgrade".parse().unwrap());
         return Ok(response);
     }
+    if let Some(length) = number("x-text-bytes") {
+        return Ok(long_text(request.headers(), usize::try_from(length).unwrap()));
+    }
     let body = serde_json::json!({
         "backend": &*name,
         "method": request.method().as_str(),
@@ -129,6 +132,32 @@ async fn answer(
 
 fn name_of(name: &str) -> http::HeaderName {
     name.parse().unwrap()
+}
+
+/// Text that can be compressed.
+pub(crate) fn lines_of_text(length: usize) -> Bytes {
+    (0..).flat_map(|n: u32| format!("line {n}\n").into_bytes()).take(length).collect()
+}
+
+/// Text of a length, with a strong validator; with the status and type that the request asks for.
+fn long_text(asked: &HeaderMap, length: usize) -> Response<Body> {
+    let mut response = Response::new(Full::new(lines_of_text(length)).boxed());
+    let value = |name: &str| asked.get(name).cloned();
+    if let Some(status) = value("x-status") {
+        *response.status_mut() = status.to_str().unwrap().parse().unwrap();
+    }
+    let kind = value("x-type").unwrap_or_else(|| "text/plain; charset=utf-8".parse().unwrap());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::ETAG, "\"strong\"".parse().unwrap());
+    for (asked, name) in
+        [("x-coding", header::CONTENT_ENCODING), ("x-cache-control", header::CACHE_CONTROL)]
+    {
+        if let Some(value) = value(asked) {
+            headers.insert(name, value);
+        }
+    }
+    response
 }
 
 fn status(status: StatusCode) -> Response<Body> {

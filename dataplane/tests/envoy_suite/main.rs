@@ -16,6 +16,7 @@ mod churn;
 mod client;
 mod client_certificates;
 mod collector;
+mod compression;
 mod connections;
 mod consent;
 mod cors;

@@ -11,6 +11,7 @@
 //! ```
 
 mod answer;
+mod compression;
 mod engine;
 mod entry;
 mod expression;
@@ -120,6 +121,7 @@ fn decide(asked: &Asked, grounds: &Grounds<'_>, answer: &mut RequestExplanation)
             return telling;
         }
     }
+    let compressed = compression::decide((key, listener), &found, &incoming);
     match &found.rule.action {
         HttpAction::Redirect(to) => {
             answer.location = Some(redirect::location(to, &found, &incoming, answer));
@@ -135,11 +137,13 @@ fn decide(asked: &Asked, grounds: &Grounds<'_>, answer: &mut RequestExplanation)
             );
             answer.body = Some(direct.body.clone());
             found.edit_response(answer);
+            answer.decisions.extend(compressed);
             answer.end(Outcome::Answered, Some(direct.status));
         }
         HttpAction::Forward { backends, rewrite } => {
             let upstream = forwarding::upstream(&found, rewrite.as_ref(), incoming, answer);
             found.edit_response(answer);
+            answer.decisions.extend(compressed);
             services::choose(grounds, backends, &found, answer);
             answer.upstream = Some(upstream);
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::Compression;
 use crate::object::{serialize_duration, serialize_optional_duration};
 
 /// Options of an HTTP or HTTPS listener.
@@ -46,6 +47,9 @@ pub struct HttpOptions {
     /// Proxies in front whose `x-forwarded-for` is believed, 1 to 16; none when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_hops: Option<u32>,
+    /// Which answers are compressed, and how; none when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 /// HTTP/3 (RFC 9114) on the UDP port of the listener's number. Clients learn of it by the header

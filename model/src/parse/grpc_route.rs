@@ -61,6 +61,7 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Grpc
             cors: cors?,
             auth: auth?,
             session_persistence: forwarding.session_persistence,
+            compression: None,
             grpc_web: grpc_web?,
         },
         mirrors: forwarding.mirrors,

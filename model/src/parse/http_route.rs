@@ -11,6 +11,7 @@ use super::{
     name::{host_pattern, reference},
     reader::{Fields, Node, Read},
     redirect::loops,
+    scalar::boolean,
 };
 use crate::{
     limits::{MAX_HOSTS, MAX_MATCHES, MAX_RULES},
@@ -58,6 +59,7 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Http
     let forwarding = forwarding(&fields, namespace);
     let cors = fields.optional("cors", cors);
     let auth = fields.optional("auth", |node| reference(node, namespace));
+    let compression = fields.optional("compression", boolean);
     let rewritable = match (&matches, &action) {
         (Ok(matches), Ok(action)) => fits_matches(&fields, matches, action),
         _ => Ok(()),
@@ -76,6 +78,7 @@ fn rule(node: &Node<'_>, namespace: &str, all: &mut MatchesOfRules) -> Read<Http
             cors: cors?,
             auth: auth?,
             session_persistence: forwarding.session_persistence,
+            compression: compression?,
             grpc_web: false,
         },
         mirrors: forwarding.mirrors,

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod clients;
+mod compression;
 mod http_options;
 mod tls;
 

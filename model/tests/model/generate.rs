@@ -431,9 +431,16 @@ fn action() -> Raw {
         });
     let action = prop_oneof![1 => redirect, 1 => direct, 3 => forward];
     let auth = option::of("[a-c]").prop_map(|name| name.map(|name| json!({ "name": name })));
-    (action, option::of(edits()), option::of(fault()), auth)
-        .prop_map(|(action, edits, fault, auth)| {
-            with(action, [("responseHeaders", edits), ("fault", fault), ("auth", auth)])
+    (action, option::of(edits()), option::of(fault()), auth, option::of(any::<bool>()))
+        .prop_map(|(action, edits, fault, auth, compression)| {
+            let compression = compression.map(Value::from);
+            let fields = [
+                ("responseHeaders", edits),
+                ("fault", fault),
+                ("auth", auth),
+                ("compression", compression),
+            ];
+            with(action, fields)
         })
         .boxed()
 }

@@ -156,8 +156,8 @@ fn http() -> impl Strategy<Value = Value> {
         Value::Object(there.collect::<Map<_, _>>())
     }));
     let numbers = (number(8_192), number(10_000), number(16));
-    (time(), time(), time(), time(), numbers, http3).prop_map(
-        |(idle, stream, headers, connection, (size, streams, hops), http3)| {
+    (time(), time(), time(), time(), numbers, http3, option::of(compression())).prop_map(
+        |(idle, stream, headers, connection, (size, streams, hops), http3, compression)| {
             let fields = [
                 ("idleTimeout", idle),
                 ("streamIdleTimeout", stream),
@@ -167,6 +167,28 @@ fn http() -> impl Strategy<Value = Value> {
                 ("maxConcurrentStreams", streams),
                 ("trustedHops", hops),
                 ("http3", http3),
+                ("compression", compression),
+            ];
+            let there = fields.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
+            Value::Object(there.collect::<Map<_, _>>())
+        },
+    )
+}
+
+fn compression() -> impl Strategy<Value = Value> {
+    let algorithms = option::of(subsequence(vec!["gzip", "br", "zstd"], 1..=3));
+    let types = option::of(btree_set("[aA]pplication/[a-z+.-]{1,8}", 1..4));
+    let types = types.prop_map(|types| {
+        let lower = types?.into_iter().map(|one: String| one.to_lowercase());
+        Some(lower.collect::<std::collections::BTreeSet<_>>())
+    });
+    (algorithms, types, option::of(30..10_000u32), option::of(any::<bool>())).prop_map(
+        |(algorithms, types, least, by_default)| {
+            let fields = [
+                ("algorithms", algorithms.map(|it| json!(it))),
+                ("contentTypes", types.map(|it| json!(it))),
+                ("minBytes", least.map(Value::from)),
+                ("byDefault", by_default.map(Value::from)),
             ];
             let there = fields.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
             Value::Object(there.collect::<Map<_, _>>())

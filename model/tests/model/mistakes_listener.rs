@@ -353,6 +353,45 @@ fn http3() {
 }
 
 #[test]
+fn compression() {
+    let check = |compression: &str, expected: &[&str]| {
+        let http = format!("{{ compression: {compression} }}");
+        listener(&format!("{{ protocol: HTTP, port: 80, http: {http} }}"), expected);
+    };
+    check("{}", &[]);
+    check(
+        "{ algorithms: [gzip, br], minBytes: 30, contentTypes: [Text/HTML], byDefault: false }",
+        &[],
+    );
+    check(
+        "{ algorithms: [], minBytes: 29, contentTypes: [], byDefault: 1, level: 3 }",
+        &[
+            "spec.http.compression.algorithms = []: is empty",
+            "spec.http.compression.byDefault = 1: is a number",
+            "spec.http.compression.contentTypes = []: is empty",
+            "spec.http.compression.level = 3: is not a known field",
+            "spec.http.compression.minBytes = 29: is out of range",
+        ],
+    );
+    check(
+        "{ algorithms: [gzip, deflate, gzip], contentTypes: [text, 'text/*', 'text/html; a=b', \
+         text/css, TEXT/css, application/grpc+proto, text/a/b], minBytes: 16777217 }",
+        &[
+            "spec.http.compression.algorithms[1] = \"deflate\": is not known",
+            "spec.http.compression.algorithms[2] = \"gzip\": stands in the list twice",
+            "spec.http.compression.contentTypes[0] = \"text\": is not a media type",
+            "spec.http.compression.contentTypes[1] = \"text/*\": is not a media type",
+            "spec.http.compression.contentTypes[2] = \"text/html; a=b\": is not a media type",
+            "spec.http.compression.contentTypes[4] = \"TEXT/css\": stands in the list twice",
+            "spec.http.compression.contentTypes[5] = \"application/grpc+proto\": \
+             is gRPC, whose answers are no body to be compressed",
+            "spec.http.compression.contentTypes[6] = \"text/a/b\": is not a media type",
+            "spec.http.compression.minBytes = 16777217: is out of range",
+        ],
+    );
+}
+
+#[test]
 fn access_logs() {
     let check = |logs: &str, expected: &[&str]| {
         listener(&format!("{{ protocol: HTTP, port: 80, accessLogs: {logs} }}"), expected);

@@ -36,6 +36,15 @@ fn mirrors() {
 }
 
 #[test]
+fn compression() {
+    rule("compression: true", &[]);
+    rule("compression: yes", &["spec.rules[0].compression = \"yes\": is text"]);
+    let rules = "[{ backends: [{ service: { name: a } }], compression: true }]";
+    let spec = format!("{{ listeners: [{{ name: web }}], hosts: ['*'], rules: {rules} }}");
+    check_spec("GRPCRoute", &spec, &["spec.rules[0].compression = true: is not a known field"]);
+}
+
+#[test]
 fn affinity_and_sessions() {
     rule("affinity: { header: X-User }", &[]);
     rule("affinity: { cookie: { name: user } }, sessionPersistence: { header: x-place }", &[]);

@@ -126,6 +126,36 @@ fn two_listeners_do_not_share_a_port() {
 }
 
 #[test]
+fn rules_are_compressed_where_the_listener_says_how() {
+    let web = |options: &str| {
+        format!(
+            "kind: Listener\nmetadata: {{ name: web }}\nspec: {{ protocol: HTTP, port: 8080, http: {{ \
+             {options} }} }}\n---\n"
+        )
+    };
+    let shop = |wanted: &str| {
+        format!(
+            "kind: HTTPRoute\nmetadata: {{ name: shop }}\nspec:\n  listeners: [{{ name: web }}]\n  \
+             hosts: [shop.example]\n  rules:\n    - backends: [{{ service: {{ name: a }} }}]\n    - \
+             matches: [{{ path: {{ prefix: /x }} }}]\n      directResponse: {{ status: 200 }}\n      \
+             compression: {wanted}\n---\n"
+        )
+    };
+    apply(&shop("false"), &[]);
+    let lacking = "spec.rules[1].compression = true: is true, and Listener/default/web has no \
+                   http.compression";
+    apply(&shop("true"), &[lacking]);
+    let both = web("compression: { byDefault: false }") + &shop("true");
+    apply(&both, &[]);
+    let base = plan_apply(&snapshot(BASE), objects(&both));
+    let base = base.unwrap_or_else(|errors| panic!("{errors}")).next;
+    check_errors(
+        plan_apply(&base, objects(&web("trustedHops: 1"))).map(|_| ()),
+        &["spec.http.compression: is missing, and HTTPRoute/default/shop wants it in rules[1]"],
+    );
+}
+
+#[test]
 fn a_listener_has_one_tcp_or_udp_route() {
     apply(
         "kind: TCPRoute\nmetadata: { name: x }\nspec: { listeners: [{ name: feed }], \

@@ -1,5 +1,6 @@
 //! Reads the HTTP options of a listener.
 
+use super::compression::compression;
 use crate::{
     limits::{
         MAX_COOKIE_TTL, MAX_HEADERS_KB, MAX_HEADERS_TIMEOUT, MAX_STREAMS, MAX_TIMEOUT,
@@ -30,6 +31,7 @@ pub(super) fn http_options(node: &Node<'_>) -> Read<HttpOptions> {
     let max_concurrent_streams = number("maxConcurrentStreams", MAX_STREAMS);
     let trusted_hops = number("trustedHops", MAX_TRUSTED_HOPS);
     let http3 = fields.optional("http3", http3);
+    let compression = fields.optional("compression", compression);
     let known = fields.finish();
     let options = HttpOptions {
         idle_timeout: idle_timeout?,
@@ -40,6 +42,7 @@ pub(super) fn http_options(node: &Node<'_>) -> Read<HttpOptions> {
         max_concurrent_streams: max_concurrent_streams?,
         http3: http3?,
         trusted_hops: trusted_hops?,
+        compression: compression?,
     };
     known.map(|()| options)
 }

@@ -44,7 +44,7 @@ spec:
   port: 8090
   proxyProtocol: Optional
   maxConnections: 1000
-  http: { idleTimeout: 1m, streamIdleTimeout: 1m, requestHeadersTimeout: 5s, maxConnectionDuration: 1h, maxRequestHeadersKB: 32, maxConcurrentStreams: 50, trustedHops: 1 }
+  http: { idleTimeout: 1m, streamIdleTimeout: 1m, requestHeadersTimeout: 5s, maxConnectionDuration: 1h, maxRequestHeadersKB: 32, maxConcurrentStreams: 50, trustedHops: 1, compression: { algorithms: [gzip], minBytes: 50, contentTypes: [text/css] } }
   accessLogs:
     - { file: /var/log/a.log, headers: { shop: x-shop }, minStatus: 400, samplePercent: 10 }
     - { stdout: {} }
@@ -129,6 +129,7 @@ spec:
       fault: { delay: { duration: 1s, percent: 1 }, abort: { status: 503, percent: 1 } }
     - matches: [{ path: { prefix: /grpc } }]
       backends: [{ service: { name: asked } }]
+      compression: true
       fault: { abort: { grpcStatus: 14, percent: 1 } }
 ---
 kind: Listener
