@@ -38,11 +38,7 @@ pub(super) fn name(
 ) -> tls::SubjectAltNameMatcher {
     tls::SubjectAltNameMatcher {
         san_type: kind as i32,
-        matcher: Some(matcher::StringMatcher {
-            match_pattern: Some(pattern),
-            ignore_case,
-            ..Default::default()
-        }),
+        matcher: Some(matcher::StringMatcher { match_pattern: Some(pattern), ignore_case }),
         ..Default::default()
     }
 }
