@@ -37,12 +37,15 @@ pub struct Basic {
     pub user_header: Option<String>,
 }
 
-/// A service that is asked about each request, over HTTP.
+/// A service that is asked about each request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct External {
-    /// The service; 200 is consent, any other status the answer to the client.
+    /// The service. Over HTTP 200 is consent, any other status the answer to the client.
     pub service: Reference,
+    /// How it is asked, over HTTP by default.
+    #[serde(skip_serializing_if = "ExternalProtocol::is_http")]
+    pub protocol: ExternalProtocol,
     /// What stands before the request's path; nothing by default.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path_prefix: String,
@@ -60,6 +63,23 @@ pub struct External {
     /// That requests may pass unchecked; true exactly when [`Self::on_failure`] lets them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_unchecked: bool,
+}
+
+/// How a service is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ExternalProtocol {
+    /// By a request like the client's, without its body.
+    #[default]
+    Http,
+    /// By `envoy.service.auth.v3.Authorization/Check`, which says itself what is changed of the request.
+    Grpc,
+}
+
+impl ExternalProtocol {
+    fn is_http(&self) -> bool {
+        *self == Self::Http
+    }
 }
 
 /// What happens to requests while nobody can be asked.

@@ -7,6 +7,7 @@ use crate::{
     backend::Backend,
     client::{Answer, send},
     consent::Consent,
+    consent_grpc::ConsentGrpc,
     plane::{Plane, free_port, http_listener, route, service},
 };
 
@@ -127,6 +128,43 @@ async fn envoy_a_service_consents_and_its_silence_closes_unless_that_was_confirm
     let before = stage.backend.seen();
     stage.guarded(&headers, 418).await;
     assert_eq!(stage.backend.seen(), before, "the service sees nothing that is refused");
+    stage.plane.apply(&policy(&spec("nobody", &json!({})))).await;
+    stage.guarded(&headers, 403).await;
+    let open = json!({ "onFailure": "Allow", "allowUnchecked": true });
+    stage.plane.apply(&policy(&spec("nobody", &open))).await;
+    stage.guarded(&headers, 200).await;
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_a_service_consents_over_grpc_and_says_what_is_changed() {
+    let judge = ConsentGrpc::start().await;
+    let over_http2 = |name: &str, port: u16| {
+        service(name, &[port]).replace("spec: {", "spec: { protocol: HTTP2,")
+    };
+    let services = over_http2("judge", judge.port) + &over_http2("nobody", free_port());
+    let spec = |name: &str, more: &Value| {
+        let external = json!({ "service": { "name": name }, "protocol": "GRPC",
+            "requestHeaders": ["x-shop"] });
+        json!({ "external": merged(&external, more) })
+    };
+    let mut stage = Stage::with(&spec("judge", &json!({})), &services).await;
+    let headers = [("authorization", "Bearer x"), ("x-shop", "7"), ("x-other", "8")];
+    stage.guarded(&headers, 200).await;
+    let asked = judge.asked();
+    assert_eq!((asked[0].method.as_str(), asked[0].path.as_str()), ("GET", "/private/x"));
+    assert_eq!(asked[0].headers["authorization"], "Bearer x");
+    assert!(!asked[0].headers.contains_key("x-other"), "{:?}", asked[0]);
+    let answer = stage.ask("a.example", "/private", &headers).await.json();
+    assert_eq!(answer["headers"]["x-consent"], "given");
+    stage.others_are_open().await;
+
+    let before = stage.backend.seen();
+    stage.guarded(&[("x-shop", "8")], 418).await;
+    let refused = stage.ask("a.example", "/private", &[]).await;
+    assert_eq!(refused.body, "no", "{refused:?}");
+    assert_eq!(stage.backend.seen(), before, "the service sees nothing that is refused");
+
     stage.plane.apply(&policy(&spec("nobody", &json!({})))).await;
     stage.guarded(&headers, 403).await;
     let open = json!({ "onFailure": "Allow", "allowUnchecked": true });

@@ -19,6 +19,7 @@ mod collector;
 mod compression;
 mod connections;
 mod consent;
+mod consent_grpc;
 mod cors;
 mod dns;
 mod drain;

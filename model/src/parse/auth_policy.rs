@@ -14,7 +14,7 @@ use super::{
     scalar::{boolean, duration, file, word},
 };
 use crate::{
-    auth_policy::{AuthPolicy, Basic, External, OnFailure},
+    auth_policy::{AuthPolicy, Basic, External, ExternalProtocol, OnFailure},
     limits::{MAX_CONDITIONS, MAX_PERMISSION_TIMEOUT, MIN_TIMEOUT},
 };
 
@@ -47,6 +47,12 @@ fn external(node: &Node<'_>, namespace: &str) -> Read<External> {
     let fields = node.fields()?;
     let service =
         fields.required("service", "{name: …}, whom to ask", |node| reference(node, namespace));
+    let protocols = [("HTTP", ExternalProtocol::Http), ("GRPC", ExternalProtocol::Grpc)];
+    let protocol = fields.or("protocol", ExternalProtocol::Http, |node| word(node, &protocols));
+    let protocol_fits = match protocol {
+        Ok(ExternalProtocol::Grpc) => only_over_http(&fields),
+        _ => Ok(()),
+    };
     let path_prefix = fields.or("pathPrefix", String::new(), target_path);
     let timeout = fields
         .or("timeout", DEFAULT_TIMEOUT, |node| duration(node, MIN_TIMEOUT, MAX_PERMISSION_TIMEOUT));
@@ -62,6 +68,7 @@ fn external(node: &Node<'_>, namespace: &str) -> Read<External> {
     let (on_failure, allow_unchecked) = on_failure?;
     let external = External {
         service: service?,
+        protocol: protocol?,
         path_prefix: path_prefix?,
         timeout: timeout?,
         request_headers: request_headers?,
@@ -69,7 +76,17 @@ fn external(node: &Node<'_>, namespace: &str) -> Read<External> {
         on_failure,
         allow_unchecked,
     };
-    known.map(|()| external)
+    protocol_fits.and(known).map(|()| external)
+}
+
+/// Refuses what a service that is asked over gRPC says itself.
+fn only_over_http(fields: &Fields<'_>) -> Read<()> {
+    let mut outcome = Ok(());
+    for name in ["pathPrefix", "upstreamHeaders"].into_iter().filter(|name| fields.has(name)) {
+        let problem = "is for services that are asked over HTTP: over gRPC the answer says it";
+        outcome = Err(fields.error(name, problem, "remove it, or write protocol: HTTP"));
+    }
+    outcome
 }
 
 /// Requests pass unchecked only when that is said twice.

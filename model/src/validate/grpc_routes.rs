@@ -1,11 +1,14 @@
-//! Services that a GRPCRoute leads to speak HTTP/2: over HTTP/1.1 no gRPC call gets through.
+//! Services that a GRPCRoute leads to, or that an AuthPolicy has asked over gRPC, speak HTTP/2: over
+//! HTTP/1.1 no gRPC call gets through.
 
 use std::collections::BTreeSet;
 
 use super::fault::{fault, referred};
 use crate::{
+    auth_policy::{External, ExternalProtocol},
     error::ConfigError,
     key::{Kind, ObjectKey},
+    object::Spec,
     route::{GrpcRule, Reference},
     service::HttpProtocol,
     snapshot::Snapshot,
@@ -18,33 +21,40 @@ pub(super) fn check(
     changed: &BTreeSet<ObjectKey>,
     errors: &mut Vec<ConfigError>,
 ) {
-    if !changed.iter().any(|key| matches!(key.kind, Kind::GrpcRoute | Kind::Service)) {
+    let kinds = [Kind::GrpcRoute, Kind::Service, Kind::AuthPolicy];
+    if !changed.iter().any(|key| kinds.contains(&key.kind)) {
         return;
     }
+    let mut check = |key: &ObjectKey, reference: &Reference, path: String| {
+        let Some(service) = snapshot.service(&reference.namespace, &reference.name) else {
+            return;
+        };
+        let protocol = service.upstream.protocol.unwrap_or(HttpProtocol::Http1);
+        if protocol != HttpProtocol::Http1 {
+            return;
+        }
+        let service = referred(Kind::Service, reference);
+        if changed.contains(key) {
+            let message = format!("names {service}, which speaks HTTP/1.1, and gRPC needs HTTP/2");
+            errors.push(fault(key, path, reference.name.as_str(), message, REMEDY));
+        } else if changed.contains(&service) {
+            let message = format!("is HTTP1, and gRPC needs HTTP/2: {key} ({path})");
+            let remedy = "write HTTP2, or Auto beside tls, or let that object name another one";
+            errors.push(fault(&service, "spec.protocol", "HTTP1", message, remedy));
+        }
+    };
     for (key, route) in snapshot.grpc_routes() {
-        let is_changed = changed.contains(key);
         for (index, rule) in route.rules().iter().enumerate() {
             each_service(rule, &mut |reference, path| {
-                let Some(service) = snapshot.service(&reference.namespace, &reference.name) else {
-                    return;
-                };
-                let protocol = service.upstream.protocol.unwrap_or(HttpProtocol::Http1);
-                if protocol != HttpProtocol::Http1 {
-                    return;
-                }
-                let service = referred(Kind::Service, reference);
-                let path = format!("spec.rules[{index}].{path}.service.name");
-                if is_changed {
-                    let message =
-                        format!("names {service}, which speaks HTTP/1.1, and gRPC needs HTTP/2");
-                    errors.push(fault(key, path, reference.name.as_str(), message, REMEDY));
-                } else if changed.contains(&service) {
-                    let message = format!("is HTTP1, and gRPC needs HTTP/2: {key} ({path})");
-                    let remedy =
-                        "write HTTP2, or Auto beside tls, or let that route lead elsewhere";
-                    errors.push(fault(&service, "spec.protocol", "HTTP1", message, remedy));
-                }
+                check(key, reference, format!("spec.rules[{index}].{path}.service.name"));
             });
+        }
+    }
+    for (key, object) in snapshot.of_kind(Kind::AuthPolicy) {
+        let Spec::AuthPolicy(policy) = &object.spec else { continue };
+        let over_grpc = |it: &&External| it.protocol == ExternalProtocol::Grpc;
+        if let Some(external) = policy.external.as_ref().filter(over_grpc) {
+            check(key, &external.service, "spec.external.service.name".to_owned());
         }
     }
 }

@@ -80,12 +80,16 @@ fn basic() -> impl Strategy<Value = Value> {
 
 fn external() -> impl Strategy<Value = Value> {
     let headers = || subsequence(vec!["x-a", "x-b", "x-c"], 0..3);
-    ("[a-c]", option::of("/[a-z]{1,5}"), headers(), headers(), any::<bool>()).prop_map(
-        |(name, prefix, request, upstream, open)| {
+    let flags = (any::<bool>(), any::<bool>());
+    ("[a-c]", option::of("/[a-z]{1,5}"), headers(), headers(), flags).prop_map(
+        |(name, prefix, request, upstream, (open, grpc))| {
             let mut external = json!({ "service": { "name": name }, "requestHeaders": request,
                 "upstreamHeaders": upstream });
             if let Some(prefix) = prefix {
                 external["pathPrefix"] = prefix.into();
+            } else if grpc {
+                external["protocol"] = "GRPC".into();
+                external.as_object_mut().map(|external| external.remove("upstreamHeaders"));
             }
             if open {
                 external["onFailure"] = "Allow".into();

@@ -176,6 +176,20 @@ fn services_speak_http2() {
                GRPCRoute/default/calls (spec.rules[0].backends[0].service.name)"],
         );
     }
+    let asking = |name: &str| {
+        format!(
+            "kind: AuthPolicy\nmetadata: {{ name: who }}\nspec: {{ external: {{ service: {{ name: {name} }}, \
+             protocol: GRPC }} }}\n"
+        )
+    };
+    apply(&asking("h2"), &[]);
+    apply(
+        &asking("h1"),
+        &[
+            "spec.external.service.name = \"h1\": names Service/default/h1, which speaks HTTP/1.1, and \
+           gRPC needs HTTP/2",
+        ],
+    );
     apply(&service(", protocol: Auto, tls: { serverName: a.example }"), &[]);
     apply(&service(", protocol: HTTP2, connectTimeout: 1s"), &[]);
 }

@@ -301,6 +301,15 @@ fn auth_policies() {
         ],
     );
     check(
+        "{ external: { service: { name: a }, protocol: GRPC, pathPrefix: /a, upstreamHeaders: [x-a] } }",
+        &[
+            "spec.external.pathPrefix = \"/a\": is for services that are asked over HTTP: over gRPC the answer says it",
+            "spec.external.upstreamHeaders = [\"x-a\"]: is for services that are asked over HTTP: over gRPC the answer \
+             says it",
+        ],
+    );
+    check("{ external: { service: { name: a }, protocol: GRPC, requestHeaders: [x-a] } }", &[]);
+    check(
         "{ external: { service: { name: a }, allowUnchecked: true } }",
         &["spec.external.allowUnchecked = true: confirms what is not asked for"],
     );

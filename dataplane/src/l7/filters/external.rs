@@ -1,6 +1,6 @@
 //! The consent of a service that is asked about each request.
 
-use model::auth_policy::{External, OnFailure};
+use model::auth_policy::{External, ExternalProtocol, OnFailure};
 
 use super::extension;
 use crate::l7::{
@@ -8,10 +8,35 @@ use crate::l7::{
     pb::{self, core, ext_authz, matcher},
 };
 
+/// What a service that is asked over gRPC sees of the headers, as it does over HTTP.
+const CREDENTIALS: &str = "authorization";
+
 /// Makes the filter that asks.
 pub(super) fn filter(wanted: &External) -> core::TypedExtensionConfig {
+    use ext_authz::ext_authz::Services;
+    let (services, allowed_headers) = match wanted.protocol {
+        ExternalProtocol::Http => {
+            (Services::HttpService(over_http(wanted)), named(&wanted.request_headers))
+        }
+        ExternalProtocol::Grpc => {
+            // Where none are named Envoy would show all.
+            let seen = [&[CREDENTIALS.to_owned()], wanted.request_headers.as_slice()].concat();
+            (Services::GrpcService(over_grpc(wanted)), named(&seen))
+        }
+    };
+    let filter = ext_authz::ExtAuthz {
+        transport_api_version: core::ApiVersion::V3 as i32,
+        failure_mode_allow: wanted.on_failure == OnFailure::Allow,
+        allowed_headers,
+        services: Some(services),
+        ..Default::default()
+    };
+    extension("marchproxy.external", &filter)
+}
+
+fn over_http(wanted: &External) -> ext_authz::HttpService {
     let cluster = names::reference(&wanted.service).to_string();
-    let service = ext_authz::HttpService {
+    ext_authz::HttpService {
         server_uri: Some(core::HttpUri {
             uri: format!("http://{}", wanted.service.name),
             timeout: Some(pb::duration(wanted.timeout)),
@@ -23,15 +48,18 @@ pub(super) fn filter(wanted: &External) -> core::TypedExtensionConfig {
             ..Default::default()
         }),
         ..Default::default()
-    };
-    let filter = ext_authz::ExtAuthz {
-        transport_api_version: core::ApiVersion::V3 as i32,
-        failure_mode_allow: wanted.on_failure == OnFailure::Allow,
-        allowed_headers: named(&wanted.request_headers),
-        services: Some(ext_authz::ext_authz::Services::HttpService(service)),
+    }
+}
+
+fn over_grpc(wanted: &External) -> core::GrpcService {
+    use core::grpc_service::{EnvoyGrpc, TargetSpecifier};
+    let cluster_name = names::reference(&wanted.service).to_string();
+    let target = EnvoyGrpc { cluster_name, ..Default::default() };
+    core::GrpcService {
+        timeout: Some(pb::duration(wanted.timeout)),
+        target_specifier: Some(TargetSpecifier::EnvoyGrpc(target)),
         ..Default::default()
-    };
-    extension("marchproxy.external", &filter)
+    }
 }
 
 fn named(headers: &[String]) -> Option<matcher::ListStringMatcher> {

@@ -5,7 +5,7 @@ use super::{
     expression::takes_all, grpc::Telling, incoming::Incoming, made_by, routes::Found, tokens,
 };
 use crate::{
-    auth_policy::{AuthPolicy, Basic, External, OnFailure},
+    auth_policy::{AuthPolicy, Basic, External, ExternalProtocol, OnFailure},
     explain::Decision,
     key::{Kind, ObjectKey},
     route::{Cors, Fault, FaultAnswer, HttpAction},
@@ -156,8 +156,12 @@ fn consent(external: &External, key: &ObjectKey) -> Decision {
         OnFailure::Deny => "while it does not answer, 403",
         OnFailure::Allow => "while it does not answer, it goes on unchecked",
     };
+    let consents = match external.protocol {
+        ExternalProtocol::Http => "answers 200",
+        ExternalProtocol::Grpc => "says OK over gRPC",
+    };
     let said = format!(
-        "it goes on if Service/{}/{} answers 200, else that answer is the client's; {otherwise}",
+        "it goes on if Service/{}/{} {consents}, else that answer is the client's; {otherwise}",
         service.namespace, service.name
     );
     made_by("auth", said, key, "spec.external")
