@@ -13,15 +13,21 @@ use std::{
     sync::Arc,
 };
 
-use model::{Kind, ObjectKey, Snapshot, listener::CertificateFiles};
+use model::{AcmeChallenge, Kind, ObjectKey, Snapshot, listener::CertificateFiles};
 use runtime::{
     durable::{self, DurableError},
     push::Material,
 };
+use zeroize::Zeroizing;
 
 const FILE: &str = "certificate.pem";
+/// No namespace begins like it.
+const CHALLENGE: &str = ".challenge";
 /// Much more than a chain of several certificates has.
 const BYTES_MAX: usize = 256 * 1024;
+
+/// Whom the certificate of no challenge is for (RFC 2606).
+const NOBODY: &str = "nobody.invalid";
 
 /// Why a certificate is not kept.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +71,12 @@ fn place(directory: &Path, key: &ObjectKey) -> PathBuf {
     directory.join(&key.namespace).join(&key.name)
 }
 
+/// Returns where the certificate of the present challenge lies under a directory: apart from those of all
+/// namespaces.
+pub(crate) fn challenge_file(directory: &Path) -> PathBuf {
+    directory.join(CHALLENGE).join(FILE)
+}
+
 /// The certificates of a node. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Certificates {
@@ -106,6 +118,11 @@ impl Certificates {
     /// One cannot be made or written; the others are.
     pub fn stand_in(&self, config: &Snapshot) -> Result<(), CertificateError> {
         let mut outcome = Ok(());
+        let by_handshake = config.acme_challenges().contains(&AcmeChallenge::TlsAlpn01);
+        if by_handshake && !challenge_file(&self.directory).exists() {
+            let made = stand_in::certificate(&[NOBODY.to_owned()]);
+            outcome = self.put_challenge(made);
+        }
         for (key, issued) in config.issued_certificates() {
             if place(&self.directory, key).join(FILE).exists() {
                 continue;
@@ -116,6 +133,26 @@ impl Certificates {
             outcome = outcome.and(made.and_then(|pem| self.write(key, pem.as_bytes())));
         }
         outcome
+    }
+
+    /// Has the certificate of a challenge shown to who speaks the protocol of challenges (RFC 8737).
+    ///
+    /// # Errors
+    /// It cannot be made or written.
+    pub fn answer(&self, host: &str, key_authorization: &str) -> Result<(), CertificateError> {
+        self.put_challenge(stand_in::challenge(host, key_authorization))
+    }
+
+    fn put_challenge(
+        &self,
+        made: Result<Zeroizing<String>, rcgen::Error>,
+    ) -> Result<(), CertificateError> {
+        let pem = made.map_err(|source| CertificateError::StandIn {
+            name: "a challenge".to_owned(),
+            source,
+        })?;
+        durable::private_directory(&self.directory.join(CHALLENGE))?;
+        Ok(durable::replace(&challenge_file(&self.directory), pem.as_bytes(), 0o600)?)
     }
 
     /// Removes some.
@@ -134,6 +171,9 @@ impl Certificates {
     /// The directory cannot be read, or one cannot be removed.
     pub fn forget_others(&self, config: &Snapshot) -> Result<(), CertificateError> {
         for namespace in entries(&self.directory)? {
+            if namespace.ends_with(CHALLENGE) {
+                continue;
+            }
             for certificate in entries(&namespace)? {
                 let name =
                     |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -184,8 +224,6 @@ fn is_place(key: &ObjectKey) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-
-    use zeroize::Zeroizing;
 
     use super::*;
 

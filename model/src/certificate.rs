@@ -42,8 +42,8 @@ pub enum Issuer {
     Acme(Acme),
 }
 
-/// An authority that is asked by ACME. It sees who asks for a host by a request to port 80 of it (the
-/// challenge HTTP-01), which any node answers.
+/// An authority that is asked by ACME. It convinces itself that a host is the cluster's by a challenge,
+/// which any node answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Acme {
@@ -58,6 +58,20 @@ pub struct Acme {
     pub ca_file: Option<String>,
     /// That its terms are agreed to; true.
     pub terms_of_service_agreed: bool,
+    /// How it convinces itself, HTTP-01 by default.
+    pub challenge: AcmeChallenge,
+}
+
+/// How an authority convinces itself that a host is the cluster's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum AcmeChallenge {
+    /// By a request over HTTP to port 80 (RFC 8555, section 8.3).
+    #[default]
+    #[serde(rename = "HTTP-01")]
+    Http01,
+    /// By a handshake with port 443 (RFC 8737).
+    #[serde(rename = "TLS-ALPN-01")]
+    TlsAlpn01,
 }
 
 impl Issuer {

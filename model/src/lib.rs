@@ -43,7 +43,7 @@ pub mod validate;
 
 pub use ack::{AckState, Engine, EngineReport, Refusal};
 pub use auth_policy::AuthPolicy;
-pub use certificate::{Acme, Certificate, Issued, Issuer};
+pub use certificate::{Acme, AcmeChallenge, Certificate, Issued, Issuer};
 pub use endpoint::EndpointId;
 pub use error::{ConfigError, ConfigErrors};
 pub use field_change::{FieldChange, ObjectDiff, diff_snapshots, field_changes};

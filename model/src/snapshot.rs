@@ -1,12 +1,12 @@
 //! A whole configuration at one revision, and the difference between two.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
     auth_policy::AuthPolicy,
-    certificate::{Certificate, Issued, Issuer},
+    certificate::{AcmeChallenge, Certificate, Issued, Issuer},
     key::{Kind, ObjectKey},
     listener::Listener,
     object::{Object, Spec},
@@ -170,13 +170,14 @@ impl Snapshot {
         }
     }
 
-    /// Tells whether an authority is asked by ACME, which may then look for answers on port 80.
+    /// Returns how authorities that are asked by ACME may convince themselves.
     #[must_use]
-    pub fn asks_by_acme(&self) -> bool {
-        self.of_kind(Kind::Issuer).any(|(_, object)| match &object.spec {
-            Spec::Issuer(issuer) => issuer.acme().is_some(),
-            _ => false,
-        })
+    pub fn acme_challenges(&self) -> BTreeSet<AcmeChallenge> {
+        let challenge = |(_, object): (_, &Arc<Object>)| match &object.spec {
+            Spec::Issuer(issuer) => Some(issuer.acme()?.challenge),
+            _ => None,
+        };
+        self.of_kind(Kind::Issuer).filter_map(challenge).collect()
     }
 
     /// Returns the rollout policy, where there is one.

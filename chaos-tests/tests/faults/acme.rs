@@ -20,7 +20,8 @@ fn cluster_an_authority_that_is_asked_by_acme_issues_for_hosts_that_any_node_ans
         let leader = fixture.cluster.leader()?;
         // It asks a node that does not lead.
         let asked = fixture.cluster.members[(leader + 1) % 3].listener(WEB_PORT);
-        let pebble = Pebble::start(&fixture.instance, fixture.net, asked.ip(), WEB_PORT)?;
+        let pebble =
+            Pebble::start(&fixture.instance, fixture.net, asked.ip(), (WEB_PORT, SECURE_PORT))?;
         let load = fixture.traffic()?;
         unreachable_at_first(fixture, &pebble)?;
         fixture.cluster.apply(0, &issuer(&pebble.directory, &pebble))?;
@@ -34,6 +35,7 @@ fn cluster_an_authority_that_is_asked_by_acme_issues_for_hosts_that_any_node_ans
             })?;
         }
         another_leader_takes_up_the_account(fixture, &asker)?;
+        by_handshakes(fixture, &pebble, &asker)?;
         let report = load.stop();
         ensure!(report.faults() == 0 && report.broken == 0, "{report}");
         Ok(())
@@ -109,4 +111,27 @@ fn another_leader_takes_up_the_account(fixture: &mut Fixture, asker: &Asker) -> 
     })?;
     fixture.cluster.members[leader].restart()?;
     fixture.cluster.wait_voters(3, LIMIT)
+}
+
+/// The same authority convinces itself by handshakes; of several hosts one after the other.
+fn by_handshakes(fixture: &Fixture, pebble: &Pebble, asker: &Asker) -> Result<()> {
+    let hosts = [format!("one.{HOST}"), format!("two.{HOST}")];
+    let issuer = issuer(&pebble.directory, pebble)
+        .replace("name: public", "name: shaking")
+        .replace("acme: {", "acme: { challenge: TLS-ALPN-01,");
+    let documents = issuer
+        + &certificate("shaken", &hosts.join(", ")).replace("name: public", "name: shaking")
+        + &listener("{ name: shop }, { name: more }, { name: shaken }");
+    fixture.cluster.apply(1, &documents)?;
+    wait_until("the certificate by handshakes", LIMIT, || {
+        let certificate = listed(fixture, "shaken")?;
+        ensure!(certificate["state"] == "issued", "{certificate}");
+        Ok(())
+    })?;
+    for (member, host) in fixture.cluster.members.iter().zip(&hosts) {
+        wait_until("a handshake", LIMIT, || {
+            Ok(asker.ask(member.listener(SECURE_PORT), host, HANDSHAKE)?)
+        })?;
+    }
+    Ok(())
 }

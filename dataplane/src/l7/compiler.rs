@@ -12,15 +12,15 @@ use std::{
 
 use imbl::OrdMap;
 use model::{
-    EndpointId, Kind, Listener, Object, ObjectKey, Snapshot, Spec,
-    listener::{EngineChoice, Protocol},
-    route::Reference,
+    AcmeChallenge, EndpointId, Kind, Listener, Object, ObjectKey, Snapshot, Spec,
+    listener::EngineChoice, route::Reference,
 };
 
 use super::{
     ResourceType, cluster, endpoints, filters,
     index::{Hosts, Index, listener_key},
-    listener, names, quiet,
+    listener::{self, challenge_chain},
+    names, quiet,
     resource::{Resource, ResourceId},
     secret, table,
     world::{ResourceDelta, World},
@@ -192,9 +192,8 @@ impl Compiler {
                 affected.hosts.extend(hosts);
             }
         }
-        if self.input.config.asks_by_acme() != input.config.asks_by_acme() {
-            let listeners =
-                input.config.listeners().filter(|(_, it)| it.protocol == Protocol::Http);
+        if self.input.config.acme_challenges() != input.config.acme_challenges() {
+            let listeners = input.config.listeners().filter(|(_, it)| it.protocol.is_http());
             affected.listeners.extend(listeners.map(|(key, _)| key.clone()));
         }
         if !Arc::ptr_eq(&self.input.unhealthy, &input.unhealthy) {
@@ -259,14 +258,18 @@ impl Compiler {
             let routes = self.index.l4_routes(key).filter_map(|key| self.input.config.get(key));
             let routes: Vec<&Object> = routes.map(|object| &**object).collect();
             let any = self.settings.any_address;
-            let asks = self.input.config.asks_by_acme();
-            let listener = spec.and_then(|spec| listener::listener(key, spec, any, &routes, asks));
+            let challenges = self.input.config.acme_challenges();
+            let listener =
+                spec.and_then(|spec| listener::listener(key, spec, any, &routes, &challenges));
             let http3 = spec.and_then(|spec| listener::http3(key, spec, any));
             let tls = spec.and_then(|spec| spec.tls.as_ref());
             let Self { settings, input, .. } = &*self;
-            let secrets = tls.map(|tls| {
-                secret::secrets(key, tls, &input.config, &settings.certificates) //
-            });
+            let issued = &settings.certificates;
+            let mut secrets =
+                tls.map(|tls| secret::secrets(key, tls, &input.config, issued)).unwrap_or_default();
+            if tls.is_some() && challenges.contains(&AcmeChallenge::TlsAlpn01) {
+                secrets.push(challenge_chain::secret(key, issued));
+            }
             for (name, listener) in [(names::plain(key), listener), (names::http3(key), http3)] {
                 let listener = match listener {
                     Some(listener) if !self.settings.opens_ports => {
@@ -278,7 +281,7 @@ impl Compiler {
                     touched.insert(ResourceId::new(ResourceType::Listener, name));
                 }
             }
-            self.secrets(&names::certificates(key), secrets.unwrap_or_default(), touched);
+            self.secrets(&names::certificates(key), secrets, touched);
         }
     }
 

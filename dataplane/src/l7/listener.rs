@@ -1,13 +1,14 @@
 //! Listeners: an address, and what speaks there.
 
 mod access_log;
+pub(super) mod challenge_chain;
 mod connections;
 mod http3;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use model::{
-    L4Route, Listener, Object, ObjectKey, Spec, TlsRoute,
+    AcmeChallenge, L4Route, Listener, Object, ObjectKey, Spec, TlsRoute,
     listener::{ListenAddress, Protocol},
 };
 
@@ -27,14 +28,14 @@ const CONNECTION_BUFFER: u32 = 256 * 1024;
 /// Makes the resource of a listener; nothing for TCP, UDP and TLS listeners without a route, whose
 /// port stays closed.
 ///
-/// `any` is the address that `*` means; `routes` the attached TCP, UDP and TLS routes. Challenges of ACME
-/// come by HTTP without TLS.
+/// `any` is the address that `*` means; `routes` the attached TCP, UDP and TLS routes; of
+/// `challenges` of ACME HTTP listeners answer one kind, and HTTPS listeners the other.
 pub(super) fn listener(
     key: &ObjectKey,
     spec: &Listener,
     any: IpAddr,
     routes: &[&Object],
-    asks_by_acme: bool,
+    challenges: &BTreeSet<AcmeChallenge>,
 ) -> Option<Resource> {
     let name = names::plain(key);
     let attached = Attached::of(spec.protocol, routes);
@@ -42,11 +43,20 @@ pub(super) fn listener(
     let mut message = bare(key, spec, any, spec.protocol.is_udp());
     let mut clusters = Vec::new();
     let mut wants = Vec::new();
-    let challenges = asks_by_acme && spec.protocol == Protocol::Http;
+    let challenge = challenges.iter().copied().find(|challenge| match challenge {
+        AcmeChallenge::Http01 => spec.protocol == Protocol::Http,
+        AcmeChallenge::TlsAlpn01 => spec.protocol == Protocol::Https,
+    });
     match spec.protocol {
         Protocol::Http | Protocol::Https => {
-            message.filter_chains = vec![http_listener::chain(key, spec, challenges, logs)];
+            let over_http = challenge == Some(AcmeChallenge::Http01);
+            message.filter_chains = vec![http_listener::chain(key, spec, over_http, logs)];
             wants = http_wants(key, spec);
+            if challenge == Some(AcmeChallenge::TlsAlpn01) {
+                message.listener_filters = vec![tls_listener::inspector()];
+                message.filter_chains.push(challenge_chain::chain(key));
+                wants.push(challenge_chain::want(key));
+            }
         }
         Protocol::Tls => {
             if attached.tls.is_empty() {
@@ -73,7 +83,7 @@ pub(super) fn listener(
         message.listener_filters.insert(0, connections::proxy_protocol(wanted));
     }
     message.name = name;
-    let made = Made { message, clusters, wants, challenges };
+    let made = Made { message, clusters, wants, challenge };
     Some(resource(key, spec, any, &attached, made))
 }
 
@@ -87,7 +97,7 @@ pub(super) fn http3(key: &ObjectKey, spec: &Listener, any: IpAddr) -> Option<Res
     message.udp_listener_config = Some(http3::udp());
     message.filter_chains = vec![http3::chain(key, spec, tls, access_logs(key, spec))];
     let wants = http_wants(key, spec);
-    let made = Made { message, clusters: Vec::new(), wants, challenges: false };
+    let made = Made { message, clusters: Vec::new(), wants, challenge: None };
     Some(resource(key, spec, any, &Attached::default(), made))
 }
 
@@ -152,7 +162,7 @@ struct Made {
     message: lds::Listener,
     clusters: Vec<Arc<str>>,
     wants: Vec<ResourceId>,
-    challenges: bool,
+    challenge: Option<AcmeChallenge>,
 }
 
 /// Completes the resource of a listener.
@@ -163,7 +173,7 @@ fn resource(
     attached: &Attached<'_>,
     made: Made,
 ) -> Resource {
-    let Made { mut message, mut clusters, wants, challenges } = made;
+    let Made { mut message, mut clusters, wants, challenge } = made;
     if let Some(limit) = connections::limit(&message.stat_prefix, spec) {
         for chain in &mut message.filter_chains {
             chain.filters.insert(0, limit.clone());
@@ -191,8 +201,8 @@ fn resource(
         version.add(&tls_listener::version_part(&attached.tls));
     }
     // What is not there is no part, so that versions of before stay.
-    if challenges {
-        version.add(&"challenges");
+    if let Some(challenge) = challenge {
+        version.add(&("challenge", challenge));
     }
     let origin = |field: &str, text: String| Origin {
         object: key.clone(),

@@ -29,6 +29,11 @@ pub(super) fn clients(listener: &ObjectKey) -> String {
     format!("{}authorities", certificates(listener))
 }
 
+/// Names the secret with the answer to a challenge, beside a listener's certificates.
+pub(super) fn challenge(listener: &ObjectKey) -> String {
+    format!("{}challenge", certificates(listener))
+}
+
 /// Names the resource of a listener's HTTP/3: no listener and no service is called so.
 pub(super) fn http3(listener: &ObjectKey) -> String {
     format!("{}/http3", plain(listener))

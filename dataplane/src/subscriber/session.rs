@@ -246,6 +246,7 @@ impl Session<'_> {
                 *self.greeted = true;
                 // Who is greeted is told what this node asks for.
                 self.arguments.counting.send_replace(false);
+                self.arguments.challenges.send_replace(Arc::default());
                 metrics::connected(true);
                 metrics::session();
                 tracing::info!(%node, address = %self.address, "following a control node");
@@ -304,7 +305,18 @@ impl Session<'_> {
                 }
             }
             Command::Challenges(challenges) => {
-                self.arguments.challenges.send_replace(Arc::new(challenges));
+                let (by_handshake, over_http): (Vec<_>, Vec<_>) =
+                    challenges.into_iter().partition(|(_, answer)| answer.by_handshake);
+                let told = over_http.into_iter().map(|(token, it)| (token, it.key_authorization));
+                self.arguments.challenges.send_replace(Arc::new(told.collect()));
+                // There is one at a time: the leader sees to that.
+                for (_, answer) in by_handshake {
+                    let certificates = self.arguments.certificates.clone();
+                    let put = move || certificates.answer(&answer.host, &answer.key_authorization);
+                    if let Err(error) = blocking(put).await {
+                        tracing::error!(error = %chain(&error), "a challenge is not answered");
+                    }
+                }
             }
             Command::CountTraffic(wanted) => {
                 self.arguments.counting.send_replace(wanted);

@@ -6,10 +6,10 @@ use super::{
     backend::unique,
     name::{host_pattern, reference},
     reader::{Fields, Node, Read},
-    scalar::{boolean, bounded, duration, file},
+    scalar::{boolean, bounded, duration, file, word},
 };
 use crate::{
-    certificate::{Acme, Certificate, Issued, Issuer},
+    certificate::{Acme, AcmeChallenge, Certificate, Issued, Issuer},
     limits::{
         MAX_CERTIFICATE_HOSTS, MAX_CERTIFICATE_LIFETIME, MAX_CONTACTS, MAX_EMAIL_BYTES,
         MAX_URI_BYTES, MIN_CERTIFICATE_LIFETIME,
@@ -22,6 +22,8 @@ const DEFAULT_LIFETIME: Duration = Duration::from_hours(90 * 24);
 const DEFAULT_RENEWAL: u32 = 3;
 /// The shortest time between an issue and the next.
 const MIN_RENEWAL: Duration = Duration::from_secs(1);
+const CHALLENGES: [(&str, AcmeChallenge); 2] =
+    [("HTTP-01", AcmeChallenge::Http01), ("TLS-ALPN-01", AcmeChallenge::TlsAlpn01)];
 /// What is written for files.
 const FILES: [&str; 2] = ["certificateFile", "privateKeyFile"];
 
@@ -118,12 +120,14 @@ fn acme(node: &Node<'_>) -> Read<Acme> {
         true => Ok(true),
         false => Err(node.error("is not agreed to", "write true, or use another issuer")),
     });
+    let challenge = fields.or("challenge", AcmeChallenge::default(), |n| word(n, &CHALLENGES));
     let known = fields.finish();
     let acme = Acme {
         server: server?,
         contact: contact?,
         ca_file: ca_file?,
         terms_of_service_agreed: agreed?,
+        challenge: challenge?,
     };
     known.map(|()| acme)
 }

@@ -27,8 +27,8 @@ pub(super) fn check(
         }
         for (index, host) in issued.hosts.iter().enumerate().filter(|(_, it)| it.starts_with('*')) {
             let message = format!(
-                "is a wildcard, which {issuer} cannot give: ACME gives one by DNS-01 alone, and hosts are \
-                 proven by HTTP-01 here"
+                "is a wildcard, which {issuer} cannot give: ACME gives one by DNS-01 alone, which is not \
+                 answered here"
             );
             let remedy = "list the hosts one by one, or use an internal issuer or files";
             errors.push(fault(key, format!("spec.hosts[{index}]"), host.as_str(), message, remedy));

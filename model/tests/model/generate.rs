@@ -40,13 +40,23 @@ pub(crate) fn document() -> Raw {
 
 fn issuer() -> impl Strategy<Value = Value> {
     let contact = option::of(btree_set("[a-z]{1,5}@[a-z]{1,5}\\.example", 0..3));
-    let acme = ("[a-z/]{0,9}", contact, any::<bool>()).prop_map(|(path, contact, ca)| {
-        let server = format!("https://acme.example/{path}");
-        let acme = json!({ "server": server, "termsOfServiceAgreed": true });
-        let contact = contact.map(|contact| json!(contact));
-        let acme = with(acme, [("contact", contact), ("caFile", ca.then(|| json!("/etc/ca.pem")))]);
-        json!({ "acme": acme })
-    });
+    let challenge = option::of(select(vec!["HTTP-01", "TLS-ALPN-01"]));
+    let acme = ("[a-z/]{0,9}", contact, any::<bool>(), challenge).prop_map(
+        |(path, contact, ca, challenge)| {
+            let server = format!("https://acme.example/{path}");
+            let acme = json!({ "server": server, "termsOfServiceAgreed": true });
+            let contact = contact.map(|contact| json!(contact));
+            let acme = with(
+                acme,
+                [
+                    ("challenge", challenge.map(Value::from)),
+                    ("contact", contact),
+                    ("caFile", ca.then(|| json!("/etc/ca.pem"))),
+                ],
+            );
+            json!({ "acme": acme })
+        },
+    );
     prop_oneof![Just(json!({ "internal": {} })), acme]
 }
 

@@ -150,7 +150,7 @@ fn acme_gives_no_wildcards() {
     let acme =
         document("Issuer", "{ acme: { server: 'https://a.example', termsOfServiceAgreed: true } }");
     let refused = "spec.hosts[1] = \"*.b.example\": is a wildcard, which Issuer/default/a cannot give: ACME gives one \
-                   by DNS-01 alone, and hosts are proven by HTTP-01 here";
+                   by DNS-01 alone, which is not answered here";
     let empty = Snapshot::default();
     let apply = |base: &Snapshot, text: &str| plan_apply(base, objects(text));
     check_errors(apply(&empty, &(certificate.clone() + &acme)).map(|_| ()), &[refused]);

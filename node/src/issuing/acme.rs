@@ -13,14 +13,16 @@ mod order;
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use consensus::{Consistency, Op, Transaction, View};
-use model::{Acme, Issued, ObjectKey, Snapshot, api::CertificateFailure};
+use model::{Acme, AcmeChallenge, Issued, ObjectKey, Snapshot, api::CertificateFailure};
+use runtime::push::ChallengeAnswer;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
+use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
     issuer_key,
@@ -65,6 +67,8 @@ struct Failed {
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     tasks: JoinSet<()>,
+    /// Held by the order whose challenges are shown in handshakes: nodes show one at a time.
+    handshakes: Arc<Mutex<()>>,
     running: BTreeMap<ObjectKey, tokio::task::Id>,
 }
 
@@ -89,7 +93,7 @@ impl Orders {
                 continue;
             }
             let key = wanted.certificate.clone();
-            let task = self.tasks.spawn(fulfil(control.clone(), wanted));
+            let task = self.tasks.spawn(fulfil(control.clone(), wanted, self.handshakes.clone()));
             self.running.insert(key, task.id());
         }
     }
@@ -140,8 +144,15 @@ pub(super) fn failure(
     failed(view, certificate).filter(|it| it.asked == asked).map(|it| it.failure)
 }
 
-async fn fulfil(control: Control, wanted: Wanted) {
-    let ordered = tokio::time::timeout(WITHIN, order::order(&control, &wanted)).await;
+async fn fulfil(control: Control, wanted: Wanted, handshakes: Arc<Mutex<()>>) {
+    let order = async {
+        let _alone = match wanted.acme.challenge {
+            AcmeChallenge::TlsAlpn01 => Some(handshakes.lock().await),
+            AcmeChallenge::Http01 => None,
+        };
+        tokio::time::timeout(WITHIN, order::order(&control, &wanted)).await
+    };
+    let ordered = order.await;
     let reason = match ordered {
         Ok(Ok(())) => {
             metrics::counter!("marchproxy_certificates_issued_total").increment(1);
@@ -202,14 +213,13 @@ pub(super) fn leftovers(view: &View, config: &Snapshot, now: SystemTime) -> Vec<
 /// What an authority is to be answered, as stored under its token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Challenge {
-    /// For whom.
-    host: String,
-    answer: String,
+    #[serde(flatten)]
+    answer: ChallengeAnswer,
     at_ms: u64,
 }
 
 /// Lists what authorities are to be answered, by token.
-pub(crate) fn answers(view: &View) -> BTreeMap<String, String> {
+pub(crate) fn answers(view: &View) -> BTreeMap<String, ChallengeAnswer> {
     let challenges = view.scan(CHALLENGES).filter_map(|(at, stored)| {
         let challenge: Challenge = serde_json::from_slice(&stored.value).ok()?;
         Some((at.strip_prefix(CHALLENGES)?.to_owned(), challenge.answer))

@@ -177,7 +177,10 @@ async fn follow(
     loop {
         if std::mem::take(&mut standing.whole) {
             certificates::all(publisher, writer).await?;
-            certificates::challenges(publisher, writer).await?;
+            // Who has just connected answers none.
+            if certificates::are_challenges(publisher).await? {
+                certificates::challenges(publisher, writer).await?;
+            }
         }
         tokio::select! {
             biased;
@@ -190,7 +193,7 @@ async fn follow(
                     Err(WatchError::Lagged { .. }) => {
                         changes = self::changes(&publisher.consensus).await?;
                         standing.whole = true;
-                        (Vec::new(), false)
+                        (Vec::new(), true)
                     }
                     Err(WatchError::Stopped) => return Err(SessionEnd::Stopped),
                 };

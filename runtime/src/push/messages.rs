@@ -134,7 +134,7 @@ pub enum ToPlane {
     /// What authorities are answered that are asked by ACME, by token; replaces what was said before.
     Challenges {
         /// The answers.
-        challenges: BTreeMap<String, String>,
+        challenges: BTreeMap<String, ChallengeAnswer>,
     },
     /// Whether to count traffic once a second.
     CountTraffic {
@@ -177,6 +177,17 @@ pub struct Material {
     pub chain: String,
     /// The private key, in PEM.
     pub key: PrivateKey,
+}
+
+/// What an authority is answered that is asked by ACME.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeAnswer {
+    /// For which host.
+    pub host: String,
+    /// What proves the account (RFC 8555, section 8.1).
+    pub key_authorization: String,
+    /// Whether it is shown in a handshake (RFC 8737), or told over HTTP.
+    pub by_handshake: bool,
 }
 
 /// A private key in PEM, wiped from memory on drop and told to nobody's log.
@@ -315,6 +326,16 @@ mod tests {
                 lease_ms: 14_500,
             }),
             json!({"type": "announce", "addresses": ["192.0.2.1"], "lease_ms": 14500}),
+        );
+        let answer = ChallengeAnswer {
+            host: "a.example".to_owned(),
+            key_authorization: "t.x".to_owned(),
+            by_handshake: true,
+        };
+        check(
+            ToPlane::Challenges { challenges: [("t".to_owned(), answer)].into() },
+            json!({"type": "challenges", "challenges": {"t": {"host": "a.example",
+                   "key_authorization": "t.x", "by_handshake": true}}}),
         );
         let key = PrivateKey::from(Zeroizing::new("k".to_owned()));
         let certificate = "Certificate/default/a".parse().unwrap();

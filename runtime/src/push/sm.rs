@@ -19,7 +19,10 @@ use std::collections::BTreeMap;
 use model::{ObjectKey, Revision};
 use serde_json::Value;
 
-use super::{FromPlane, Grant, HealthUpdate, Material, PlaneInfo, Resume, ShareGrant, ToPlane};
+use super::{
+    ChallengeAnswer, FromPlane, Grant, HealthUpdate, Material, PlaneInfo, Resume, ShareGrant,
+    ToPlane,
+};
 use crate::identity::{ClusterId, NodeId};
 
 /// Most objects a snapshot may announce: ten times the greatest configuration that is measured.
@@ -60,7 +63,7 @@ pub enum Command {
     /// Keep a certificate.
     Certificate(Material),
     /// Answer these challenges, and no others.
-    Challenges(BTreeMap<String, String>),
+    Challenges(BTreeMap<String, ChallengeAnswer>),
     /// Count traffic once a second, or do not any more.
     CountTraffic(bool),
     /// Send a pong.

@@ -28,7 +28,7 @@ pub struct Pebble {
 }
 
 impl Pebble {
-    /// Starts both. Every name is the host `resolves_to`, which is asked for challenges on `http_port`.
+    /// Starts both. Every name is the host `resolves_to`, which is asked for challenges on these ports.
     ///
     /// # Errors
     /// When they are not installed, or do not start.
@@ -36,7 +36,7 @@ impl Pebble {
         instance: &Instance,
         net: Loopback,
         resolves_to: IpAddr,
-        http_port: u16,
+        (http_port, tls_port): (u16, u16),
     ) -> Result<Self> {
         let (api, management, dns) = (net.at(200, 14_000), net.at(200, 15_000), net.at(200, 8053));
         let certificate =
@@ -48,7 +48,7 @@ impl Pebble {
             "certificate": certificate.certificate,
             "privateKey": certificate.key,
             "httpPort": http_port,
-            "tlsPort": 5001,
+            "tlsPort": tls_port,
             "ocspResponderURL": "",
         } });
         fs::write(&config, content.to_string()).context("writing Pebble's configuration")?;

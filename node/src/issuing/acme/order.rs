@@ -1,14 +1,17 @@
 //! One order, from its account to the certificate in the store.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use consensus::{Compare, Consistency, Op, Transaction};
 use instant_acme::{
-    AuthorizationStatus, ChallengeType, Identifier, NewOrder, Order, OrderStatus, RetryPolicy,
+    AuthorizationHandle, AuthorizationStatus, Authorizations, ChallengeType, Identifier, NewOrder,
+    Order, OrderStatus, RetryPolicy,
 };
+use model::AcmeChallenge;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use runtime::push::ChallengeAnswer;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
@@ -24,6 +27,9 @@ use crate::{
 
 /// A push takes milliseconds; who has not got an answer by then is not connected.
 const REACHES_NODES: Duration = Duration::from_secs(1);
+/// How long an authority may take to convince itself of one host, and how often it is asked.
+const PROVEN_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long the authority may take to ask, and to sign.
 const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(90));
 
@@ -48,20 +54,9 @@ async fn prove_and_finalize(
     wanted: &Wanted,
     tokens: &mut Vec<String>,
 ) -> Result<Pair> {
-    let challenges = challenges(order).await?;
-    tokens.extend(challenges.iter().map(|(token, _)| token.clone()));
-    if !challenges.is_empty() {
-        put_challenges(control, &challenges).await?;
-        tokio::time::sleep(REACHES_NODES).await;
-        let mut authorizations = order.authorizations();
-        while let Some(authorization) = authorizations.next().await {
-            let mut authorization = authorization?;
-            if authorization.status == AuthorizationStatus::Pending
-                && let Some(mut challenge) = authorization.challenge(ChallengeType::Http01)
-            {
-                challenge.set_ready().await.context("asking to be proven")?;
-            }
-        }
+    match wanted.acme.challenge {
+        AcmeChallenge::Http01 => prove_all(control, order, tokens).await?,
+        AcmeChallenge::TlsAlpn01 => prove_one_by_one(control, order, tokens).await?,
     }
     let status = order.poll_ready(&PATIENCE).await.context("waiting to be proven")?;
     if status != OrderStatus::Ready {
@@ -78,26 +73,102 @@ async fn prove_and_finalize(
     Ok(Pair { certificate: chain, key, not_before, not_after })
 }
 
-/// Lists what is to be answered, by token.
-async fn challenges(order: &mut Order) -> Result<Vec<(String, Challenge)>> {
-    let mut found = Vec::new();
+/// Has all hosts proven at a time.
+async fn prove_all(control: &Control, order: &mut Order, tokens: &mut Vec<String>) -> Result<()> {
+    let mut challenges = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
-        let mut authorization = authorization.context("asking what is to be proven")?;
-        match authorization.status {
-            AuthorizationStatus::Valid => continue,
-            AuthorizationStatus::Pending => {}
-            status => bail!("an authorization is {status:?} from the start"),
-        }
-        let host = authorization.identifier().to_string();
-        let Some(challenge) = authorization.challenge(ChallengeType::Http01) else {
-            bail!("the authority proves {host} by other ways than HTTP-01 only");
-        };
-        let answer = challenge.key_authorization().as_str().to_owned();
-        let at_ms = milliseconds(SystemTime::now());
-        found.push((challenge.token.clone(), Challenge { host, answer, at_ms }));
+        let authorization = authorization.context("asking what is to be proven")?;
+        challenges.extend(challenge(authorization, ChallengeType::Http01)?);
     }
-    Ok(found)
+    if challenges.is_empty() {
+        return Ok(());
+    }
+    tokens.extend(challenges.iter().map(|(token, _)| token.clone()));
+    put_challenges(control, &challenges).await?;
+    tokio::time::sleep(REACHES_NODES).await;
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        set_ready(authorization?, ChallengeType::Http01).await?;
+    }
+    Ok(())
+}
+
+/// Has one host proven after the other.
+async fn prove_one_by_one(
+    control: &Control,
+    order: &mut Order,
+    tokens: &mut Vec<String>,
+) -> Result<()> {
+    for index in 0.. {
+        let mut authorizations = order.authorizations();
+        let Some(authorization) = nth(&mut authorizations, index).await? else { break };
+        let Some(one) = challenge(authorization, ChallengeType::TlsAlpn01)? else { continue };
+        let token = one.0.clone();
+        tokens.push(token.clone());
+        put_challenges(control, &[one]).await?;
+        tokio::time::sleep(REACHES_NODES).await;
+        let mut authorizations = order.authorizations();
+        if let Some(authorization) = nth(&mut authorizations, index).await? {
+            set_ready(authorization, ChallengeType::TlsAlpn01).await?;
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < PROVEN_WITHIN {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let mut authorizations = order.authorizations();
+            let Some(mut authorization) = nth(&mut authorizations, index).await? else { break };
+            let state = authorization.refresh().await.context("waiting to be proven")?;
+            if state.status != AuthorizationStatus::Pending {
+                break;
+            }
+        }
+        remove_challenges(control, &[token]).await?;
+        tokens.pop();
+    }
+    Ok(())
+}
+
+async fn nth<'a>(
+    authorizations: &'a mut Authorizations<'_>,
+    index: usize,
+) -> Result<Option<AuthorizationHandle<'a>>> {
+    for _ in 0..index {
+        authorizations.next().await.transpose().context("asking what is to be proven")?;
+    }
+    authorizations.next().await.transpose().context("asking what is to be proven")
+}
+
+/// Returns what is to be answered for an authorization, with its token; nothing where it is valid already.
+fn challenge(
+    authorization: AuthorizationHandle<'_>,
+    kind: ChallengeType,
+) -> Result<Option<(String, Challenge)>> {
+    // One that lives as long as this function, which is what a challenge borrows.
+    let mut authorization = authorization;
+    match authorization.status {
+        AuthorizationStatus::Valid => return Ok(None),
+        AuthorizationStatus::Pending => {}
+        status => bail!("an authorization is {status:?} from the start"),
+    }
+    let host = authorization.identifier().to_string();
+    let by_handshake = kind == ChallengeType::TlsAlpn01;
+    let Some(challenge) = authorization.challenge(kind) else {
+        bail!("the authority does not prove {host} by this kind of challenge");
+    };
+    let key_authorization = challenge.key_authorization().as_str().to_owned();
+    let answer = ChallengeAnswer { host, key_authorization, by_handshake };
+    let at_ms = milliseconds(SystemTime::now());
+    Ok(Some((challenge.token.clone(), Challenge { answer, at_ms })))
+}
+
+async fn set_ready(authorization: AuthorizationHandle<'_>, kind: ChallengeType) -> Result<()> {
+    let mut authorization = authorization;
+    if authorization.status == AuthorizationStatus::Pending
+        && let Some(mut challenge) = authorization.challenge(kind)
+    {
+        challenge.set_ready().await.context("asking to be proven")?;
+    }
+    Ok(())
 }
 
 /// Returns the authority's words for what it does not believe.

@@ -49,6 +49,12 @@ pub(super) fn asks_otherwise(batch: &Batch) -> bool {
     batch.events.iter().any(|event| event.key.starts_with(CHALLENGES))
 }
 
+/// Tells whether authorities are answered something.
+pub(super) async fn are_challenges(publisher: &Publisher) -> Result<bool, SessionEnd> {
+    let view = publisher.consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
+    Ok(view.scan(CHALLENGES).next().is_some())
+}
+
 /// Sends what authorities are answered.
 pub(super) async fn challenges(
     publisher: &Publisher,
