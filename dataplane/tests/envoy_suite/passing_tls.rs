@@ -122,6 +122,13 @@ async fn envoy_tls_passes_through_by_host() {
         assert_eq!(explained(&plane, port, name).as_deref(), Some(expected), "{name}");
     }
 
+    // What is no TLS is not for the route that takes everything else.
+    let taken = async || plane.statistic("tcp.default/web.downstream_cx_total").await.unwrap();
+    let before = taken().await;
+    let mut plain = client::Client::connect(port).await.unwrap();
+    assert!(plain.get("a.example", "/").await.is_none());
+    assert_eq!(taken().await, before);
+
     // Without a route for everything else nobody is reached by other names.
     plane.apply(&tls_route("others", "x.b.example", &to("b"))).await;
     eventually("others to be closed", async || {
