@@ -1,23 +1,31 @@
 //! `AuthPolicy`: who may send a request.
 
+mod api_keys;
 mod jwt;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-pub use self::jwt::{
-    ClaimHeader, ClaimValue, Jwks, Jwt, JwtProvider, RemoteJwks, RequiredClaim, TokenHeader,
-    TokenPlace,
+pub use self::{
+    api_keys::ApiKeys,
+    jwt::{
+        ClaimHeader, ClaimValue, Jwks, Jwt, JwtProvider, RemoteJwks, RequiredClaim, TokenHeader,
+        TokenPlace,
+    },
 };
 use crate::{object::serialize_duration, route::Reference};
 
 /// What a request has to show; all parts that are present must be satisfied, and at least one is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AuthPolicy {
     /// A JSON Web Token (RFC 7519).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
+    /// A key of a client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_keys: Option<ApiKeys>,
     /// A user name and password (RFC 7617).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
@@ -93,6 +101,12 @@ pub enum OnFailure {
 }
 
 impl AuthPolicy {
+    /// Walks over the files of users and clients that it needs on each node.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let keys = self.api_keys.iter().map(|keys| keys.keys_file.as_str());
+        keys.chain(self.basic.iter().map(|basic| basic.users_file.as_str()))
+    }
+
     /// Walks over the services that it needs, with the paths of the references.
     pub fn services(&self) -> impl Iterator<Item = (String, &Reference)> {
         let providers = self.jwt.iter().flat_map(|jwt| jwt.providers.iter().enumerate());

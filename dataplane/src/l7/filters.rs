@@ -23,6 +23,7 @@
 //! listener themselves would not be there for routes that the scripts find.)
 
 mod alt_svc;
+mod api_keys;
 mod basic;
 mod challenge;
 mod claims;
@@ -115,6 +116,7 @@ fn chain(wanted: &RuleFilters, auth: Option<Policy<'_>>) -> Vec<core::TypedExten
     chain.extend(wanted.grpc_web.then(grpc_web::filter));
     if let Some((name, policy)) = auth {
         chain.extend(policy.jwt.as_ref().map(|jwt| claims::filter(name, jwt)));
+        chain.extend(policy.api_keys.iter().flat_map(api_keys::filters));
         chain.extend(policy.basic.as_ref().map(basic::filter));
         chain.extend(policy.external.as_ref().map(external::filter));
     }

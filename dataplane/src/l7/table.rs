@@ -244,8 +244,8 @@ fn one(
     for (_, service) in services {
         sink.cluster(names::reference(service));
     }
-    if let Some(basic) = auth.ok().flatten().and_then(|policy| policy.basic.as_ref()) {
-        sink.origin(format!("{field}.auth"), &basic.users_file);
+    for file in auth.ok().flatten().into_iter().flat_map(AuthPolicy::files) {
+        sink.origin(format!("{field}.auth"), file);
     }
     let named = policy_name(rule);
     let policy = named.as_deref().zip(auth.ok().flatten());

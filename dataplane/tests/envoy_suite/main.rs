@@ -33,6 +33,7 @@ mod grpc_web;
 mod health;
 mod http3;
 mod http3_client;
+mod keys;
 mod l4;
 mod life;
 mod listening;

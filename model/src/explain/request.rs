@@ -19,6 +19,7 @@ mod forwarding;
 mod grpc;
 mod health;
 mod incoming;
+mod keys;
 mod passing;
 mod policies;
 mod question;

@@ -1,5 +1,6 @@
 //! Reads the spec of an `AuthPolicy`.
 
+mod api_keys;
 mod jwks;
 mod jwt;
 
@@ -23,13 +24,15 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_millis(200);
 pub(super) fn auth_policy(node: &Node<'_>, namespace: &str) -> Read<AuthPolicy> {
     let fields = node.fields()?;
     let jwt = fields.optional("jwt", |node| jwt::jwt(node, namespace));
+    let api_keys = fields.optional("apiKeys", api_keys::api_keys);
     let basic = fields.optional("basic", basic);
     let external = fields.optional("external", |node| external(node, namespace));
     let known = fields.finish();
-    let policy = AuthPolicy { jwt: jwt?, basic: basic?, external: external? };
+    let policy = AuthPolicy { jwt: jwt?, api_keys: api_keys?, basic: basic?, external: external? };
     known?;
-    if policy.jwt.is_none() && policy.basic.is_none() && policy.external.is_none() {
-        return Err(node.error("demands nothing", "add jwt, basic or external"));
+    let AuthPolicy { jwt, api_keys, basic, external } = &policy;
+    if jwt.is_none() && api_keys.is_none() && basic.is_none() && external.is_none() {
+        return Err(node.error("demands nothing", "add jwt, apiKeys, basic or external"));
     }
     Ok(policy)
 }

@@ -4,7 +4,7 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 17] = [
+const CASES: [(&str, &[u8]); 18] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("Listener/edge/partners", include_bytes!("../fixtures/canonical-v1/listener_clients.json")),
     ("Listener/edge/secrets", include_bytes!("../fixtures/canonical-v1/listener_tls.json")),
@@ -25,6 +25,7 @@ const CASES: [(&str, &[u8]); 17] = [
         "AuthPolicy/default/tokens",
         include_bytes!("../fixtures/canonical-v1/auth_policy_tokens.json"),
     ),
+    ("AuthPolicy/default/keys", include_bytes!("../fixtures/canonical-v1/auth_policy_keys.json")),
 ];
 
 #[test]

@@ -35,6 +35,7 @@ fn the_other_examples_are_valid_each_as_a_whole() {
         (include_str!("../../../examples/grpc.yaml"), 5),
         (include_str!("../../../examples/partners.yaml"), 3),
         (include_str!("../../../examples/tokens.yaml"), 6),
+        (include_str!("../../../examples/keys.yaml"), 4),
         (include_str!("../../../examples/vault.yaml"), 4),
     ] {
         let objects = parse::parse_documents(example);

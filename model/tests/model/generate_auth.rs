@@ -7,6 +7,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Value> {
     prop_oneof![
         basic().prop_map(|basic| json!({ "basic": basic })),
         jwt().prop_map(|jwt| json!({ "jwt": jwt })),
+        api_keys().prop_map(|keys| json!({ "apiKeys": keys })),
         external().prop_map(|external| json!({ "external": external })),
         (basic(), external())
             .prop_map(|(basic, external)| json!({ "basic": basic, "external": external })),
@@ -66,6 +67,25 @@ fn provider() -> impl Strategy<Value = Value> {
             provider
         },
     )
+}
+
+fn api_keys() -> impl Strategy<Value = Value> {
+    let places = vec![
+        json!({ "header": { "name": "X-T", "prefix": "K " } }),
+        json!({ "query": "t" }),
+        json!({ "cookie": "c" }),
+    ];
+    let from = option::of(subsequence(places, 1..4));
+    (from, any::<bool>(), option::of("x-[a-z]{1,5}")).prop_map(|(from, forward, header)| {
+        let mut keys = json!({ "keysFile": "/etc/keys", "forward": forward });
+        if let Some(from) = from {
+            keys["from"] = from.into();
+        }
+        if let Some(header) = header {
+            keys["clientHeader"] = header.into();
+        }
+        keys
+    })
 }
 
 fn basic() -> impl Strategy<Value = Value> {

@@ -113,3 +113,26 @@ fn keys() {
         ],
     );
 }
+
+#[test]
+fn api_keys() {
+    check("{ apiKeys: { keysFile: /k, from: [{ cookie: c }], clientHeader: X-Client } }", &[]);
+    check("{}", &["spec = {}: demands nothing"]);
+    check(
+        "{ apiKeys: { from: [{ query: q, cookie: c }], forward: 1, clientHeader: te } }",
+        &[
+            "spec.apiKeys.clientHeader = \"te\": is a hop-by-hop header, which belongs to one connection",
+            "spec.apiKeys.forward = 1: is a number",
+            r#"spec.apiKeys.from[0] = {"cookie":"c","query":"q"}: has not exactly one of header, query and cookie"#,
+            "spec.apiKeys.keysFile: is missing",
+        ],
+    );
+    check(
+        "{ apiKeys: { keysFile: keys, from: [], key: 1 } }",
+        &[
+            "spec.apiKeys.from = []: is empty",
+            "spec.apiKeys.key = 1: is not a known field",
+            "spec.apiKeys.keysFile = \"keys\": is not an absolute path",
+        ],
+    );
+}

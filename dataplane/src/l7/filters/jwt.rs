@@ -132,9 +132,11 @@ pub(super) fn of_route(policy: &str, chain: Any) -> HashMap<String, Any> {
 /// Who names it himself gets no further than its chain, which wants a token that was checked.
 pub(in crate::l7) fn twin(route: &mut route::Route, policy: &str) -> route::Route {
     let mut twin = route.clone();
-    let chain = twin.typed_per_filter_config.remove(BEHIND);
-    twin.typed_per_filter_config =
-        chain.into_iter().map(|chain| (super::NAME.to_owned(), chain)).collect();
+    let settings = &mut twin.typed_per_filter_config;
+    settings.remove(NAME);
+    if let Some(chain) = settings.remove(BEHIND) {
+        settings.insert(super::NAME.to_owned(), chain);
+    }
     if let Some(matched) = &mut twin.r#match {
         matched.query_parameters.clear();
         matched.headers = vec![miss::twin_of(&route.name)];
@@ -282,5 +284,22 @@ fn fetched(remote: &RemoteJwks, ahead: bool) -> jwt::RemoteJwks {
         async_fetch: ahead
             .then(|| jwt::JwksAsyncFetch { fast_listener: true, ..Default::default() }),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_twin_has_the_chain_and_what_else_its_route_asks_for() {
+        let chain = pb::any(&composite::CompositePerRoute::default());
+        let mut route = route::Route { name: "r".into(), ..Default::default() };
+        route.typed_per_filter_config = of_route("default/p", chain.clone());
+        route.typed_per_filter_config.insert("other".into(), Any::default());
+        let twin = twin(&mut route, "default/p");
+        let expected = [(super::super::NAME.to_owned(), chain), ("other".into(), Any::default())];
+        assert_eq!(twin.typed_per_filter_config, HashMap::from(expected));
+        assert!(twin.metadata.is_none() && route.metadata.is_some());
     }
 }

@@ -101,7 +101,8 @@ pub(super) fn filters() -> [core::TypedExtensionConfig; 2] {
     ]
 }
 
-fn script(source: &str) -> lua::Lua {
+/// Makes the filter of a script.
+pub(super) fn script(source: &str) -> lua::Lua {
     lua::Lua {
         default_source_code: Some(core::DataSource {
             specifier: Some(core::data_source::Specifier::InlineString(source.to_owned())),

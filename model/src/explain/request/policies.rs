@@ -1,8 +1,8 @@
-//! What a request meets before it is forwarded, in the order in which it does: tokens, CORS, a
-//! password, the consent of a service, faults.
+//! What a request meets before it is forwarded, in the order in which it does: tokens, CORS, keys,
+//! a password, the consent of a service, faults.
 
 use super::{
-    expression::takes_all, grpc::Telling, incoming::Incoming, made_by, routes::Found, tokens,
+    expression::takes_all, grpc::Telling, incoming::Incoming, keys, made_by, routes::Found, tokens,
 };
 use crate::{
     auth_policy::{AuthPolicy, Basic, External, ExternalProtocol, OnFailure},
@@ -58,11 +58,16 @@ pub(super) fn pass(
     {
         return Passage::Answered { status: 200, telling: Telling::Plainly, is_edited: false };
     }
-    if let Some((key, AuthPolicy { jwt, basic, external })) = &demanded {
+    if let Some((key, AuthPolicy { jwt, api_keys, basic, external })) = &demanded {
         if jwt.is_some() && is_preflight(request) {
             let said = "a preflight, whose token nobody looks at, and the rule has no cors: 403";
             decisions.push(made_by("auth", said.to_owned(), key, "spec.jwt"));
             return refused(403);
+        }
+        if let Some(keys) = api_keys
+            && !keys::shows_one(keys, key, request, decisions)
+        {
+            return refused(401);
         }
         if let Some(basic) = basic
             && !shows_password(basic, key, request, decisions)

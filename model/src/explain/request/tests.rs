@@ -46,6 +46,10 @@ metadata: { name: staff }
 spec: { basic: { usersFile: /etc/users } }
 ---
 kind: AuthPolicy
+metadata: { name: clients }
+spec: { apiKeys: { keysFile: /etc/keys, clientHeader: x-client, from: [{ header: { name: x-key, prefix: 'K ' } }, { cookie: key }] } }
+---
+kind: AuthPolicy
 metadata: { name: tokens }
 spec:
   jwt:
@@ -86,6 +90,9 @@ spec:
     - matches: [{ path: { exact: /private } }]
       backends: [{ service: { name: cart } }]
       auth: { name: staff }
+    - matches: [{ path: { exact: /key } }]
+      backends: [{ service: { name: cart } }]
+      auth: { name: clients }
     - matches: [{ path: { exact: /token } }]
       backends: [{ service: { name: cart } }]
       auth: { name: tokens }
@@ -235,6 +242,26 @@ fn tls_that_passes_through_goes_by_the_host() {
         assert_eq!(check(url, expected), Outcome::PassedThrough, "{url}");
     }
     assert_eq!(check("http://a.example/", ""), Outcome::WrongProtocol);
+}
+
+#[test]
+fn keys_are_demanded_where_a_policy_does_and_taken_out() {
+    let ask = |headers: &[(&str, &str)]| answer(&question("http://shop.example/key", headers), &[]);
+    let field = "AuthPolicy/default/clients spec.apiKeys";
+    let none = ask(&[("x-key", "a.K b"), ("cookie", "keys=a.b")]);
+    assert_eq!((none.outcome, none.status), (Outcome::Answered, Some(401)));
+    let said = format!("auth: it shows no key (header x-key: K …, or cookie key): 401 ({field})");
+    assert!(lines(&none).contains(&said), "{:#?}", lines(&none));
+    let found = ask(&[("x-key", "K a.b"), ("cookie", "key=a.b; c=d")]);
+    assert_eq!(found.outcome, Outcome::Forwarded);
+    let said = format!(
+        "auth: it goes on if /etc/keys has the client of its key, else 401; the service is told by \
+         x-client ({field})"
+    );
+    assert!(lines(&found).contains(&said), "{:#?}", lines(&found));
+    let headers = found.upstream.unwrap().headers;
+    let value = |name: &str| headers.iter().find(|it| it.name == name).map(|it| it.value.as_str());
+    assert_eq!((value("x-key"), value("cookie")), (None, Some("c=d")));
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn wanted(provider: &JwtProvider) -> String {
 }
 
 /// Names where a token may stand.
-fn named(place: &TokenPlace) -> String {
+pub(super) fn named(place: &TokenPlace) -> String {
     match place {
         TokenPlace::Header(header) => format!("header {}: {}…", header.name, header.prefix),
         TokenPlace::Query(name) => format!("query {name}"),
@@ -81,7 +81,7 @@ fn named(place: &TokenPlace) -> String {
 }
 
 /// Tells whether something stands there. Envoy seeks the prefix anywhere in the header.
-fn is_shown(place: &TokenPlace, request: &Incoming) -> bool {
+pub(super) fn is_shown(place: &TokenPlace, request: &Incoming) -> bool {
     match place {
         TokenPlace::Header(header) => {
             request.header(&header.name).is_some_and(|value| value.contains(&header.prefix))
@@ -97,7 +97,7 @@ fn is_shown(place: &TokenPlace, request: &Incoming) -> bool {
 }
 
 /// Takes a token out; out of a cookie Envoy cannot.
-fn take_out(place: &TokenPlace, request: &mut Incoming) {
+pub(super) fn take_out(place: &TokenPlace, request: &mut Incoming) {
     match place {
         TokenPlace::Header(_) | TokenPlace::Query(_) if !is_shown(place, request) => {}
         TokenPlace::Header(header) => request.remove(&header.name),

@@ -51,10 +51,7 @@ fn provider(node: &Node<'_>, namespace: &str) -> Read<JwtProvider> {
         items.into_iter().collect()
     });
     let jwks = fields.required("jwks", "where its public keys are", |node| jwks(node, namespace));
-    let from = fields.or("from", vec![bearer()], |node| {
-        let items = node.items(1, MAX_CONDITIONS, place)?;
-        items.into_iter().collect()
-    });
+    let from = fields.or("from", vec![bearer()], places);
     let forward = fields.or("forward", false, boolean);
     let clock_skew =
         fields.or("clockSkew", DEFAULT_CLOCK_SKEW, |node| whole_seconds(node, MAX_CLOCK_SKEW));
@@ -84,6 +81,12 @@ fn provider(node: &Node<'_>, namespace: &str) -> Read<JwtProvider> {
 
 fn bearer() -> TokenPlace {
     TokenPlace::Header(TokenHeader { name: "authorization".into(), prefix: "Bearer ".into() })
+}
+
+/// Reads where a token may stand.
+pub(super) fn places(node: &Node<'_>) -> Read<Vec<TokenPlace>> {
+    let items = node.items(1, MAX_CONDITIONS, place)?;
+    items.into_iter().collect()
 }
 
 fn place(node: &Node<'_>) -> Read<TokenPlace> {

@@ -115,6 +115,7 @@ spec:
       - { name: b, issuer: i, jwks: { file: /etc/jwks } }
       - { name: c, issuer: i, jwks: { remote: { service: { name: asked }, host: h, path: /k } } }
     claimHeaders: [{ name: x-user, claim: sub }]
+  apiKeys: { keysFile: /etc/keys, from: [{ header: { name: x-t, prefix: T } }, { query: q }, { cookie: c }], clientHeader: x-client }
   basic: { usersFile: /etc/users, userHeader: x-user }
   external: { service: { name: asked }, pathPrefix: /check, requestHeaders: [x-a], upstreamHeaders: [x-b], onFailure: Allow, allowUnchecked: true }
 ---

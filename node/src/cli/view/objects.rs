@@ -38,7 +38,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::PacketFilter => &["PRIORITY", "RULES", "RATES", "LISTS"],
         Kind::PrefixList => &["PREFIXES"],
         Kind::QosPolicy => &["LISTENERS", "CLASS", "INGRESS", "EGRESS", "EXCESS", "DSCP", "ECN"],
-        Kind::AuthPolicy => &["TOKENS", "USERS", "EXTERNAL"],
+        Kind::AuthPolicy => &["TOKENS", "KEYS", "USERS", "EXTERNAL"],
         Kind::Certificate => &["HOSTS", "ISSUER", "LIFETIME", "FILE"],
         Kind::Issuer => &["SIGNS"],
         Kind::RolloutPolicy => &["STEPS", "MAX ERRORS", "MAX P99"],
@@ -96,6 +96,7 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
             let issuers = spec["jwt"]["providers"].as_array().into_iter().flatten();
             vec![
                 issuers.map(reference).collect::<Vec<_>>().join(","),
+                text(&spec["apiKeys"]["keysFile"]),
                 text(&spec["basic"]["usersFile"]),
                 reference(&spec["external"]["service"]),
             ]
