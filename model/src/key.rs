@@ -38,6 +38,8 @@ pub enum Kind {
     QosPolicy,
     /// Who may send the requests of a route.
     AuthPolicy,
+    /// How many requests listeners and routes let through.
+    RateLimit,
     /// Which nodes get a revision before the others.
     RolloutPolicy,
     /// A certificate with its key, for listeners.
@@ -48,7 +50,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Listener,
         Self::HttpRoute,
         Self::GrpcRoute,
@@ -60,6 +62,7 @@ impl Kind {
         Self::PrefixList,
         Self::QosPolicy,
         Self::AuthPolicy,
+        Self::RateLimit,
         Self::RolloutPolicy,
         Self::Certificate,
         Self::Issuer,
@@ -80,6 +83,7 @@ impl Kind {
             Self::PrefixList => "PrefixList",
             Self::QosPolicy => "QoSPolicy",
             Self::AuthPolicy => "AuthPolicy",
+            Self::RateLimit => "RateLimit",
             Self::RolloutPolicy => "RolloutPolicy",
             Self::Certificate => "Certificate",
             Self::Issuer => "Issuer",
@@ -99,7 +103,8 @@ pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
     #[error(
         "unknown kind {0:?}; known are Listener, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute, \
-         Service, PacketFilter, PrefixList, QoSPolicy, AuthPolicy, RolloutPolicy, Certificate and Issuer"
+         Service, PacketFilter, PrefixList, QoSPolicy, AuthPolicy, RateLimit, RolloutPolicy, Certificate \
+         and Issuer"
     )]
     Kind(String),
     /// The text is not `kind/namespace/name`.

@@ -201,6 +201,17 @@ pub const MAX_SLOW_START: Duration = Duration::from_secs(3600);
 pub const AGGRESSION_PERCENT: RangeInclusive<u32> = 10..=1_000;
 /// The addresses of all listeners that are announced: each is renewed in the kernel every second.
 pub const MAX_ANNOUNCED: usize = 256;
+/// The listeners and routes that one limit of requests is for.
+pub const MAX_LIMIT_TARGETS: usize = 64;
+/// The limits of requests of one listener, and of one route: each request passes all of them, at some
+/// microsecond each.
+pub const MAX_RATE_LIMITS: usize = 8;
+/// The requests of an interval: more than a node forwards in a minute.
+pub const MAX_LIMITED_REQUESTS: u32 = 10_000_000;
+/// The shortest interval of a limit of requests: what `retry-after` can say.
+pub const MIN_LIMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest interval of a limit of requests: what was counted does not outlive an Envoy.
+pub const MAX_LIMIT_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// The priority of an endpoint: Envoy's own bound.
 pub const MAX_ENDPOINT_PRIORITY: u32 = 127;
 /// The places on a hash ring: Envoy's own bound, 8 Mi.

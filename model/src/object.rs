@@ -11,6 +11,7 @@ use crate::{
     listener::Listener,
     packet_filter::{PacketFilter, PrefixList},
     qos_policy::QosPolicy,
+    rate_limit::RateLimit,
     rollout_policy::RolloutPolicy,
     route::{GrpcRoute, HttpRoute, L4Route, TlsRoute},
     service::Service,
@@ -60,6 +61,8 @@ pub enum Spec {
     QosPolicy(QosPolicy),
     /// What requests have to show.
     AuthPolicy(AuthPolicy),
+    /// How many requests pass.
+    RateLimit(RateLimit),
     /// Which nodes get a revision before the others.
     RolloutPolicy(RolloutPolicy),
     /// What listeners show.
@@ -84,6 +87,7 @@ impl Spec {
             Self::PrefixList(_) => Kind::PrefixList,
             Self::QosPolicy(_) => Kind::QosPolicy,
             Self::AuthPolicy(_) => Kind::AuthPolicy,
+            Self::RateLimit(_) => Kind::RateLimit,
             Self::RolloutPolicy(_) => Kind::RolloutPolicy,
             Self::Certificate(_) => Kind::Certificate,
             Self::Issuer(_) => Kind::Issuer,

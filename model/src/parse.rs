@@ -24,6 +24,7 @@ mod packet_filter;
 mod pattern;
 mod prefix;
 mod qos_policy;
+mod rate_limit;
 mod reader;
 mod redirect;
 mod retries;
@@ -172,6 +173,7 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::PrefixList => packet_filter::prefix_list(node).map(Spec::PrefixList),
         Kind::QosPolicy => qos_policy::qos_policy(node, namespace).map(Spec::QosPolicy),
         Kind::AuthPolicy => auth_policy::auth_policy(node, namespace).map(Spec::AuthPolicy),
+        Kind::RateLimit => rate_limit::rate_limit(node, namespace).map(Spec::RateLimit),
         Kind::RolloutPolicy => rollout_policy::rollout_policy(node).map(Spec::RolloutPolicy),
         Kind::Certificate => certificate::certificate(node, namespace).map(Spec::Certificate),
         Kind::Issuer => certificate::issuer(node).map(Spec::Issuer),

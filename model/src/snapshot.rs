@@ -12,6 +12,7 @@ use crate::{
     object::{Object, Spec},
     packet_filter::{PacketFilter, PrefixList},
     qos_policy::QosPolicy,
+    rate_limit::RateLimit,
     revision::Revision,
     rollout_policy::RolloutPolicy,
     route::{GrpcRoute, HttpRoute, L4Route, TlsRoute},
@@ -180,6 +181,15 @@ impl Snapshot {
         self.of_kind(Kind::Issuer).filter_map(challenge).collect()
     }
 
+    /// Returns a limit of requests.
+    #[must_use]
+    pub fn rate_limit(&self, key: &ObjectKey) -> Option<&RateLimit> {
+        match &self.get(key)?.spec {
+            Spec::RateLimit(limit) => Some(limit),
+            _ => None,
+        }
+    }
+
     /// Returns the rollout policy, where there is one.
     #[must_use]
     pub fn rollout_policy(&self) -> Option<&RolloutPolicy> {
@@ -277,6 +287,14 @@ impl Snapshot {
     pub fn qos_policies(&self) -> impl Iterator<Item = (&ObjectKey, &QosPolicy)> {
         self.of_kind(Kind::QosPolicy).filter_map(|(key, object)| match &object.spec {
             Spec::QosPolicy(policy) => Some((key, policy)),
+            _ => None,
+        })
+    }
+
+    /// Walks over the limits of requests.
+    pub fn rate_limits(&self) -> impl Iterator<Item = (&ObjectKey, &RateLimit)> {
+        self.of_kind(Kind::RateLimit).filter_map(|(key, object)| match &object.spec {
+            Spec::RateLimit(limit) => Some((key, limit)),
             _ => None,
         })
     }

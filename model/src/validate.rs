@@ -14,6 +14,7 @@ mod listeners;
 mod needs_envoy;
 mod packet_filters;
 mod qos_policies;
+mod rate_limits;
 mod references;
 mod rollout_policies;
 mod tls_routes;
@@ -45,6 +46,7 @@ pub fn validate_snapshot(
     needs_envoy::check(snapshot, changed, &mut errors);
     packet_filters::check(snapshot, changed, &mut errors);
     qos_policies::check(snapshot, changed, &mut errors);
+    rate_limits::check(snapshot, changed, &mut errors);
     rollout_policies::check(snapshot, changed, &mut errors);
     certificates::check(snapshot, changed, &mut errors);
     if errors.is_empty() {

@@ -141,6 +141,15 @@ fn documents() -> Vec<Value> {
             }),
         ),
         named(
+            "RateLimit",
+            "each",
+            json!({
+                "targetRefs": [{ "kind": "HTTPRoute", "name": "full" }, { "kind": "Listener", "name": "full" }],
+                "requests": 100, "interval": "1m", "burst": 200, "per": { "header": "x-user" },
+                "scope": "Node",
+            }),
+        ),
+        named(
             "AuthPolicy",
             "asked",
             json!({

@@ -1,4 +1,4 @@
-//! What Envoy counts of each listener and service, as series of Prometheus' text format (pure).
+//! What Envoy counts of each listener, service and limit of requests, as series of Prometheus' text format (pure).
 //!
 //! They are no metrics of the recorder, which would keep those of objects that are gone for ever.
 //! Counters are Envoy's own: one that takes over goes on with those of the one before, one that
@@ -14,7 +14,8 @@ pub(super) const NAMES: &str = "http\\.[^.]*/[^.]*\\.downstream_(rq_[1-5]xx|rq_t
 |tcp\\.[^.]*/[^.]*\\.downstream_cx_total\
 |cluster\\.[^.]*/[^.]*\\.(upstream_rq_([1-5]xx|active|timeout|retry|pending_overflow|time)\
 |upstream_cx_(active|connect_fail|overflow)|outlier_detection\\.ejections_active\
-|membership_(healthy|total))";
+|membership_(healthy|total))\
+|limit\\..*\\.http_local_rate_limit\\.(ok|rate_limited)";
 
 /// One family of series: those of listeners or of services.
 struct Family {
@@ -121,10 +122,20 @@ const SERVICES: [Family; 8] = [
     },
 ];
 
+const LIMITS: [Family; 1] = [Family {
+    name: "marchproxy_envoy_rate_limit_requests_total",
+    help: "Requests that a limit of requests let through (passed) or refused (limited)",
+    kind: "counter",
+    members: &[("ok", ",outcome=\"passed\""), ("rate_limited", ",outcome=\"limited\"")],
+}];
+
+/// What stands between the name of a limit and what is counted of it.
+const LIMIT_INFIX: &str = ".http_local_rate_limit.";
+
 /// The percentiles that are told, as Envoy writes them and as a quantile.
 const QUANTILES: [(&str, &str); 3] = [("P50(", "0.5"), ("P90(", "0.9"), ("P99(", "0.99")];
 
-/// What was counted of one listener or service, by the end of Envoy's name.
+/// What was counted of one listener, service or limit, by the end of Envoy's name.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Counted<'a> {
     values: BTreeMap<&'a str, u64>,
@@ -135,13 +146,16 @@ struct Counted<'a> {
 /// Makes the series of Envoy's answer; what is not understood is passed over.
 pub(super) fn of(text: &str) -> String {
     let (mut listeners, mut services) = (BTreeMap::new(), BTreeMap::new());
+    let mut limits = BTreeMap::new();
     for line in text.lines() {
         let Some((name, value)) = line.split_once(": ") else { continue };
         let Some((kind, rest)) = name.split_once('.') else { continue };
-        let Some((object, counted)) = rest.split_once('.') else { continue };
+        let infix = if kind == "limit" { LIMIT_INFIX } else { "." };
+        let Some((object, counted)) = rest.split_once(infix) else { continue };
         let objects = match kind {
             "http" | "tcp" => &mut listeners,
             "cluster" => &mut services,
+            "limit" => &mut limits,
             _ => continue,
         };
         // Envoy's own have no namespace.
@@ -157,15 +171,20 @@ pub(super) fn of(text: &str) -> String {
     }
     let mut series = String::new();
     write(&mut series, "listener", &listeners, &LISTENERS);
+    write_times(&mut series, "listener", &listeners);
     write(&mut series, "service", &services, &SERVICES);
-    let without =
-        listeners.len().saturating_sub(SERIES_MAX) + services.len().saturating_sub(SERIES_MAX);
+    write_times(&mut series, "service", &services);
+    write(&mut series, "policy", &limits, &LIMITS);
+    let without: usize = [listeners.len(), services.len(), limits.len()]
+        .into_iter()
+        .map(|objects| objects.saturating_sub(SERIES_MAX))
+        .sum();
     let name = "marchproxy_envoy_objects_without_series";
     // Writing to a string does not fail.
     let _ = writeln!(
         series,
-        "# HELP {name} Listeners and services that have no series of their own, being more than \
-         {SERIES_MAX}\n# TYPE {name} gauge\n{name} {without}"
+        "# HELP {name} Listeners, services and limits of requests that have no series of their \
+         own, being more than {SERIES_MAX} of a kind\n# TYPE {name} gauge\n{name} {without}"
     );
     series
 }
@@ -186,10 +205,9 @@ fn write(
     objects: &BTreeMap<&str, Counted<'_>>,
     families: &[Family],
 ) {
-    let objects = || objects.iter().take(SERIES_MAX);
     for Family { name, help, kind, members } in families {
         let _ = writeln!(series, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (object, counted) in objects() {
+        for (object, counted) in objects.iter().take(SERIES_MAX) {
             for (member, labels) in *members {
                 if let Some(value) = counted.values.get(member) {
                     let _ = writeln!(series, "{name}{{{label}=\"{object}\"{labels}}} {value}");
@@ -197,12 +215,15 @@ fn write(
             }
         }
     }
+}
+
+fn write_times(series: &mut String, label: &str, objects: &BTreeMap<&str, Counted<'_>>) {
     let name = format!("marchproxy_envoy_{label}_request_seconds");
     let _ = writeln!(
         series,
         "# HELP {name} Time of the requests of the last 15 s, by quantile\n# TYPE {name} gauge"
     );
-    for (object, counted) in objects() {
+    for (object, counted) in objects.iter().take(SERIES_MAX) {
         for ((_, quantile), ms) in QUANTILES.iter().zip(counted.times) {
             if let Some(ms) = ms {
                 let seconds = ms / 1_000.0;
@@ -224,7 +245,9 @@ mod tests {
             http.admin.downstream_rq_2xx: 9\ncluster.xds.upstream_rq_2xx: 9\nserver.live: 1\n\
             cluster.a/b.upstream_rq_5xx: 3\ncluster.a/b.upstream_cx_connect_fail: 2\n\
             cluster.a/b.outlier_detection.ejections_active: 1\ntcp.a/l4.downstream_cx_total: 5\n\
-            cluster.a/b.upstream_rq_time: P0(nan,0.0) P50(1.5,2.0) P90(nan,9.0) P99(20.5,30.0)\n");
+            cluster.a/b.upstream_rq_time: P0(nan,0.0) P50(1.5,2.0) P90(nan,9.0) P99(20.5,30.0)\n\
+            limit.a/b.c.http_local_rate_limit.ok: 6\n\
+            limit.a/b.c.http_local_rate_limit.rate_limited: 2\n");
         let lines: Vec<&str> = series.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             lines,
@@ -237,6 +260,8 @@ mod tests {
                 "marchproxy_envoy_service_endpoints_ejected{service=\"a/b\"} 1",
                 "marchproxy_envoy_service_request_seconds{service=\"a/b\",quantile=\"0.5\"} 0.0015",
                 "marchproxy_envoy_service_request_seconds{service=\"a/b\",quantile=\"0.99\"} 0.0205",
+                "marchproxy_envoy_rate_limit_requests_total{policy=\"a/b.c\",outcome=\"passed\"} 6",
+                "marchproxy_envoy_rate_limit_requests_total{policy=\"a/b.c\",outcome=\"limited\"} 2",
                 "marchproxy_envoy_objects_without_series 0",
             ]
         );

@@ -141,6 +141,7 @@ impl Compiler {
     fn affected(&mut self, input: &Input) -> Affected {
         let mut affected = Affected::default();
         let mut policies = Vec::new();
+        let mut limited = BTreeSet::new();
         for change in self.input.config.diff(&input.config) {
             let Some((old, new)) = change.of_spec() else { continue };
             let key = change.key();
@@ -167,6 +168,9 @@ impl Compiler {
                         affected.listeners.insert(key.clone());
                     }
                     Spec::AuthPolicy(_) => policies.push(key.clone()),
+                    Spec::RateLimit(limit) => {
+                        self.index.limit(&key, limit, present, &mut limited);
+                    }
                     Spec::Certificate(_) => {
                         affected.listeners.extend(showing(&input.config, &key));
                     }
@@ -185,7 +189,14 @@ impl Compiler {
             }
         }
         affected.policies = !policies.is_empty();
-        for route in policies.iter().flat_map(|policy| self.index.referring(policy)) {
+        let (listeners, limited): (Vec<_>, Vec<_>) =
+            limited.into_iter().partition(|target| target.kind == Kind::Listener);
+        for listener in listeners {
+            let hosts = self.index.hosts(&listener);
+            affected.hosts.extend(hosts.map(|(host, _)| (listener.clone(), host.to_owned())));
+        }
+        let referring = policies.iter().flat_map(|policy| self.index.referring(policy));
+        for route in referring.chain(&limited) {
             let Some(route) = input.config.http_route(route) else { continue };
             for listener in route.listeners.iter().map(listener_key) {
                 let hosts = route.hosts.iter().map(|host| (listener.clone(), host.clone()));
@@ -311,7 +322,7 @@ impl Compiler {
                 continue;
             }
             let scope = self.serves_http(listener).then(|| {
-                let routes = self.attached(self.index.routes(listener, host));
+                let routes = self.attached(listener, self.index.routes(listener, host));
                 table::scope(&self.input.config, listener, host, &routes)
             });
             let name = names::scope(listener, host);
@@ -324,7 +335,7 @@ impl Compiler {
                 let hosts: Vec<_> = self
                     .index
                     .wildcards(listener)
-                    .map(|(host, keys)| (host, self.attached(keys)))
+                    .map(|(host, keys)| (host, self.attached(listener, keys)))
                     .collect();
                 table::wildcards(&self.input.config, listener, &hosts)
             });
@@ -337,9 +348,19 @@ impl Compiler {
 
     fn attached<'a>(
         &'a self,
+        listener: &ObjectKey,
         keys: impl IntoIterator<Item = &'a ObjectKey>,
     ) -> Vec<table::Attached<'a>> {
-        keys.into_iter().filter_map(|key| Some((key, self.input.config.http_route(key)?))).collect()
+        let config = &self.input.config;
+        let limits = |target: &ObjectKey| {
+            self.index.limits(target).filter_map(|key| Some((key, config.rate_limit(key)?)))
+        };
+        let attached = |key: &'a ObjectKey| {
+            let route = config.http_route(key)?;
+            let limits = limits(listener).chain(limits(key)).collect();
+            Some(table::Attached { key, route, limits })
+        };
+        keys.into_iter().filter_map(attached).collect()
     }
 
     fn serves_http(&self, listener: &ObjectKey) -> bool {

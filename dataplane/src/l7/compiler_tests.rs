@@ -82,7 +82,17 @@ fn step() -> impl Strategy<Value = Step> {
             hosts.join(", ")
         )
     });
+    let limit =
+        (0..2u8, any::<bool>(), 0..3u8, 1..3u8).prop_map(|(n, listener, target, requests)| {
+            let kind = if listener { "Listener, name: l" } else { "HTTPRoute, name: r" };
+            format!(
+                "kind: RateLimit\nmetadata: {{ name: m{n} }}\nspec: {{ targetRefs: [{{ kind: \
+             {kind}{target} }}], requests: {requests}, interval: 1s }}"
+            )
+        });
     prop_oneof![
+        2 => limit.prop_map(Step::Put),
+        1 => (0..2u8).prop_map(|n| Step::Remove("RateLimit/default/m", n)),
         3 => listener.prop_map(Step::Put),
         4 => service.prop_map(Step::Put),
         6 => http_route().prop_map(Step::Put),
@@ -266,6 +276,28 @@ fn one_changed_host_makes_one_resource_again() {
     // A label changes nothing.
     apply(&mut input, Step::Put(service.replace("name: s7", "name: s7, labels: { a: b }")));
     assert_eq!(names(compiler.update(input)), [""; 0]);
+}
+
+#[test]
+fn a_limit_makes_the_hosts_again_that_it_is_for() {
+    let mut compiler = Compiler::new(Settings::default());
+    let mut input = Input { config: many(20), ..Input::default() };
+    compiler.update(input.clone());
+    let limit = |target: &str, requests: u8| {
+        format!(
+            "kind: RateLimit\nmetadata: {{ name: m0 }}\nspec: {{ targetRefs: [{{ {target} }}], \
+             requests: {requests}, interval: 1s }}"
+        )
+    };
+    let mut touched = |input: &mut Input, step: Step| {
+        apply(input, step);
+        compiler.update(input.clone()).touched.len()
+    };
+    assert_eq!(touched(&mut input, Step::Put(limit("kind: HTTPRoute, name: r7", 1))), 1);
+    assert_eq!(touched(&mut input, Step::Put(limit("kind: HTTPRoute, name: r7", 2))), 1);
+    assert_eq!(touched(&mut input, Step::Put(limit("kind: HTTPRoute, name: r8", 2))), 2);
+    assert_eq!(touched(&mut input, Step::Put(limit("kind: Listener, name: l0", 3))), 20);
+    assert_eq!(touched(&mut input, Step::Remove("RateLimit/default/m", 0)), 20);
 }
 
 /// Versions are the same on every replica and in every release that does not say otherwise.

@@ -33,13 +33,14 @@ mod external;
 mod fault;
 mod grpc_web;
 pub(super) mod jwt;
+mod limit;
 pub(super) mod miss;
 mod session;
 
 use std::collections::HashMap;
 
 use model::{
-    AuthPolicy,
+    AuthPolicy, ObjectKey, RateLimit,
     listener::Compression,
     route::{HttpRule, RuleFilters},
 };
@@ -84,17 +85,26 @@ pub(super) fn of_table() -> HashMap<String, Any> {
     HashMap::from([(NAME.to_owned(), pb::any(&off))])
 }
 
+/// A limit of requests and its key.
+pub(super) type Limit<'a> = (&'a ObjectKey, &'a RateLimit);
+
 /// Returns the settings of a route: the chain of what its rule asks for, with the policy that the
-/// rule refers to, behind the filter that checks tokens when it demands one; and whether its answers are
-/// compressed where the rule says it.
-pub(super) fn of_route(rule: &HttpRule, auth: Option<Policy<'_>>) -> HashMap<String, Any> {
-    let mut settings = of_chain(rule, auth);
+/// rule refers to, behind the filter that checks tokens when it demands one, and with the limits of its
+/// requests; and whether its answers are compressed where the rule says it.
+pub(super) fn of_route(
+    rule: &HttpRule,
+    auth: Option<Policy<'_>>,
+    limits: &[Limit<'_>],
+) -> HashMap<String, Any> {
+    let mut settings = of_chain(auth, chain(&rule.filters, auth, limits));
     settings.extend(rule.filters.compression.map(compression::of_route));
     settings
 }
 
-fn of_chain(rule: &HttpRule, auth: Option<Policy<'_>>) -> HashMap<String, Any> {
-    let chain = chain(&rule.filters, auth);
+fn of_chain(
+    auth: Option<Policy<'_>>,
+    chain: Vec<core::TypedExtensionConfig>,
+) -> HashMap<String, Any> {
     if chain.is_empty() {
         return HashMap::new();
     }
@@ -108,12 +118,18 @@ fn of_chain(rule: &HttpRule, auth: Option<Policy<'_>>) -> HashMap<String, Any> {
 
 /// Makes the chain of a rule. A request meets the filters in this order, an answer in the reverse:
 /// preflights, which carry no credentials, are answered before anything else happens to them, and who
-/// may not send a request causes no fault. gRPC-Web is gRPC to all that come after, so that what they
+/// may not send a request causes no fault. Requests are counted before they are looked at, so that
+/// passwords cannot be tried out. gRPC-Web is gRPC to all that come after, so that what they
 /// answer is a status.
-fn chain(wanted: &RuleFilters, auth: Option<Policy<'_>>) -> Vec<core::TypedExtensionConfig> {
+fn chain(
+    wanted: &RuleFilters,
+    auth: Option<Policy<'_>>,
+    limits: &[Limit<'_>],
+) -> Vec<core::TypedExtensionConfig> {
     let mut chain = Vec::new();
     chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
     chain.extend(wanted.grpc_web.then(grpc_web::filter));
+    chain.extend(limits.iter().map(|(key, limit)| limit::filter(key, limit)));
     if let Some((name, policy)) = auth {
         chain.extend(policy.jwt.as_ref().map(|jwt| claims::filter(name, jwt)));
         chain.extend(policy.api_keys.iter().flat_map(api_keys::filters));

@@ -16,6 +16,7 @@ pub(crate) use envoy_types::pb::{
                 stream::v3 as access_log_stream,
             },
             clusters::{common::dns::v3 as dns_lookup, dns::v3 as dns_cluster},
+            common::ratelimit::v3 as limit_common,
             compression::{
                 brotli::compressor::v3 as brotli, gzip::compressor::v3 as gzip,
                 zstd::compressor::v3 as zstd,
@@ -26,9 +27,9 @@ pub(crate) use envoy_types::pb::{
                     basic_auth::v3 as basic_auth, composite::v3 as composite,
                     compressor::v3 as compressor, cors::v3 as cors, ext_authz::v3 as ext_authz,
                     ext_proc::v3 as ext_proc, fault::v3 as fault, grpc_web::v3 as grpc_web,
-                    header_mutation::v3 as header_mutation, jwt_authn::v3 as jwt, lua::v3 as lua,
-                    rbac::v3 as rbac, router::v3 as router,
-                    set_filter_state::v3 as set_filter_state,
+                    header_mutation::v3 as header_mutation, jwt_authn::v3 as jwt,
+                    local_ratelimit::v3 as limit, lua::v3 as lua, rbac::v3 as rbac,
+                    router::v3 as router, set_filter_state::v3 as set_filter_state,
                     stateful_session::v3 as stateful_session,
                 },
                 listener::{

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
-    AuthPolicy, Kind, ObjectKey, Snapshot,
+    AuthPolicy, Kind, ObjectKey, RateLimit, Snapshot,
     route::{FaultAnswer, HttpMatch, HttpRoute, HttpRule},
 };
 
@@ -16,8 +16,12 @@ use super::{
     version::Version,
 };
 
-/// A route object and what it says.
-pub(super) type Attached<'a> = (&'a ObjectKey, &'a HttpRoute);
+/// A route object, what it says, and the limits of its requests on this listener.
+pub(super) struct Attached<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) route: &'a HttpRoute,
+    pub(super) limits: Vec<filters::Limit<'a>>,
+}
 
 /// Collects what the translation of a table finds on its way.
 pub(super) struct Sink<'a> {
@@ -90,6 +94,8 @@ struct Table<'a> {
     /// Where the policies are that routes refer to.
     config: &'a Snapshot,
     policies: Vec<&'a AuthPolicy>,
+    /// Limits, with the names of the routes that they are for.
+    limits: Vec<(String, filters::Limit<'a>)>,
     hosts: Vec<route::VirtualHost>,
     parts: Vec<Part>,
     origins: Vec<Origin>,
@@ -106,6 +112,7 @@ impl<'a> Table<'a> {
         Self {
             config,
             policies: Vec::new(),
+            limits: Vec::new(),
             hosts: Vec::new(),
             parts: Vec::new(),
             origins: Vec::new(),
@@ -114,13 +121,15 @@ impl<'a> Table<'a> {
     }
 
     /// Adds a host whose virtual host answers for `domain`.
-    fn host(&mut self, host: &str, domain: &str, routes: &[Attached<'_>]) {
-        let mut entries: Vec<(Rank, &HttpRule, &HttpMatch, &ObjectKey, usize, usize)> = Vec::new();
-        for (key, http_route) in routes {
-            for (rule_index, rule) in http_route.rules.iter().enumerate() {
+    fn host(&mut self, host: &str, domain: &str, routes: &[Attached<'a>]) {
+        let mut entries: Vec<(Rank, &HttpRule, &HttpMatch, &Attached<'a>, usize, usize)> =
+            Vec::new();
+        for attached in routes {
+            let Attached { key, route, .. } = attached;
+            for (rule_index, rule) in route.rules.iter().enumerate() {
                 for (position, m) in rule.matches.iter().enumerate() {
                     let rank = Rank::of(m, key, rule_index, position);
-                    entries.push((rank, rule, m, key, rule_index, position));
+                    entries.push((rank, rule, m, attached, rule_index, position));
                 }
             }
         }
@@ -130,15 +139,18 @@ impl<'a> Table<'a> {
         let mut translated = Vec::with_capacity(demanding + entries.len() + 1);
         let mut behind = Vec::with_capacity(entries.len());
         let mut part = Part(host.to_owned(), Vec::with_capacity(entries.len()));
-        for (index, (_, rule, m, key, rule_index, position)) in entries.into_iter().enumerate() {
+        for (index, (_, rule, m, attached, rule_index, position)) in entries.into_iter().enumerate()
+        {
             let mut sink = Sink {
-                object: key,
+                object: attached.key,
                 route: demanding + index,
                 origins: &mut self.origins,
                 clusters: &mut self.clusters,
             };
             let auth = auth(self.config, rule);
-            let mut route = one((rule, m), (rule_index, position), auth, &mut sink);
+            let limits = &attached.limits;
+            let mut route = one((rule, m), (rule_index, position), auth, limits, &mut sink);
+            self.limits.extend(limits.iter().map(|limit| (route.name.clone(), *limit)));
             self.policies.extend(auth.ok().flatten());
             let bare = HttpRule { matches: Vec::new(), ..rule.clone() };
             part.1.push((route.name.clone(), m.clone(), bare));
@@ -171,6 +183,11 @@ impl<'a> Table<'a> {
         // In the order of the rules that refer to them.
         for policy in &self.policies {
             version.add(policy);
+        }
+        for (route, (key, limit)) in &self.limits {
+            // By whichever of its targets it came here.
+            let bare = RateLimit { target_refs: Vec::new(), ..(*limit).clone() };
+            version.add(&(route, key, bare));
         }
         // Their filters were others once, of the same rules; tables without them keep their versions.
         let rules = self.parts.iter().flat_map(|Part(_, routes)| routes).map(|(_, _, rule)| rule);
@@ -235,6 +252,7 @@ fn one(
     (rule, m): (&HttpRule, &HttpMatch),
     (rule_index, position): (usize, usize),
     auth: Result<Option<&AuthPolicy>, Missing>,
+    limits: &[filters::Limit<'_>],
     sink: &mut Sink<'_>,
 ) -> route::Route {
     let field = format!("spec.rules[{rule_index}]");
@@ -259,7 +277,7 @@ fn one(
         name: format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name),
         r#match: Some(matching::route_match(m, &format!("{field}.matches[{position}]"), sink)),
         action: Some(action),
-        typed_per_filter_config: filters::of_route(rule, policy),
+        typed_per_filter_config: filters::of_route(rule, policy, limits),
         request_headers_to_add: edits::options(&rule.request_headers, &requests, sink),
         request_headers_to_remove: edits::removed(&rule.request_headers, &requests, sink),
         response_headers_to_add: edits::options(&rule.response_headers, &responses, sink),

@@ -152,6 +152,7 @@ impl Planner {
                 | Kind::AuthPolicy
                 | Kind::PacketFilter
                 | Kind::PrefixList
+                | Kind::RateLimit
                 | Kind::RolloutPolicy
                 | Kind::Certificate
                 | Kind::Issuer => {}

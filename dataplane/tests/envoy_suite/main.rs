@@ -36,6 +36,7 @@ mod http3_client;
 mod keys;
 mod l4;
 mod life;
+mod limiting;
 mod listening;
 mod load;
 mod mirrors;

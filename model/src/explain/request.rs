@@ -20,6 +20,7 @@ mod grpc;
 mod health;
 mod incoming;
 mod keys;
+mod limits;
 mod passing;
 mod policies;
 mod question;
@@ -112,7 +113,7 @@ fn decide(asked: &Asked, grounds: &Grounds<'_>, answer: &mut RequestExplanation)
         return Telling::ByStatus;
     };
     answer.route = Some(found.name());
-    match policies::pass(config, &found, &mut incoming, &mut answer.decisions) {
+    match policies::pass(config, key, &found, &mut incoming, &mut answer.decisions) {
         Passage::Passes => {}
         Passage::Answered { status, telling, is_edited } => {
             if is_edited {

@@ -66,14 +66,15 @@ fn check_referred(
             | Kind::PrefixList
             | Kind::AuthPolicy
             | Kind::Certificate
-            | Kind::Issuer => snapshot.get(key).is_none(),
-            Kind::HttpRoute
-            | Kind::GrpcRoute
-            | Kind::TlsRoute
+            | Kind::Issuer
+            | Kind::HttpRoute
+            | Kind::GrpcRoute => snapshot.get(key).is_none(),
+            Kind::TlsRoute
             | Kind::TcpRoute
             | Kind::UdpRoute
             | Kind::PacketFilter
             | Kind::QosPolicy
+            | Kind::RateLimit
             | Kind::RolloutPolicy => false,
         })
         .map(|key| ((key.kind, key.name.as_str(), key.namespace.as_str()), key))
@@ -93,6 +94,7 @@ fn check_referred(
         Kind::QosPolicy,
         Kind::AuthPolicy,
         Kind::Certificate,
+        Kind::RateLimit,
     ];
     for (key, object) in referring.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
         if changed.contains(key) {
@@ -167,6 +169,11 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
         Spec::GrpcRoute(route) => each_of_http(route.as_http(), visit),
         Spec::PacketFilter(filter) => each_list(filter, visit),
         Spec::QosPolicy(policy) => each_listener(&policy.listeners, visit),
+        Spec::RateLimit(limit) => {
+            for (index, target) in limit.target_refs.iter().enumerate() {
+                visit(target.kind, &target.object, &|| format!("spec.targetRefs[{index}]"));
+            }
+        }
         Spec::AuthPolicy(policy) => {
             for (path, service) in policy.services() {
                 visit(Kind::Service, service, &|| path.clone());
@@ -234,7 +241,7 @@ fn each_backend(backends: &[WeightedBackend], parent: &dyn Fn() -> String, visit
 /// Tells whether objects of a kind may attach to a listener.
 fn fits(route: Kind, listener: &Listener) -> bool {
     match route {
-        Kind::HttpRoute | Kind::GrpcRoute => listener.protocol.is_http(),
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::RateLimit => listener.protocol.is_http(),
         Kind::TlsRoute => listener.protocol == Protocol::Tls,
         Kind::TcpRoute => listener.protocol == Protocol::Tcp,
         Kind::UdpRoute => listener.protocol == Protocol::Udp,
@@ -263,6 +270,7 @@ fn wanted(route: Kind) -> &'static str {
         | Kind::PacketFilter
         | Kind::PrefixList
         | Kind::AuthPolicy
+        | Kind::RateLimit
         | Kind::RolloutPolicy
         | Kind::Certificate
         | Kind::Issuer => "HTTP or HTTPS",

@@ -4,7 +4,7 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 18] = [
+const CASES: [(&str, &[u8]); 19] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("Listener/edge/partners", include_bytes!("../fixtures/canonical-v1/listener_clients.json")),
     ("Listener/edge/secrets", include_bytes!("../fixtures/canonical-v1/listener_tls.json")),
@@ -26,6 +26,7 @@ const CASES: [(&str, &[u8]); 18] = [
         include_bytes!("../fixtures/canonical-v1/auth_policy_tokens.json"),
     ),
     ("AuthPolicy/default/keys", include_bytes!("../fixtures/canonical-v1/auth_policy_keys.json")),
+    ("RateLimit", include_bytes!("../fixtures/canonical-v1/rate_limit.json")),
 ];
 
 #[test]

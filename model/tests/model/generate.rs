@@ -33,6 +33,7 @@ pub(crate) fn document() -> Raw {
         packet_filter(),
         prefix_list(),
         qos_policy(),
+        rate_limit(),
         rollout_policy()
     ]
     .boxed()
@@ -71,6 +72,28 @@ fn certificate() -> Raw {
         with(spec, [("lifetime", lifetime.map(seconds)), ("renewBefore", before.map(seconds))])
     });
     object("Certificate", prop_oneof![files, issued])
+}
+
+fn rate_limit() -> Raw {
+    let kind = select(vec!["Listener", "HTTPRoute", "GRPCRoute"]);
+    let targets = btree_set((kind, "[a-c]"), 1..4).prop_map(|set| {
+        let target = |(kind, name)| json!({ "kind": kind, "name": name });
+        set.into_iter().map(target).collect::<Value>()
+    });
+    let per = prop_oneof![
+        select(vec!["Route", "Client"]).prop_map(Value::from),
+        "[xX]-[a-z]{1,4}".prop_map(|name| json!({ "header": name })),
+    ];
+    let count = 1..=10_000_000u32;
+    let spec =
+        (targets, count.clone(), duration(1_000..80_000_000), option::of(count), option::of(per))
+            .prop_map(|(targets, requests, interval, burst, per)| {
+                with(
+                    json!({ "targetRefs": targets, "requests": requests, "interval": interval }),
+                    [("burst", burst.map(Value::from)), ("per", per)],
+                )
+            });
+    object("RateLimit", spec)
 }
 
 fn rollout_policy() -> Raw {

@@ -17,6 +17,7 @@ mod mistakes_document;
 mod mistakes_filter;
 mod mistakes_grpc;
 mod mistakes_http;
+mod mistakes_limits;
 mod mistakes_listener;
 mod mistakes_match;
 mod mistakes_policy;

@@ -1,8 +1,9 @@
-//! What a request meets before it is forwarded, in the order in which it does: tokens, CORS, keys,
+//! What a request meets before it is forwarded, in the order in which it does: tokens, CORS, limits, keys,
 //! a password, the consent of a service, faults.
 
 use super::{
-    expression::takes_all, grpc::Telling, incoming::Incoming, keys, made_by, routes::Found, tokens,
+    expression::takes_all, grpc::Telling, incoming::Incoming, keys, limits, made_by, routes::Found,
+    tokens,
 };
 use crate::{
     auth_policy::{AuthPolicy, Basic, External, ExternalProtocol, OnFailure},
@@ -25,6 +26,7 @@ pub(super) enum Passage {
 /// Leads a request through the policies of its rule.
 pub(super) fn pass(
     config: &Snapshot,
+    listener: &ObjectKey,
     found: &Found<'_>,
     request: &mut Incoming,
     decisions: &mut Vec<Decision>,
@@ -58,6 +60,7 @@ pub(super) fn pass(
     {
         return Passage::Answered { status: 200, telling: Telling::Plainly, is_edited: false };
     }
+    limits::tell(config, listener, found, request, decisions);
     if let Some((key, AuthPolicy { jwt, api_keys, basic, external })) = &demanded {
         if jwt.is_some() && is_preflight(request) {
             let said = "a preflight, whose token nobody looks at, and the rule has no cors: 403";

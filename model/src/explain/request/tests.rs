@@ -104,6 +104,14 @@ spec:
       backends: [{ service: { name: cart } }]
       fault: { abort: { grpcStatus: 7, percent: 100 } }
 ---
+kind: RateLimit
+metadata: { name: each }
+spec:
+  targetRefs: [{ kind: HTTPRoute, name: early }, { kind: Listener, name: other }]
+  requests: 5
+  interval: 60s
+  per: { header: x-user }
+---
 kind: HTTPRoute
 metadata: { name: early }
 spec:
@@ -323,6 +331,21 @@ fn the_more_specific_match_wins_and_then_the_first_name() {
     assert_eq!(route("http://shop.example/cart/1", "POST"), "default/shop#0.0", "before a regex");
     assert_eq!(route("http://shop.example/cart?q=1", "GET"), "default/early#0.0");
     assert_eq!(route("http://x.shop.example/cart?q=1", "GET"), "default/shop#0.0");
+}
+
+#[test]
+fn limits_of_the_listener_and_of_the_route_are_told() {
+    let told = |question: &RequestQuestion| {
+        let lines = lines(&answer(question, &[]));
+        lines.into_iter().filter(|line| line.starts_with("limit: ")).collect::<Vec<_>>()
+    };
+    let asked = question("http://shop.example/cart?q=1", &[("x-user", "me")]);
+    let within = "limit: it goes on within 5 requests in 1m (at once: 5)";
+    let policy = "else 429 (RateLimit/default/each spec.targetRefs";
+    assert_eq!(told(&asked), [format!("{within} with x-user: me, {policy}[0])")]);
+    let elsewhere = RequestQuestion { to: Some(([192, 0, 2, 11], 80).into()), ..asked };
+    assert_eq!(told(&elsewhere), [format!("{within} with x-user: me, {policy}[1])")]);
+    assert_eq!(told(&question("http://shop.example/ping", &[])), [""; 0]);
 }
 
 #[test]

@@ -99,6 +99,14 @@ spec:
   steps: [{ nodes: [node-1] }, { percent: 50, hold: 1m }]
   gates: { latency: { p99: 1s } }
 ---
+kind: RateLimit
+metadata: { name: each }
+spec: { targetRefs: [{ kind: Listener, name: full }, { kind: GRPCRoute, name: full }], requests: 5, interval: 1m, burst: 9, per: { header: x-a } }
+---
+kind: RateLimit
+metadata: { name: all }
+spec: { targetRefs: [{ kind: HTTPRoute, name: full }], requests: 5, interval: 1m }
+---
 kind: AuthPolicy
 metadata: { name: who }
 spec:
@@ -325,6 +333,7 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("POST", "/v1/apply", "/v1/apply", HTTP.to_owned(), 200),
         ("GET", "/v1/objects/{kind}", "/v1/objects/authpolicies", String::new(), 200),
         ("GET", "/v1/objects/{kind}", "/v1/objects/tlsroutes", String::new(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/ratelimits", String::new(), 200),
         ("POST", "/v1/apply", "/v1/apply", bad, 422),
         ("POST", "/v1/apply", "/v1/apply?expectRevision=1", SHOP.to_owned(), 409),
         ("POST", "/v1/apply", "/v1/apply?unknown=1", SHOP.to_owned(), 400),

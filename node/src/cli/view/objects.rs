@@ -41,6 +41,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::AuthPolicy => &["TOKENS", "KEYS", "USERS", "EXTERNAL"],
         Kind::Certificate => &["HOSTS", "ISSUER", "LIFETIME", "FILE"],
         Kind::Issuer => &["SIGNS"],
+        Kind::RateLimit => &["TARGETS", "REQUESTS", "INTERVAL", "BURST", "PER"],
         Kind::RolloutPolicy => &["STEPS", "MAX ERRORS", "MAX P99"],
     }
 }
@@ -110,12 +111,26 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
         Kind::Issuer => {
             vec![spec.as_object().and_then(|spec| spec.keys().next()).cloned().unwrap_or_default()]
         }
+        Kind::RateLimit => vec![
+            join(&spec["targetRefs"], target),
+            text(&spec["requests"]),
+            text(&spec["interval"]),
+            text(&spec["burst"]),
+            match &spec["per"]["header"] {
+                Value::Null => text(&spec["per"]),
+                header => format!("header {}", text(header)),
+            },
+        ],
         Kind::RolloutPolicy => vec![
             join(&spec["steps"], step),
             format!("{} %", text(&spec["gates"]["errors"]["maxPercent"])),
             text(&spec["gates"]["latency"]["p99"]),
         ],
     }
+}
+
+fn target(target: &Value) -> String {
+    format!("{}/{}", text(&target["kind"]), reference(target))
 }
 
 fn step(step: &Value) -> String {
