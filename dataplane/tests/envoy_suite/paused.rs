@@ -40,7 +40,7 @@ async fn envoy_paused_under_churn_has_one_response_of_each_type_waiting() {
     let pid = Pid::from_raw(plane.pid());
     kill(pid, Signal::SIGSTOP).unwrap();
     let (start, mut turn) = (Instant::now(), 0);
-    while start.elapsed() < PAUSE {
+    while start.elapsed() < PAUSE || turn < 20 * HOSTS {
         turn += 1;
         plane.publish(&objects(turn % HOSTS, turn));
         tokio::time::sleep(PACE).await;
@@ -52,15 +52,15 @@ async fn envoy_paused_under_churn_has_one_response_of_each_type_waiting() {
     plane.apply(&last).await;
     let after = plane.counts();
     println!(
-        "{turn} changes in {PAUSE:?}: {} responses, {} resources, {} bytes waited; then {} responses, {} \
+        "{turn} changes in {:?}: {} responses, {} resources, {} bytes waited; then {} responses, {} \
          resources",
+        start.elapsed(),
         paused.responses - before.responses,
         paused.resources - before.resources,
         paused.bytes - before.bytes,
         after.responses - paused.responses,
         after.resources - paused.resources,
     );
-    assert!(turn > 20 * HOSTS);
     assert!(paused.responses - before.responses <= ResourceType::COUNT as u64);
     assert!(paused.resources - before.resources <= 2 * HOSTS as u64);
     // What changed many times is sent as it is, not as it was: each host's two resources, and what
