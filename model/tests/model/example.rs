@@ -32,6 +32,7 @@ fn the_errors_of_the_reference_are_those_given() {
 #[test]
 fn the_other_examples_are_valid_each_as_a_whole() {
     for (example, count) in [
+        (include_str!("../../../examples/certificates.yaml"), 9),
         (include_str!("../../../examples/grpc.yaml"), 5),
         (include_str!("../../../examples/limits.yaml"), 5),
         (include_str!("../../../examples/partners.yaml"), 3),

@@ -10,7 +10,7 @@
 //! same route with the chain.
 //!
 //! **Invariant.** Nobody gets by because a configuration is not there: a route that names what the
-//! filter does not know is answered by 403, by the filter or by [`claims`](super::claims).
+//! filter does not know is answered by 403, by the filter or by [`claims`].
 
 use std::{
     collections::{BTreeSet, HashMap},
