@@ -141,15 +141,6 @@ fn documents() -> Vec<Value> {
             }),
         ),
         named(
-            "RateLimit",
-            "each",
-            json!({
-                "targetRefs": [{ "kind": "HTTPRoute", "name": "full" }, { "kind": "Listener", "name": "full" }],
-                "requests": 100, "interval": "1m", "burst": 200, "per": { "header": "x-user" },
-                "scope": "Node",
-            }),
-        ),
-        named(
             "AuthPolicy",
             "asked",
             json!({
@@ -205,6 +196,15 @@ fn documents() -> Vec<Value> {
                 "connections": {
                     "http2": { "maxConcurrentStreams": 50, "pingInterval": "10s", "pingTimeout": "2s" },
                 },
+            }),
+        ),
+        named(
+            "RateLimit",
+            "each",
+            json!({
+                "targetRefs": [{ "kind": "HTTPRoute", "name": "full" }, { "kind": "Listener", "name": "full" }],
+                "requests": 100, "interval": "1m", "burst": 200, "per": { "header": "x-user" },
+                "scope": "Node",
             }),
         ),
     ]

@@ -35,6 +35,7 @@ mod grpc_web;
 pub(super) mod jwt;
 mod limit;
 pub(super) mod miss;
+mod removal;
 mod session;
 
 use std::collections::HashMap;
@@ -49,6 +50,13 @@ use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_ma
 
 /// The name of the composite filter, nested or not, and of its settings in routes.
 const NAME: &str = "marchproxy";
+
+/// Names what a policy's filters are made of beside its fields, so that Envoys are told when it changes.
+pub(super) fn made_of(policy: &AuthPolicy) -> impl Iterator<Item = &'static str> {
+    let script = policy.api_keys.as_ref().map(|_| api_keys::SCRIPT);
+    let says = policy.external.as_ref().is_some_and(|it| !it.upstream_headers.is_empty());
+    script.into_iter().chain(says.then_some("what is said is taken off clients"))
+}
 
 /// What a listener does beyond what its routes ask for.
 #[derive(Debug, Default)]
@@ -66,7 +74,6 @@ pub(super) type Policy<'a> = (&'a str, &'a AuthPolicy);
 
 /// Returns the filters of an HTTP listener.
 pub(super) fn listener(extras: Extras<'_>) -> Vec<hcm::HttpFilter> {
-    let router = router::Router { suppress_envoy_headers: true, ..Default::default() };
     let nested = jwt::or_chain();
     let missed = miss::filters().into_iter().chain(nested).collect();
     let composite = composite::Composite { matcher: Some(always(missed)), ..Default::default() };
@@ -75,8 +82,14 @@ pub(super) fn listener(extras: Extras<'_>) -> Vec<hcm::HttpFilter> {
     filters.extend(jwt::filters());
     filters.push(filter(NAME, pb::any(&composite)));
     filters.extend(extras.compression.into_iter().flat_map(compression::filters));
-    filters.push(filter("envoy.filters.http.router", pb::any(&router)));
+    filters.push(router());
     filters
+}
+
+/// Returns the last filter.
+pub(super) fn router() -> hcm::HttpFilter {
+    let router = router::Router { suppress_envoy_headers: true, ..Default::default() };
+    filter("envoy.filters.http.router", pb::any(&router))
 }
 
 /// Returns the settings of a route table: no chain, unless a route has one.
@@ -118,8 +131,8 @@ fn of_chain(
 
 /// Makes the chain of a rule. A request meets the filters in this order, an answer in the reverse:
 /// preflights, which carry no credentials, are answered before anything else happens to them, and who
-/// may not send a request causes no fault. Requests are counted before they are looked at, so that
-/// passwords cannot be tried out. gRPC-Web is gRPC to all that come after, so that what they
+/// may not send a request causes no fault. Requests are counted before keys and passwords are looked at, so
+/// that these cannot be tried out, but behind tokens: without one nobody uses up what others may. gRPC-Web is gRPC to all that come after, so that what they
 /// answer is a status.
 fn chain(
     wanted: &RuleFilters,
@@ -129,12 +142,14 @@ fn chain(
     let mut chain = Vec::new();
     chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
     chain.extend(wanted.grpc_web.then(grpc_web::filter));
+    if let Some((name, AuthPolicy { jwt: Some(jwt), .. })) = auth {
+        chain.push(claims::filter(name, jwt));
+    }
     chain.extend(limits.iter().map(|(key, limit)| limit::filter(key, limit)));
-    if let Some((name, policy)) = auth {
-        chain.extend(policy.jwt.as_ref().map(|jwt| claims::filter(name, jwt)));
+    if let Some((_, policy)) = auth {
         chain.extend(policy.api_keys.iter().flat_map(api_keys::filters));
         chain.extend(policy.basic.as_ref().map(basic::filter));
-        chain.extend(policy.external.as_ref().map(external::filter));
+        chain.extend(policy.external.iter().flat_map(external::filters));
     }
     chain.extend(wanted.fault.iter().flat_map(fault::filters));
     chain.extend(wanted.session_persistence.as_ref().map(session::filter));

@@ -102,7 +102,7 @@ fn manager(
         request_headers_timeout: Some(pb::duration(
             options.request_headers_timeout.unwrap_or(REQUEST_HEADERS_TIMEOUT),
         )),
-        common_http_protocol_options: connection_times(&options),
+        common_http_protocol_options: Some(common(&options)),
         max_request_headers_kb: options.max_request_headers_kb.map(pb::uint32),
         use_remote_address: Some(pb::boolean(true)),
         xff_num_trusted_hops: options.trusted_hops.unwrap_or(0),
@@ -131,14 +131,17 @@ fn streams(spec: &Listener) -> u32 {
     spec.http.as_ref().and_then(|options| options.max_concurrent_streams).unwrap_or(STREAMS)
 }
 
-/// How long connections stay; Envoy's own times (an hour idle, no bound) where nothing is asked for.
-fn connection_times(options: &HttpOptions) -> Option<core::HttpProtocolOptions> {
-    let asked = options.idle_timeout.is_some() || options.max_connection_duration.is_some();
-    asked.then(|| core::HttpProtocolOptions {
+/// How long connections stay (Envoy's own times where nothing is asked for: an hour idle, no bound), and
+/// that headers with `_` in their names are dropped: many servers take them for those with `-`, by which
+/// a client would say what only we say.
+fn common(options: &HttpOptions) -> core::HttpProtocolOptions {
+    use core::http_protocol_options::HeadersWithUnderscoresAction;
+    core::HttpProtocolOptions {
         idle_timeout: options.idle_timeout.map(pb::duration),
         max_connection_duration: options.max_connection_duration.map(pb::duration),
+        headers_with_underscores_action: HeadersWithUnderscoresAction::DropHeader as i32,
         ..Default::default()
-    })
+    }
 }
 
 /// Says that the scope is the `:authority` up to its colon, among the scopes of this listener.

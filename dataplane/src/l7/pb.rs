@@ -36,8 +36,7 @@ pub(crate) use envoy_types::pb::{
                     proxy_protocol::v3 as client_proxy_protocol, tls_inspector::v3 as tls_inspector,
                 },
                 network::{
-                    connection_limit::v3 as connection_limit,
-                    direct_response::v3 as direct_response, http_connection_manager::v3 as hcm,
+                    connection_limit::v3 as connection_limit, http_connection_manager::v3 as hcm,
                     tcp_proxy::v3 as tcp_proxy,
                 },
                 udp::udp_proxy::v3 as udp_proxy,

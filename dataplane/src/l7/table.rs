@@ -183,6 +183,7 @@ impl<'a> Table<'a> {
         // In the order of the rules that refer to them.
         for policy in &self.policies {
             version.add(policy);
+            filters::made_of(policy).for_each(|part| version.add(&part));
         }
         for (route, (key, limit)) in &self.limits {
             // By whichever of its targets it came here.

@@ -123,6 +123,19 @@ async fn envoy_a_service_consents_and_its_silence_closes_unless_that_was_confirm
     let answer = stage.ask("a.example", "/private", &headers).await.json();
     assert_eq!(answer["headers"]["x-consent"], "given");
     stage.others_are_open().await;
+    // What the service says of a request, a client cannot, in whatever spelling.
+    let forged = [("x-consent", "forged"), ("x_consent", "forged"), ("x-role", "forged")];
+    for host in HOSTS {
+        let answer = stage.ask(host, "/private", &forged).await.json();
+        assert_eq!(answer["headers"]["x-consent"], "given", "{host}: {answer}");
+        assert!(answer["headers"].get("x_consent").is_none(), "{host}: {answer}");
+    }
+    let says_more = json!({ "upstreamHeaders": ["x-consent", "x-role"] });
+    stage.plane.apply(&policy(&spec("yes", &says_more))).await;
+    for host in HOSTS {
+        let answer = stage.ask(host, "/private", &forged).await.json();
+        assert!(answer["headers"].get("x-role").is_none(), "{host}: {answer}");
+    }
 
     stage.plane.apply(&policy(&spec("no", &json!({})))).await;
     let before = stage.backend.seen();
@@ -133,6 +146,8 @@ async fn envoy_a_service_consents_and_its_silence_closes_unless_that_was_confirm
     let open = json!({ "onFailure": "Allow", "allowUnchecked": true });
     stage.plane.apply(&policy(&spec("nobody", &open))).await;
     stage.guarded(&headers, 200).await;
+    let answer = stage.ask("a.example", "/private", &forged).await.json();
+    assert!(answer["headers"].get("x-consent").is_none(), "{answer}");
     stage.plane.stop().await;
 }
 

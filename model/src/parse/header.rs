@@ -41,7 +41,14 @@ pub(super) fn header_name(node: &Node<'_>) -> Read<String> {
 }
 
 /// Headers whose values are secrets, which no log shows.
-const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
+const SECRET: [&str; 6] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "x-api-key",
+    "x-marchproxy-key",
+];
 
 /// Reads the name of a header that a log shows.
 pub(super) fn logged_name(node: &Node<'_>) -> Read<String> {

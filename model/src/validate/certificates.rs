@@ -26,12 +26,20 @@ pub(super) fn check(
             continue;
         }
         for (index, host) in issued.hosts.iter().enumerate().filter(|(_, it)| it.starts_with('*')) {
-            let message = format!(
-                "is a wildcard, which {issuer} cannot give: ACME gives one by DNS-01 alone, which is not \
-                 answered here"
-            );
-            let remedy = "list the hosts one by one, or use an internal issuer or files";
-            errors.push(fault(key, format!("spec.hosts[{index}]"), host.as_str(), message, remedy));
+            let path = format!("spec.hosts[{index}]");
+            if changed.contains(key) {
+                let message = format!(
+                    "is a wildcard, which {issuer} cannot give: ACME gives one by DNS-01 alone, which is \
+                     not answered here"
+                );
+                let remedy = "list the hosts one by one, or use an internal issuer or files";
+                errors.push(fault(key, path, host.as_str(), message, remedy));
+            } else {
+                let message = format!("gives no wildcards, and {key} ({path}) asks for {host}");
+                let remedy =
+                    "change that certificate in the same apply, or keep the issuer internal";
+                errors.push(fault(&issuer, "spec.acme", serde_json::Value::Null, message, remedy));
+            }
         }
     }
 }

@@ -9,12 +9,12 @@ use std::fmt::Write as _;
 
 use model::auth_policy::{ApiKeys, TokenPlace};
 
-use super::{extension, miss};
-use crate::l7::pb::{basic_auth, core, header_mutation, mutation_rules};
+use super::{extension, miss, removal};
+use crate::l7::pb::{basic_auth, core};
 
 /// Where the script puts what it made; it lives between the filters only.
 const HEADER: &str = "x-marchproxy-key";
-const SCRIPT: &str = include_str!("api_keys.lua");
+pub(super) const SCRIPT: &str = include_str!("api_keys.lua");
 
 /// Makes the filters that demand a client's key.
 pub(super) fn filters(wanted: &ApiKeys) -> [core::TypedExtensionConfig; 3] {
@@ -29,17 +29,10 @@ pub(super) fn filters(wanted: &ApiKeys) -> [core::TypedExtensionConfig; 3] {
         authentication_header: HEADER.to_owned(),
         ..Default::default()
     };
-    let removal = mutation_rules::HeaderMutation {
-        action: Some(mutation_rules::header_mutation::Action::Remove(HEADER.to_owned())),
-    };
-    let mutations =
-        header_mutation::Mutations { request_mutations: vec![removal], ..Default::default() };
-    let cleaned =
-        header_mutation::HeaderMutation { mutations: Some(mutations), ..Default::default() };
     [
         extension("marchproxy.key", &miss::script(&script)),
         extension("marchproxy.keys", &users),
-        extension("marchproxy.key_removed", &cleaned),
+        removal::filter("marchproxy.key_removed", [HEADER]),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use model::auth_policy::{External, ExternalProtocol, OnFailure};
 
-use super::extension;
+use super::{extension, removal};
 use crate::l7::{
     names,
     pb::{self, core, ext_authz, matcher},
@@ -11,8 +11,16 @@ use crate::l7::{
 /// What a service that is asked over gRPC sees of the headers, as it does over HTTP.
 const CREDENTIALS: &str = "authorization";
 
-/// Makes the filter that asks.
-pub(super) fn filter(wanted: &External) -> core::TypedExtensionConfig {
+/// Makes the filters that ask. What the service says of a request, clients must not say themselves: it is
+/// taken off before, also where the answer has nothing to put in its place.
+pub(super) fn filters(wanted: &External) -> impl Iterator<Item = core::TypedExtensionConfig> {
+    let said = wanted.upstream_headers.iter().map(String::as_str);
+    let mut said = said.filter(|header| *header != CREDENTIALS).peekable();
+    let cleaned = said.peek().is_some().then(|| removal::filter("marchproxy.said", said));
+    cleaned.into_iter().chain([filter(wanted)])
+}
+
+fn filter(wanted: &External) -> core::TypedExtensionConfig {
     use ext_authz::ext_authz::Services;
     let (services, allowed_headers) = match wanted.protocol {
         ExternalProtocol::Http => {
@@ -54,7 +62,9 @@ fn over_http(wanted: &External) -> ext_authz::HttpService {
 fn over_grpc(wanted: &External) -> core::GrpcService {
     use core::grpc_service::{EnvoyGrpc, TargetSpecifier};
     let cluster_name = names::reference(&wanted.service).to_string();
-    let target = EnvoyGrpc { cluster_name, ..Default::default() };
+    // Else it would be the cluster's name, whose slash stands in no authority.
+    let authority = wanted.service.name.clone();
+    let target = EnvoyGrpc { cluster_name, authority, ..Default::default() };
     core::GrpcService {
         timeout: Some(pb::duration(wanted.timeout)),
         target_specifier: Some(TargetSpecifier::EnvoyGrpc(target)),

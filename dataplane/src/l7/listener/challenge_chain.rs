@@ -1,20 +1,22 @@
 //! The chain of an HTTPS listener that answers challenges of ACME by a handshake (TLS-ALPN-01, RFC 8737):
-//! it shows the certificate of the challenge to who speaks the protocol of challenges, and nothing follows.
+//! it shows the certificate of the challenge to who speaks the protocol of challenges, and serves nothing.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use model::ObjectKey;
 
 use crate::{
     certificates,
     l7::{
-        Resource, ResourceId, ResourceType, common_tls, names,
-        pb::{self, direct_response, listener, tls},
+        Resource, ResourceId, ResourceType, common_tls, filters, http_listener, names,
+        pb::{self, core, hcm, listener, route, tls},
         secret,
         version::Version,
     },
 };
 
+/// Authorities close the connection at once.
+const IDLE: Duration = Duration::from_secs(5);
 /// What the authority asks for (RFC 8737, section 6.2).
 const PROTOCOL: &str = "acme-tls/1";
 
@@ -34,14 +36,24 @@ pub(super) fn chain(key: &ObjectKey) -> listener::FilterChain {
             application_protocols: vec![PROTOCOL.into()],
             ..Default::default()
         }),
-        // It closes the connection.
-        filters: vec![listener::Filter {
-            name: "envoy.filters.network.direct_response".into(),
-            config_type: Some(listener::filter::ConfigType::TypedConfig(pb::any(
-                &direct_response::Config::default(),
-            ))),
-        }],
+        filters: vec![http_listener::filter(&nothing())],
         transport_socket: Some(common_tls::socket(&context)),
+        ..Default::default()
+    }
+}
+
+/// Serves nothing, for as long as it takes to end a handshake. (A filter that ends connections by itself
+/// does so before the handshake.)
+fn nothing() -> hcm::HttpConnectionManager {
+    use hcm::http_connection_manager::RouteSpecifier;
+    hcm::HttpConnectionManager {
+        stat_prefix: "challenge".into(),
+        route_specifier: Some(RouteSpecifier::RouteConfig(route::RouteConfiguration::default())),
+        http_filters: vec![filters::router()],
+        common_http_protocol_options: Some(core::HttpProtocolOptions {
+            idle_timeout: Some(pb::duration(IDLE)),
+            ..Default::default()
+        }),
         ..Default::default()
     }
 }

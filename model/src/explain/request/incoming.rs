@@ -82,7 +82,7 @@ impl Incoming {
             headers: asked.headers.clone(),
             scheme: if asked.is_https { "https" } else { "http" }.to_owned(),
         };
-        incoming.headers.retain(|header| !is_taken_off(&header.name));
+        incoming.headers.retain(|header| !is_taken_off(&header.name) && !header.name.contains('_'));
         let trusted = listener.http.as_ref().and_then(|options| options.trusted_hops);
         incoming.tell_client(asked.client, trusted);
         incoming.set("x-request-id", MADE_UP);

@@ -34,7 +34,8 @@ fn said(limit: &RateLimit, request: &Incoming) -> String {
         LimitedPer::Route => "of all together".to_owned(),
         LimitedPer::Client => "of its client".to_owned(),
         LimitedPer::Header(name) => match request.header(name) {
-            Some(value) => format!("with {name}: {value}"),
+            // It may be a key.
+            Some(_) => format!("with its {name}"),
             None => format!("without {name}"),
         },
     };

@@ -60,13 +60,15 @@ pub(super) fn pass(
     {
         return Passage::Answered { status: 200, telling: Telling::Plainly, is_edited: false };
     }
+    if let Some((key, AuthPolicy { jwt: Some(_), .. })) = &demanded
+        && is_preflight(request)
+    {
+        let said = "a preflight, whose token nobody looks at, and the rule has no cors: 403";
+        decisions.push(made_by("auth", said.to_owned(), key, "spec.jwt"));
+        return refused(403);
+    }
     limits::tell(config, listener, found, request, decisions);
-    if let Some((key, AuthPolicy { jwt, api_keys, basic, external })) = &demanded {
-        if jwt.is_some() && is_preflight(request) {
-            let said = "a preflight, whose token nobody looks at, and the rule has no cors: 403";
-            decisions.push(made_by("auth", said.to_owned(), key, "spec.jwt"));
-            return refused(403);
-        }
+    if let Some((key, AuthPolicy { api_keys, basic, external, .. })) = &demanded {
         if let Some(keys) = api_keys
             && !keys::shows_one(keys, key, request, decisions)
         {
@@ -78,6 +80,9 @@ pub(super) fn pass(
             return refused(401);
         }
         if let Some(external) = external {
+            // What it says itself, clients do not.
+            let said = external.upstream_headers.iter();
+            said.filter(|name| *name != "authorization").for_each(|name| request.remove(name));
             decisions.push(consent(external, key));
         }
     }
