@@ -342,9 +342,9 @@ fn limits_of_the_listener_and_of_the_route_are_told() {
     let asked = question("http://shop.example/cart?q=1", &[("x-user", "me")]);
     let within = "limit: it goes on within 5 requests in 1m (at once: 5)";
     let policy = "else 429 (RateLimit/default/each spec.targetRefs";
-    assert_eq!(told(&asked), [format!("{within} with x-user: me, {policy}[0])")]);
+    assert_eq!(told(&asked), [format!("{within} with its x-user, {policy}[0])")]);
     let elsewhere = RequestQuestion { to: Some(([192, 0, 2, 11], 80).into()), ..asked };
-    assert_eq!(told(&elsewhere), [format!("{within} with x-user: me, {policy}[1])")]);
+    assert_eq!(told(&elsewhere), [format!("{within} with its x-user, {policy}[1])")]);
     assert_eq!(told(&question("http://shop.example/ping", &[])), [""; 0]);
 }
 
