@@ -102,7 +102,7 @@ impl Certificates {
     /// It is no certificate, or cannot be written; what was there before stays.
     pub fn keep(&self, material: &Material) -> Result<(), CertificateError> {
         let Material { certificate: key, chain, key: private } = material;
-        let pem = format!("{}{chain}", private.as_str());
+        let pem = Zeroizing::new(format!("{}{chain}", private.as_str()));
         let whole = chain.contains("-----BEGIN CERTIFICATE-----")
             && private.as_str().contains("PRIVATE KEY-----")
             && pem.len() <= BYTES_MAX;
@@ -191,8 +191,13 @@ impl Certificates {
 
     fn write(&self, key: &ObjectKey, pem: &[u8]) -> Result<(), CertificateError> {
         let place = place(&self.directory, key);
+        let file = place.join(FILE);
+        if fs::read(&file).is_ok_and(|held| Zeroizing::new(held).as_slice() == pem) {
+            // A session sends all it has when it begins; Envoy need not load what it holds.
+            return Ok(());
+        }
         durable::private_directory(&place)?;
-        Ok(durable::replace(&place.join(FILE), pem, 0o600)?)
+        Ok(durable::replace(&file, pem, 0o600)?)
     }
 }
 

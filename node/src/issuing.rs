@@ -43,6 +43,8 @@ use crate::control::{
 
 /// How often the leader looks for what is due when nothing changes.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Transactions in a row: who writes against somebody else all the time has a rest.
+const TURNS_MAX: usize = 100;
 /// What one transaction issues at most.
 const BATCH: usize = 100;
 /// Certificates that have series, the first by their names.
@@ -74,7 +76,11 @@ pub(crate) async fn lead(
     loop {
         configuration.borrow_and_update();
         if control.consensus().status().borrow().state == RaftState::Leader {
-            while look(&control, &mut orders).await {}
+            for _ in 0..TURNS_MAX {
+                if !look(&control, &mut orders).await {
+                    break;
+                }
+            }
         } else {
             orders.stop();
         }

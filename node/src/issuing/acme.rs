@@ -40,8 +40,10 @@ const ORDERS_MAX: usize = 8;
 /// failures an hour for a host.
 const RETRY_FIRST: Duration = Duration::from_secs(5 * 60);
 const RETRY_MOST: Duration = Duration::from_secs(60 * 60);
-/// An order takes no longer.
+/// Neither the beginning of an order nor its proof takes longer.
 const WITHIN: Duration = Duration::from_secs(5 * 60);
+/// An authority's words are kept up to here.
+const REASON_CHARS_MAX: usize = 4_096;
 
 /// What is ordered of whom.
 #[derive(Clone, Debug)]
@@ -67,9 +69,17 @@ struct Failed {
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     tasks: JoinSet<()>,
+    turns: Turns,
+    running: BTreeMap<ObjectKey, tokio::task::Id>,
+}
+
+/// What orders do one after the other. Clones share it.
+#[derive(Clone, Debug, Default)]
+struct Turns {
     /// Held by the order whose challenges are shown in handshakes: nodes show one at a time.
     handshakes: Arc<Mutex<()>>,
-    running: BTreeMap<ObjectKey, tokio::task::Id>,
+    /// Held while an account is looked up or made: orders that begin together share one.
+    accounts: Arc<Mutex<()>>,
 }
 
 impl Orders {
@@ -93,7 +103,7 @@ impl Orders {
                 continue;
             }
             let key = wanted.certificate.clone();
-            let task = self.tasks.spawn(fulfil(control.clone(), wanted, self.handshakes.clone()));
+            let task = self.tasks.spawn(fulfil(control.clone(), wanted, self.turns.clone()));
             self.running.insert(key, task.id());
         }
     }
@@ -144,24 +154,20 @@ pub(super) fn failure(
     failed(view, certificate).filter(|it| it.asked == asked).map(|it| it.failure)
 }
 
-async fn fulfil(control: Control, wanted: Wanted, handshakes: Arc<Mutex<()>>) {
-    let order = async {
+async fn fulfil(control: Control, wanted: Wanted, turns: Turns) {
+    let ordered = {
         let _alone = match wanted.acme.challenge {
-            AcmeChallenge::TlsAlpn01 => Some(handshakes.lock().await),
+            AcmeChallenge::TlsAlpn01 => Some(turns.handshakes.lock().await),
             AcmeChallenge::Http01 => None,
         };
-        tokio::time::timeout(WITHIN, order::order(&control, &wanted)).await
+        order::order(&control, &wanted, &turns.accounts).await
     };
-    let ordered = order.await;
-    let reason = match ordered {
-        Ok(Ok(())) => {
-            metrics::counter!("marchproxy_certificates_issued_total").increment(1);
-            tracing::info!(certificate = %wanted.certificate, issuer = %wanted.issuer, "issued");
-            return;
-        }
-        Ok(Err(error)) => format!("{error:#}"),
-        Err(_) => format!("the order took longer than {WITHIN:?}"),
+    let Err(error) = ordered else {
+        metrics::counter!("marchproxy_certificates_issued_total").increment(1);
+        tracing::info!(certificate = %wanted.certificate, issuer = %wanted.issuer, "issued");
+        return;
     };
+    let reason: String = format!("{error:#}").chars().take(REASON_CHARS_MAX).collect();
     metrics::counter!("marchproxy_certificate_failures_total").increment(1);
     tracing::error!(certificate = %wanted.certificate, issuer = %wanted.issuer, %reason, "not issued");
     if let Err(error) = put_failure(&control, &wanted, reason).await {

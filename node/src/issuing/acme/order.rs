@@ -13,10 +13,11 @@ use model::AcmeChallenge;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use runtime::push::ChallengeAnswer;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tokio::sync::Mutex;
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
-use super::{Challenge, Wanted, account};
+use super::{Challenge, WITHIN, Wanted, account};
 use crate::{
     control::{
         Control,
@@ -34,18 +35,30 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(90));
 
 /// Has a certificate issued, and keeps it.
-pub(super) async fn order(control: &Control, wanted: &Wanted) -> Result<()> {
-    let account = account::account(control, wanted).await?;
-    let hosts = wanted.issued.hosts.iter();
-    let identifiers: Vec<_> = hosts.map(|host| Identifier::Dns(host.clone())).collect();
-    let mut order = account.new_order(&NewOrder::new(&identifiers)).await.context("ordering")?;
+pub(super) async fn order(control: &Control, wanted: &Wanted, accounts: &Mutex<()>) -> Result<()> {
+    let mut order = bounded(begin(control, wanted, accounts)).await?;
     let mut tokens = Vec::new();
-    let ordered = prove_and_finalize(control, &mut order, wanted, &mut tokens).await;
+    let ordered = bounded(prove_and_finalize(control, &mut order, wanted, &mut tokens)).await;
     // Whatever came of it, nobody asks for them any more.
     let removed = remove_challenges(control, &tokens).await;
     let pair = ordered?;
     removed?;
     keep(control, wanted, &pair).await
+}
+
+async fn bounded<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
+    let done = tokio::time::timeout(WITHIN, step).await;
+    done.with_context(|| format!("the order took longer than {WITHIN:?}"))?
+}
+
+async fn begin(control: &Control, wanted: &Wanted, accounts: &Mutex<()>) -> Result<Order> {
+    let account = {
+        let _alone = accounts.lock().await;
+        account::account(control, wanted).await?
+    };
+    let hosts = wanted.issued.hosts.iter();
+    let identifiers: Vec<_> = hosts.map(|host| Identifier::Dns(host.clone())).collect();
+    account.new_order(&NewOrder::new(&identifiers)).await.context("ordering")
 }
 
 async fn prove_and_finalize(
@@ -118,8 +131,10 @@ async fn prove_one_by_one(
             let mut authorizations = order.authorizations();
             let Some(mut authorization) = nth(&mut authorizations, index).await? else { break };
             let state = authorization.refresh().await.context("waiting to be proven")?;
-            if state.status != AuthorizationStatus::Pending {
-                break;
+            match state.status {
+                AuthorizationStatus::Pending => {}
+                AuthorizationStatus::Valid => break,
+                _ => bail!("the authority does not believe it: {}", disbelief(order).await),
             }
         }
         remove_challenges(control, &[token]).await?;
@@ -196,6 +211,17 @@ async fn put_challenges(control: &Control, challenges: &[(String, Challenge)]) -
         }
         let value = Bytes::from(serde_json::to_vec(challenge)?);
         puts.push(Op::Put { key: format!("{CHALLENGES}{token}"), value });
+    }
+    if challenges.iter().any(|(_, challenge)| challenge.answer.by_handshake) {
+        // Nodes show one at a time: one that an order left behind, cut off, would stand in the way.
+        let view = control.consensus().read(Consistency::Linearizable).await?;
+        let left = view.scan(CHALLENGES).filter(|(at, stored)| {
+            let left = serde_json::from_slice::<Challenge>(&stored.value);
+            let named = puts.iter().any(|put| matches!(put, Op::Put { key, .. } if key == at));
+            !named && left.is_ok_and(|left| left.answer.by_handshake)
+        });
+        let removes: Vec<_> = left.map(|(at, _)| Op::Delete { key: at.to_owned() }).collect();
+        puts.extend(removes);
     }
     let transaction = Transaction::new("the leader", "challenges by ACME", puts);
     control.consensus().propose(transaction).await.context("keeping the challenges")?;
