@@ -53,7 +53,11 @@ impl Bootstrap<'_> {
                 "cluster": self.cluster,
                 "metadata": { INSTANCE_FIELD: self.instance },
             },
-            "admin": { "address": { "pipe": { "path": self.admin_socket, "mode": 0o600 } } },
+            "admin": {
+                "address": { "pipe": { "path": self.admin_socket, "mode": 0o600 } },
+                // Metrics, draining and handing over go on where clients hold all connections.
+                "ignore_global_conn_limit": true,
+            },
             "dynamic_resources": {
                 "ads_config": {
                     "api_type": "DELTA_GRPC",
