@@ -141,6 +141,16 @@ fn due(view: &View, config: &Snapshot, now: SystemTime) -> Vec<Wanted> {
     wanted
 }
 
+/// Tells whether it is due in what the majority has: an authority that was asked cannot take it back.
+async fn is_due(control: &Control, wanted: &Wanted) -> bool {
+    let Ok(config) = control.snapshot(Consistency::Linearizable).await else { return false };
+    let Ok(view) = control.consensus().read(Consistency::Linearizable).await else { return false };
+    let now = SystemTime::now();
+    due(&view, &config, now)
+        .iter()
+        .any(|it| it.certificate == wanted.certificate && it.asked == wanted.asked)
+}
+
 fn failed(view: &View, certificate: &ObjectKey) -> Option<Failed> {
     serde_json::from_slice(&view.get(&named_key(FAILURES, certificate))?.value).ok()
 }
@@ -160,6 +170,9 @@ async fn fulfil(control: Control, wanted: Wanted, turns: Turns) {
             AcmeChallenge::TlsAlpn01 => Some(turns.handshakes.lock().await),
             AcmeChallenge::Http01 => None,
         };
+        if !is_due(&control, &wanted).await {
+            return;
+        }
         order::order(&control, &wanted, &turns.accounts).await
     };
     let Err(error) = ordered else {

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
-use super::{Challenge, WITHIN, Wanted, account};
+use super::{Challenge, WITHIN, Wanted, account, asked_of};
 use crate::{
     control::{
         Control,
@@ -270,8 +270,13 @@ async fn keep(control: &Control, wanted: &Wanted, pair: &Pair) -> Result<()> {
     }
     let compare =
         [&at, &object].map(|key| Compare::KeyRevision { key: key.clone(), revision: seen(key) });
-    if seen(&object).is_none() {
+    let config = control.snapshot(Consistency::Linearizable).await?;
+    let Some(issued) = config.certificate(&key.namespace, &key.name).and_then(|it| it.issued())
+    else {
         bail!("{key} was removed meanwhile");
+    };
+    if asked_of(issued, &wanted.acme) != wanted.asked {
+        bail!("{key} was changed meanwhile");
     }
     let mut transaction = Transaction::new("the leader", "issue a certificate", ops);
     transaction.compare = compare.into();
