@@ -9,7 +9,7 @@
 //! **Invariants.** One node issues: the leader, and what it writes demands that nothing was written since
 //! it looked. A key is in the clear in memory and on its way to a data plane only (mutual TLS), and in
 //! that node's own file; no read returns it. What is issued for an object that is gone goes too; an
-//! issuer's authority stays, so that one that is applied again is trusted as before.
+//! issuer's authority or account stays, so that one that is applied again is trusted as before.
 
 pub(crate) mod acme;
 mod authority;
