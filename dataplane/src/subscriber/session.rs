@@ -309,7 +309,7 @@ impl Session<'_> {
                     challenges.into_iter().partition(|(_, answer)| answer.by_handshake);
                 let told = over_http.into_iter().map(|(token, it)| (token, it.key_authorization));
                 self.arguments.challenges.send_replace(Arc::new(told.collect()));
-                // There is one at a time: the leader sees to that.
+                // A leader has one at a time; of two, while leaders change, the last of the map is shown.
                 for (_, answer) in by_handshake {
                     let certificates = self.arguments.certificates.clone();
                     let put = move || certificates.answer(&answer.host, &answer.key_authorization);
