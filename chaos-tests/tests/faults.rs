@@ -24,6 +24,8 @@ mod forming;
 mod joining;
 #[path = "faults/leader.rs"]
 mod leader;
+#[path = "faults/limits.rs"]
+mod limits;
 #[path = "faults/poison.rs"]
 mod poison;
 #[path = "faults/ports.rs"]

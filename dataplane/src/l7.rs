@@ -49,7 +49,7 @@ mod world;
 
 pub use compiler::{Compiler, Input, Settings, system_roots};
 pub use origin::{Origin, find as find_origin};
-pub(crate) use pb::{CHALLENGES_CLUSTER, XDS_CLUSTER};
+pub(crate) use pb::{CHALLENGES_CLUSTER, QUOTAS_CLUSTER, XDS_CLUSTER};
 pub use resource::{Resource, ResourceId, ResourceType};
 pub(crate) use secret::spelled_anew;
 pub use world::{ResourceDelta, World};

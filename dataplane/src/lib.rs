@@ -23,6 +23,7 @@ pub mod lkg;
 pub mod metrics;
 mod netlink;
 pub mod preflight;
+pub mod quotas;
 pub mod root;
 pub mod shares;
 pub mod subscriber;

@@ -5,6 +5,7 @@ use model::Revision;
 
 /// Says once what each metric is.
 pub fn describe() {
+    crate::quotas::describe();
     describe_gauge!(
         "marchproxy_push_connected",
         "1 while a control node pushes configuration to this data plane"

@@ -48,6 +48,7 @@ use crate::{
     hand_over::HandOver,
     lkg::{RecorderStatus, RefusalStore, Store, StoreError},
     preflight::{Preflight, PreflightArguments},
+    quotas::Quotas,
     subscriber::{PushStatus, ReportBook, Reports},
     tasks::Task,
     xdp::{
@@ -263,6 +264,7 @@ impl DataPlane {
             placement_receiver,
             names,
             challenges,
+            quotas: Quotas::default(),
             loan: Arc::new(loan),
             uses,
             series,

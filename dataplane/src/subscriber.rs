@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use crate::{
     acme::Challenges, announce::Granted, certificates::Certificates, desired::Desired,
-    shares::Loan, tasks::Task,
+    quotas::Quotas, shares::Loan, tasks::Task,
 };
 
 pub use reports::{ReportBook, Reports};
@@ -59,6 +59,8 @@ pub struct SubscriberArguments {
     pub certificates: Certificates,
     /// Where it stands what challenges of ACME are answered.
     pub challenges: watch::Sender<Arc<Challenges>>,
+    /// How many requests may pass that all nodes count together.
+    pub quotas: Quotas,
     /// The newest report of each engine.
     pub reports: watch::Receiver<Reports>,
     /// Where it stands which announced addresses are this node's.

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod prefix;
 pub mod qos_policy;
 pub mod qos_report;
+pub mod quotas;
 pub mod rate_limit;
 pub mod revision;
 pub mod rollout;

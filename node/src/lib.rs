@@ -18,6 +18,7 @@ pub(crate) mod membership;
 mod preflight;
 pub(crate) mod probes;
 pub(crate) mod publisher;
+mod quotas;
 pub(crate) mod rollout;
 pub mod secret_file;
 pub mod settings;

@@ -28,8 +28,14 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    announce::Lease, certificates::Certificates, control::configuration::Configuration,
-    ledger::Ledger, membership::removal::Removed, rollout::Traffic, shares::Shares,
+    announce::Lease,
+    certificates::Certificates,
+    control::configuration::Configuration,
+    ledger::Ledger,
+    membership::removal::Removed,
+    quotas::{self, Quotas},
+    rollout::Traffic,
+    shares::Shares,
 };
 
 /// Sessions at a time: far above fifty nodes and their reconnects, far below what memory bears.
@@ -47,6 +53,7 @@ pub(crate) struct Publisher {
     pub(crate) lease: watch::Receiver<Option<Lease>>,
     pub(crate) shares: Shares,
     pub(crate) traffic: Traffic,
+    pub(crate) quotas: Quotas,
     pub(crate) certificates: Certificates,
     pub(crate) removed: Removed,
     pub(crate) cluster: ClusterId,
@@ -132,9 +139,25 @@ impl Publisher {
         if !self.consensus.status().borrow().members.contains_key(&node) {
             return Err(session::SessionEnd::Stranger { node });
         }
+        let asking = quotas::Peer { node, role: peer.role };
         tokio::select! {
             ended = self.served(hello, peer.role, node, link, stop) => ended,
+            ended = self.asked(connection, asking) => Err(ended.into()),
             () = self.removed.wait_for(node) => Err(session::SessionEnd::Removed { node }),
+        }
+    }
+
+    /// Answers what is asked of limits, a stream after the other, until the connection ends.
+    async fn asked(&self, connection: &Connection, peer: quotas::Peer) -> quinn::ConnectionError {
+        loop {
+            let (send, receive) = match connection.accept_bi().await {
+                Ok(streams) => streams,
+                Err(error) => return error,
+            };
+            let (quotas, consensus) = (self.quotas.clone(), self.consensus.clone());
+            if let Err(error) = quotas::serve(quotas, consensus, peer, send, receive).await {
+                tracing::info!(node = %peer.node, %error, "what is asked of limits is not answered");
+            }
         }
     }
 

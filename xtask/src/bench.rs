@@ -4,6 +4,7 @@ mod api;
 mod filter;
 mod l4;
 mod l7;
+mod limits;
 mod propagation;
 mod qos;
 mod sightings;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Qos,
     /// Requests a second and CPU time of our Envoy, beside a static one, nginx and haproxy
     L7(l7::Arguments),
+    /// What a limit of all nodes together lets through, also after the death of the node that counts
+    Limits(limits::Arguments),
     /// Packets a second end to end on veth, beside floors, the generator's ceiling and netfilter
     L4(l4::Arguments),
 }
@@ -49,6 +52,7 @@ pub(crate) fn run(command: &Command) -> Result<ExitCode> {
         Command::Filter => filter::run(),
         Command::Qos => qos::run(),
         Command::L7(arguments) => l7::run(arguments),
+        Command::Limits(arguments) => limits::run(arguments),
         Command::L4(arguments) => l4::run(arguments),
     }
 }

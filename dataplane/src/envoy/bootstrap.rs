@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::overload;
 use crate::{
-    l7::{CHALLENGES_CLUSTER, XDS_CLUSTER},
+    l7::{CHALLENGES_CLUSTER, QUOTAS_CLUSTER, XDS_CLUSTER},
     xds::INSTANCE_FIELD,
 };
 
@@ -18,6 +18,8 @@ const XDS_CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
 const REQUESTS_MAX: u32 = 1_024;
 /// Questions for answers to challenges, which anybody can have it ask; others go to the routes.
 const CHALLENGES_MAX: u32 = 32;
+/// Requests that wait for their limits; others pass, up to the ceiling.
+const QUOTAS_MAX: u32 = 4_096;
 /// The configuration server answers at once, on this host.
 const XDS_CONNECT_TIMEOUT: &str = "1s";
 /// Waits before Envoy connects again. Of its own accord it would wait up to 30 s, in which a data
@@ -76,6 +78,7 @@ impl Bootstrap<'_> {
             "static_resources": { "clusters": [
                 self.cluster(XDS_CLUSTER, REQUESTS_MAX),
                 self.cluster(CHALLENGES_CLUSTER, CHALLENGES_MAX),
+                self.cluster(QUOTAS_CLUSTER, QUOTAS_MAX),
             ] },
             // The flush every 5 s stalls the main thread, which takes configuration.
             "stats_flush_on_admin": true,

@@ -348,12 +348,14 @@ impl Compiler {
 
     fn attached<'a>(
         &'a self,
-        listener: &ObjectKey,
+        listener: &'a ObjectKey,
         keys: impl IntoIterator<Item = &'a ObjectKey>,
     ) -> Vec<table::Attached<'a>> {
         let config = &self.input.config;
-        let limits = |target: &ObjectKey| {
-            self.index.limits(target).filter_map(|key| Some((key, config.rate_limit(key)?)))
+        let limits = |target: &'a ObjectKey| {
+            self.index.limits(target).filter_map(move |key| {
+                Some(filters::Limit { key, limit: config.rate_limit(key)?, target })
+            })
         };
         let attached = |key: &'a ObjectKey| {
             let route = config.http_route(key)?;

@@ -27,6 +27,7 @@ mod api_keys;
 mod basic;
 mod challenge;
 mod claims;
+pub(super) mod cluster_limits;
 mod compression;
 pub(super) mod cors;
 mod external;
@@ -74,12 +75,13 @@ pub(super) type Policy<'a> = (&'a str, &'a AuthPolicy);
 
 /// Returns the filters of an HTTP listener.
 pub(super) fn listener(extras: Extras<'_>) -> Vec<hcm::HttpFilter> {
-    let nested = jwt::or_chain();
-    let missed = miss::filters().into_iter().chain(nested).collect();
+    let limited = [cluster_limits::behind_scripts()];
+    let missed = miss::filters().into_iter().chain(limited).chain(jwt::or_chain()).collect();
     let composite = composite::Composite { matcher: Some(always(missed)), ..Default::default() };
     let mut filters: Vec<_> = extras.alt_svc.map(alt_svc::filter).into_iter().collect();
     filters.extend(extras.challenges.then(challenge::filter));
-    filters.extend(jwt::filters());
+    let [tokens, behind] = jwt::filters();
+    filters.extend([tokens, cluster_limits::of_listener(), behind]);
     filters.push(filter(NAME, pb::any(&composite)));
     filters.extend(extras.compression.into_iter().flat_map(compression::filters));
     filters.push(router());
@@ -98,8 +100,14 @@ pub(super) fn of_table() -> HashMap<String, Any> {
     HashMap::from([(NAME.to_owned(), pb::any(&off))])
 }
 
-/// A limit of requests and its key.
-pub(super) type Limit<'a> = (&'a ObjectKey, &'a RateLimit);
+/// A limit of requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limit<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) limit: &'a RateLimit,
+    /// The listener or route by which it is for a route.
+    pub(super) target: &'a ObjectKey,
+}
 
 /// Returns the settings of a route: the chain of what its rule asks for, with the policy that the
 /// rule refers to, behind the filter that checks tokens when it demands one, and with the limits of its
@@ -111,6 +119,8 @@ pub(super) fn of_route(
 ) -> HashMap<String, Any> {
     let mut settings = of_chain(auth, chain(&rule.filters, auth, limits));
     settings.extend(rule.filters.compression.map(compression::of_route));
+    let limits = cluster_limits::of_route(limits);
+    settings.extend(limits.map(|limits| (cluster_limits::NAME.to_owned(), limits)));
     settings
 }
 
@@ -145,7 +155,7 @@ fn chain(
     if let Some((name, AuthPolicy { jwt: Some(jwt), .. })) = auth {
         chain.push(claims::filter(name, jwt));
     }
-    chain.extend(limits.iter().map(|(key, limit)| limit::filter(key, limit)));
+    chain.extend(limits.iter().map(limit::filter));
     if let Some((_, policy)) = auth {
         chain.extend(policy.api_keys.iter().flat_map(api_keys::filters));
         chain.extend(policy.basic.as_ref().map(basic::filter));

@@ -7,8 +7,8 @@ pub(crate) use envoy_types::pb::{
         config::{
             accesslog::v3 as access_log, cluster::v3 as cluster,
             common::mutation_rules::v3 as mutation_rules, core::v3 as core,
-            endpoint::v3 as endpoint, listener::v3 as listener, rbac::v3 as rbac_config,
-            route::v3 as route,
+            endpoint::v3 as endpoint, listener::v3 as listener, ratelimit::v3 as rate_limit_config,
+            rbac::v3 as rbac_config, route::v3 as route,
         },
         extensions::{
             access_loggers::{
@@ -28,8 +28,9 @@ pub(crate) use envoy_types::pb::{
                     compressor::v3 as compressor, cors::v3 as cors, ext_authz::v3 as ext_authz,
                     ext_proc::v3 as ext_proc, fault::v3 as fault, grpc_web::v3 as grpc_web,
                     header_mutation::v3 as header_mutation, jwt_authn::v3 as jwt,
-                    local_ratelimit::v3 as limit, lua::v3 as lua, rbac::v3 as rbac,
-                    router::v3 as router, set_filter_state::v3 as set_filter_state,
+                    local_ratelimit::v3 as limit, lua::v3 as lua, ratelimit::v3 as rate_limit,
+                    rbac::v3 as rbac, router::v3 as router,
+                    set_filter_state::v3 as set_filter_state,
                     stateful_session::v3 as stateful_session,
                 },
                 listener::{
@@ -66,6 +67,9 @@ pub(crate) const XDS_CLUSTER: &str = "xds";
 /// The one by which it asks for answers to challenges: anybody can have it ask, and must not keep it from
 /// its configuration.
 pub(crate) const CHALLENGES_CLUSTER: &str = "challenges";
+
+/// The one by which it asks how many requests may pass: each request to a limited route does.
+pub(crate) const QUOTAS_CLUSTER: &str = "quotas";
 
 pub(crate) fn any<M: Message + Name>(message: &M) -> Any {
     Any { type_url: M::type_url(), value: message.encode_to_vec() }

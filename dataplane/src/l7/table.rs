@@ -4,11 +4,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use model::{
     AuthPolicy, Kind, ObjectKey, RateLimit, Snapshot,
+    qos_policy::LimitScope,
     route::{FaultAnswer, HttpMatch, HttpRoute, HttpRule},
 };
 
 use super::{
-    ResourceType, action, edits, filters, matching, names,
+    ResourceType, action, edits,
+    filters::{self, Limit},
+    matching, names,
     origin::Origin,
     pb::{self, route},
     precedence::Rank,
@@ -20,7 +23,7 @@ use super::{
 pub(super) struct Attached<'a> {
     pub(super) key: &'a ObjectKey,
     pub(super) route: &'a HttpRoute,
-    pub(super) limits: Vec<filters::Limit<'a>>,
+    pub(super) limits: Vec<Limit<'a>>,
 }
 
 /// Collects what the translation of a table finds on its way.
@@ -95,7 +98,7 @@ struct Table<'a> {
     config: &'a Snapshot,
     policies: Vec<&'a AuthPolicy>,
     /// Limits, with the names of the routes that they are for.
-    limits: Vec<(String, filters::Limit<'a>)>,
+    limits: Vec<(String, Limit<'a>)>,
     hosts: Vec<route::VirtualHost>,
     parts: Vec<Part>,
     origins: Vec<Origin>,
@@ -185,10 +188,13 @@ impl<'a> Table<'a> {
             version.add(policy);
             filters::made_of(policy).for_each(|part| version.add(&part));
         }
-        for (route, (key, limit)) in &self.limits {
-            // By whichever of its targets it came here.
+        for (route, Limit { key, limit, target }) in &self.limits {
+            // By whichever of its targets it came here, unless that is a part of what is counted.
             let bare = RateLimit { target_refs: Vec::new(), ..(*limit).clone() };
             version.add(&(route, key, bare));
+            if limit.scope == LimitScope::Cluster {
+                version.add(target);
+            }
         }
         // Their filters were others once, of the same rules; tables without them keep their versions.
         let rules = self.parts.iter().flat_map(|Part(_, routes)| routes).map(|(_, _, rule)| rule);
@@ -253,7 +259,7 @@ fn one(
     (rule, m): (&HttpRule, &HttpMatch),
     (rule_index, position): (usize, usize),
     auth: Result<Option<&AuthPolicy>, Missing>,
-    limits: &[filters::Limit<'_>],
+    limits: &[Limit<'_>],
     sink: &mut Sink<'_>,
 ) -> route::Route {
     let field = format!("spec.rules[{rule_index}]");
@@ -268,11 +274,14 @@ fn one(
     }
     let named = policy_name(rule);
     let policy = named.as_deref().zip(auth.ok().flatten());
-    let action = match auth {
+    let mut action = match auth {
         Ok(_) => action::action(rule, &m.path, &field, sink),
         // Nobody gets by because a policy is not there.
         Err(Missing) => answer(500),
     };
+    if let route::route::Action::Route(action) = &mut action {
+        action.rate_limits = filters::cluster_limits::of_action(limits);
+    }
     route::Route {
         // Named, because the script for hosts without a scope asks whether there is a name.
         name: format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name),

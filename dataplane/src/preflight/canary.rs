@@ -17,6 +17,7 @@ use crate::{
     desired::{Changed, Desired},
     envoy::{self, EnvoyActor, EnvoyArguments, Life},
     l7::Settings,
+    quotas::Quotas,
     tasks::Task,
     xds::{CrashLimits, Crashes, Transferred, XdsActor, XdsArguments},
 };
@@ -66,6 +67,8 @@ impl Canary {
             socket: socket.clone(),
             envoy_admin: envoy::admin_socket(&arguments.run_dir),
             challenges: watch::Sender::default().subscribe(),
+            // Nobody asks.
+            quotas: Quotas::default(),
             settings: Settings { opens_ports: false, ..arguments.settings.clone() },
             ledger: Arc::new(Mutex::default()),
             standing: watch::Sender::default(),

@@ -28,6 +28,7 @@ use crate::{
     envoy::{self, EnvoyActor, EnvoyArguments, EnvoyMessage, Life},
     l7,
     lkg::{RecorderActor, RecorderArguments, RecorderStatus, RefusalStore, Store},
+    quotas::Quotas,
     shares::Loan,
     subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
     xdp::{
@@ -65,6 +66,7 @@ pub(super) struct Parts {
     pub(super) placement_receiver: watch::Receiver<Arc<L4Placement>>,
     pub(super) names: watch::Sender<FlowNames>,
     pub(super) challenges: watch::Sender<Arc<Challenges>>,
+    pub(super) quotas: Quotas,
     pub(super) loan: Arc<watch::Sender<Option<Loan>>>,
     pub(super) uses: watch::Sender<Arc<Uses>>,
     pub(super) series: watch::Sender<Series>,
@@ -140,7 +142,7 @@ fn xds(parts: &Parts) -> ChildSpec {
     let socket = parts.config.xds_socket();
     let envoy_admin = envoy::admin_socket(&parts.config.run_dir);
     let settings = l7_settings(&parts.config);
-    let challenges = parts.challenges.subscribe();
+    let (challenges, quotas) = (parts.challenges.subscribe(), parts.quotas.clone());
     let (ledger, standing) = (Arc::clone(&parts.ledger), parts.standing.clone());
     let transferred = Arc::<Transferred>::default();
     let (leading, crashes) = (parts.life.leading.subscribe(), parts.life.crashes.subscribe());
@@ -152,6 +154,7 @@ fn xds(parts: &Parts) -> ChildSpec {
             socket: socket.clone(),
             envoy_admin: envoy_admin.clone(),
             challenges: challenges.clone(),
+            quotas: quotas.clone(),
             settings: settings.clone(),
             ledger: Arc::clone(&ledger),
             standing: standing.clone(),
@@ -201,6 +204,7 @@ fn subscriber(parts: &Parts) -> ChildSpec {
         plane: parts.plane.clone(),
         certificates: parts.certificates.clone(),
         challenges: parts.challenges.clone(),
+        quotas: parts.quotas.clone(),
         desired: Arc::clone(&parts.desired),
         reports: parts.newest.clone(),
         granted: Arc::clone(&parts.granted),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{Snapshot, shares::Uses};
+use model::{Snapshot, cluster::NodeId, shares::Uses};
 use quinn::{Connection, Endpoint, RecvStream, SendStream, VarInt};
 use runtime::{
     chain::chain,
@@ -28,7 +28,7 @@ use crate::{
     announce::Granted,
     certificates::{CertificateError, Certificates},
     desired::Desired,
-    metrics,
+    metrics, quotas,
     shares::Loan,
 };
 
@@ -191,9 +191,13 @@ async fn follow(
         greeted,
     };
     let hello = session.follower.hello(arguments.plane.clone(), everything);
-    match session.write(&hello).await {
-        Ok(()) => session.run(FrameReader::new(receive)).await,
-        Err(error) => error,
+    if let Err(error) = session.write(&hello).await {
+        return error;
+    }
+    let node = NodeId(arguments.identity.live().identity().node().0);
+    tokio::select! {
+        ended = session.run(FrameReader::new(receive)) => ended,
+        never = quotas::keep(connection, &arguments.quotas, node) => match never {},
     }
 }
 

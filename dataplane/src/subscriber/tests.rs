@@ -150,6 +150,7 @@ impl Plane {
             desired: Arc::new(desired),
             certificates: Certificates::new(&identity_dir.path().join("certificates")),
             challenges: watch::Sender::default(),
+            quotas: Quotas::default(),
             reports: book.newest.clone(),
             granted: Arc::default(),
             loan: Arc::default(),

@@ -27,6 +27,7 @@ use crate::{
     desired::DesiredReceiver,
     envoy::{Admin, Leading},
     l7::Settings,
+    quotas::Quotas,
     tasks::Task,
     xdp::L4Placement,
 };
@@ -62,6 +63,8 @@ pub struct XdsArguments {
     pub envoy_admin: PathBuf,
     /// What authorities are answered that are asked by ACME.
     pub challenges: watch::Receiver<Arc<Challenges>>,
+    /// How many requests may pass that all nodes count together.
+    pub quotas: Quotas,
     /// Node settings of the translation.
     pub settings: Settings,
     /// What Envoy has accepted; kept by the parent, so that it outlives a restart of the actor.
@@ -135,10 +138,10 @@ impl Actor for XdsActor {
             compiler.await;
             let _ = myself_too.cast(XdsMessage::TaskEnded("the compiler".into()));
         });
-        let challenges = arguments.challenges;
+        let (challenges, quotas) = (arguments.challenges, arguments.quotas);
         let myself_too = myself.clone();
         let serving = Task::spawn(async move {
-            let reason = match service::serve(listener, shared, challenges).await {
+            let reason = match service::serve(listener, shared, challenges, quotas).await {
                 Ok(()) => "the server".to_owned(),
                 Err(error) => format!("the server: {error}"),
             };

@@ -20,6 +20,7 @@ use super::{connection::Connection, discovery, driver::Shared, registry::Registr
 use crate::{
     acme::{Answers, Challenges},
     l7::World,
+    quotas::{self, Quotas},
 };
 
 /// Connections that are remembered: one per start of Envoy; those of before are closed.
@@ -55,6 +56,7 @@ pub(super) async fn serve(
     listener: UnixListener,
     shared: Shared,
     challenges: watch::Receiver<Arc<Challenges>>,
+    quotas: Quotas,
 ) -> Result<(), tonic::transport::Error> {
     let discovery = Discovery::new(shared);
     let mut connections = Connections::default();
@@ -64,7 +66,9 @@ pub(super) async fn serve(
             Connection::new(connection, number)
         })
     });
-    let routes = discovery::routes(&discovery).add_service(Answers::service(challenges));
+    let routes = discovery::routes(&discovery)
+        .add_service(Answers::service(challenges))
+        .add_service(quotas::Service::server(quotas));
     builder().add_routes(routes).serve_with_incoming(incoming).await
 }
 

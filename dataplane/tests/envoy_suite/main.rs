@@ -37,6 +37,7 @@ mod keys;
 mod l4;
 mod life;
 mod limiting;
+mod limiting_together;
 mod listening;
 mod load;
 mod mirrors;

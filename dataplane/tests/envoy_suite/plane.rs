@@ -15,6 +15,7 @@ use dataplane::{
         find,
     },
     l7::Settings,
+    quotas::Quotas,
     xdp::L4Placement,
     xds::{CrashLimits, Transferred, XdsActor, XdsArguments},
 };
@@ -40,6 +41,7 @@ pub(crate) struct Plane {
     pub(crate) transferred: Arc<Transferred>,
     pub(crate) life: Life,
     pub(crate) challenges: watch::Sender<Arc<Challenges>>,
+    pub(crate) quotas: Quotas,
     envoy: Current<EnvoyMessage>,
 }
 
@@ -67,6 +69,7 @@ impl Plane {
         let transferred = Arc::new(Transferred::default());
         let life = Life::default();
         let challenges = watch::Sender::default();
+        let quotas = Quotas::default();
         let xds = XdsArguments {
             desired: desired_receiver,
             placement: placements,
@@ -74,6 +77,7 @@ impl Plane {
             socket: socket.clone(),
             envoy_admin: admin_socket(directory.path()),
             challenges: challenges.subscribe(),
+            quotas: quotas.clone(),
             settings: Settings {
                 any_address: Ipv4Addr::LOCALHOST.into(),
                 certificates: directory.path().join("certificates"),
@@ -128,6 +132,7 @@ impl Plane {
             transferred,
             life,
             challenges,
+            quotas,
             envoy: current,
         }
     }

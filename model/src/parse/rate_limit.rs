@@ -36,7 +36,7 @@ pub(super) fn rate_limit(node: &Node<'_>, own_namespace: &str) -> Read<RateLimit
     });
     let burst = fields.optional("burst", count);
     let per = fields.or("per", LimitedPer::default(), per);
-    let scope = fields.or("scope", LimitScope::default(), scope);
+    let scope = fields.or("scope", LimitScope::default(), |node| word(node, &SCOPES));
     let known = fields.finish();
     let requests = requests?;
     let limit = RateLimit {
@@ -74,14 +74,4 @@ fn per(node: &Node<'_>) -> Read<LimitedPer> {
         0 => LimitedPer::Route,
         _ => LimitedPer::Client,
     })
-}
-
-fn scope(node: &Node<'_>) -> Read<LimitScope> {
-    let scope = word(node, &SCOPES)?;
-    if scope == LimitScope::Cluster {
-        let message = "is not built yet: requests are counted by each node for itself";
-        let remedy = "write Node, with the share of the limit that one node is to let through";
-        return Err(node.error(message, remedy));
-    }
-    Ok(scope)
 }

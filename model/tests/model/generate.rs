@@ -85,14 +85,21 @@ fn rate_limit() -> Raw {
         "[xX]-[a-z]{1,4}".prop_map(|name| json!({ "header": name })),
     ];
     let count = 1..=10_000_000u32;
-    let spec =
-        (targets, count.clone(), duration(1_000..80_000_000), option::of(count), option::of(per))
-            .prop_map(|(targets, requests, interval, burst, per)| {
-                with(
-                    json!({ "targetRefs": targets, "requests": requests, "interval": interval }),
-                    [("burst", burst.map(Value::from)), ("per", per)],
-                )
-            });
+    let interval = duration(1_000..80_000_000);
+    let scope = select(vec!["Node", "Cluster"]);
+    let further = (option::of(count.clone()), option::of(per), option::of(scope));
+    let spec = (targets, count, interval, further).prop_map(
+        |(targets, requests, interval, (burst, per, scope))| {
+            with(
+                json!({ "targetRefs": targets, "requests": requests, "interval": interval }),
+                [
+                    ("burst", burst.map(Value::from)),
+                    ("per", per),
+                    ("scope", scope.map(Value::from)),
+                ],
+            )
+        },
+    );
     object("RateLimit", spec)
 }
 

@@ -74,12 +74,7 @@ fn rate_limits() {
             "spec.per.header = \":path\": is a pseudo-header",
         ],
     );
-    check(
-        &with("scope: Cluster"),
-        &[
-            "spec.scope = \"Cluster\": is not built yet: requests are counted by each node for itself",
-        ],
-    );
+    check(&with("scope: All"), &["spec.scope = \"All\": is not known"]);
 }
 
 #[test]

@@ -35,6 +35,7 @@ use crate::membership::{
     removal::{self, Removed, RemovedError},
 };
 use crate::probes::Results;
+use crate::quotas::Quotas;
 use crate::rollout::{self, Traffic};
 use crate::settings::Settings;
 use crate::shares::Shares;
@@ -66,6 +67,7 @@ struct Inner {
     lease: watch::Sender<Option<Lease>>,
     shares: Shares,
     traffic: Traffic,
+    quotas: Quotas,
     removed: Removed,
     events: broadcast::Sender<Event>,
     /// The children of the root supervisor, once it runs.
@@ -132,6 +134,7 @@ impl Control {
             lease: watch::Sender::new(None),
             shares: Shares::default(),
             traffic: Traffic::default(),
+            quotas: Quotas::new(NodeId(certificates.live().identity().node().0)),
             removed,
             events: broadcast::Sender::new(EVENTS_KEPT),
             children: watch::Sender::new(None),
@@ -270,6 +273,11 @@ impl Control {
         reason: &str,
     ) -> Result<ApplyResponse, ApplyError> {
         Box::pin(self.inner.writer.abort_rollout(actor, reason)).await
+    }
+
+    /// What is known of limits that nodes count together.
+    pub(crate) fn quotas(&self) -> &Quotas {
+        &self.inner.quotas
     }
 
     /// What nodes' Envoys count while a rollout is under way there.

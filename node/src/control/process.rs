@@ -260,6 +260,7 @@ fn describe_metrics() {
     crate::probes::describe();
     crate::announce::describe();
     crate::shares::describe();
+    crate::quotas::describe();
     crate::rollout::describe();
     crate::issuing::describe();
     crate::membership::describe();

@@ -148,7 +148,8 @@ fn peers(control: &Control) -> ChildSpec {
         let identity = control.certificates().live().clone();
         let (ledger, removed) = (control.ledger().clone(), control.removed().clone());
         let (shares, traffic) = (control.shares().clone(), control.traffic().clone());
-        let told = peers::Told { ledger, shares, traffic, removed };
+        let quotas = control.quotas().clone();
+        let told = peers::Told { ledger, shares, traffic, quotas, removed };
         peers::run(control.consensus().clone(), identity, told).boxed()
     })
 }
@@ -208,6 +209,7 @@ fn publisher(control: &Control, endpoint: Endpoint) -> ChildSpec {
         lease: control.lease().subscribe(),
         shares: control.shares().clone(),
         traffic: control.traffic().clone(),
+        quotas: control.quotas().clone(),
         certificates: control.certificates().clone(),
         removed: control.removed().clone(),
         cluster: control.identity().cluster().clone(),

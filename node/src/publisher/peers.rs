@@ -12,13 +12,20 @@ use std::{
 
 use consensus::Consensus;
 use model::cluster::NodeId;
+use quinn::{RecvStream, SendStream};
 use runtime::{
     push::{FrameReader, FrameWriter, FromPlane, ToPlane, client_endpoint, connect},
     tls::LiveIdentity,
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{ledger::Ledger, membership::removal::Removed, rollout::Traffic, shares::Shares};
+use crate::{
+    ledger::Ledger,
+    membership::removal::Removed,
+    quotas::{self, Quotas},
+    rollout::Traffic,
+    shares::Shares,
+};
 
 /// Between two attempts to reach a peer: short beside the time that an operator waits for an ack.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -29,6 +36,7 @@ pub(crate) struct Told {
     pub(crate) ledger: Ledger,
     pub(crate) shares: Shares,
     pub(crate) traffic: Traffic,
+    pub(crate) quotas: Quotas,
     pub(crate) removed: Removed,
 }
 
@@ -85,6 +93,21 @@ async fn follow(
     let mut reader = FrameReader::<_, ToPlane>::new(receive);
     writer.write(&FromPlane::PeerHello { node: identity.node() }).await?;
     told.ledger.peer_reached(node);
+    let heard = hear(node, identity.node(), &mut reader, &mut writer, told);
+    tokio::select! {
+        ended = heard => ended,
+        never = quotas::keep(&connection, &told.quotas, node) => match never {},
+    }
+}
+
+/// Takes in what the peer says, until it says no more.
+async fn hear(
+    node: NodeId,
+    own: runtime::identity::NodeId,
+    reader: &mut FrameReader<RecvStream, ToPlane>,
+    writer: &mut FrameWriter<SendStream, FromPlane>,
+    told: &Told,
+) -> anyhow::Result<()> {
     while let Some(message) = reader.read().await? {
         match message {
             ToPlane::Ledger { reports } => told.ledger.peer(node, reports),
@@ -95,7 +118,7 @@ async fn follow(
             ToPlane::Ping => writer.write(&FromPlane::Pong).await?,
             ToPlane::Welcome { .. } => {}
             // A member says so of this node only, and has applied it.
-            ToPlane::Removed { node } if node == identity.node() => {
+            ToPlane::Removed { node } if node == own => {
                 told.removed.note(NodeId(node.0));
             }
             ToPlane::Goodbye { reason } => anyhow::bail!(reason),

@@ -182,8 +182,8 @@ fn transport() -> Arc<TransportConfig> {
         .max_idle_timeout(Some(
             IdleTimeout::try_from(IDLE_TIMEOUT).expect("seconds fit in a QUIC integer"),
         ))
-        // One stream carries a session; the protocol has no use for more.
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        // One stream carries a session, another what is asked of limits that nodes count together.
+        .max_concurrent_bidi_streams(VarInt::from_u32(2))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
         .receive_window(VarInt::from_u32(STREAM_WINDOW));

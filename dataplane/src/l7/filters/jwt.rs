@@ -86,6 +86,7 @@ pub(super) fn or_chain() -> [core::TypedExtensionConfig; 2] {
         extension("marchproxy.tokens", &tokens),
         by_scope,
         by_wildcard,
+        super::cluster_limits::behind_scripts(),
         super::nested(),
         claims::twin_only(),
     ];
@@ -140,6 +141,10 @@ pub(in crate::l7) fn twin(route: &mut route::Route, policy: &str) -> route::Rout
     if let Some(matched) = &mut twin.r#match {
         matched.query_parameters.clear();
         matched.headers = vec![miss::twin_of(&route.name)];
+    }
+    // Counted is what has a token, by the twin.
+    if let Some(route::route::Action::Route(action)) = &mut route.action {
+        action.rate_limits.clear();
     }
     let name = pb::Value { kind: Some(pb::value::Kind::StringValue(policy.to_owned())) };
     let fields = pb::Struct { fields: [(REQUIREMENT.to_owned(), name)].into() };

@@ -6,27 +6,38 @@
 
 use std::time::Duration;
 
-use model::{ObjectKey, RateLimit, rate_limit::LimitedPer};
+use model::{qos_policy::LimitScope, rate_limit::LimitedPer};
 
-use super::extension;
+use super::{Limit, extension};
 use crate::l7::{
     names,
     pb::{self, core, kind, limit, limit_common, route},
 };
+use route::rate_limit::action::{ActionSpecifier, MaskedRemoteAddress, RequestHeaders};
 
 /// Before the name of a policy in the names of Envoy's counters.
 const STAT_PREFIX: &str = "limit.";
 /// Values of a key that are counted at once by one filter, at some 300 bytes: enough for the clients
 /// of a busy minute, and 3 MB where somebody makes up values.
 const VALUES_MAX: u32 = 10_000;
-/// The networks of IPv6 that are one client: what a household or a host gets (RFC 6177).
-const V6_PREFIX: u32 = 64;
 
-/// Makes the filter of a policy.
-pub(super) fn filter(key: &ObjectKey, wanted: &RateLimit) -> core::TypedExtensionConfig {
+/// Before that of one that all nodes count together.
+const CEILING_PREFIX: &str = "ceiling.";
+/// So many times a limit of all nodes together one Envoy lets through that cannot ask: the twofold, since
+/// the limit itself would be in the way of what was leased at once.
+const CEILING: u32 = 2;
+
+/// Makes the filter of a policy. Of one that all nodes count together, it is a ceiling, which counts
+/// while the data plane is not there to say how many may pass.
+pub(super) fn filter(limit: &Limit<'_>) -> core::TypedExtensionConfig {
+    let Limit { key, limit: wanted, .. } = limit;
+    let (times, prefix) = match wanted.scope {
+        LimitScope::Node => (1, STAT_PREFIX),
+        LimitScope::Cluster => (CEILING, CEILING_PREFIX),
+    };
     let bucket = kind::TokenBucket {
-        max_tokens: wanted.burst,
-        tokens_per_fill: Some(pb::uint32(wanted.requests)),
+        max_tokens: wanted.burst * times,
+        tokens_per_fill: Some(pb::uint32(wanted.requests * times)),
         fill_interval: Some(pb::duration(wanted.interval)),
     };
     let counted = counted_by(&wanted.per);
@@ -44,16 +55,19 @@ pub(super) fn filter(key: &ObjectKey, wanted: &RateLimit) -> core::TypedExtensio
         actions: vec![route::rate_limit::Action { action_specifier: Some(action) }],
         ..Default::default()
     });
+    let headers = match wanted.scope {
+        LimitScope::Node => limit_common::XRateLimitHeadersRfcVersion::DraftVersion03,
+        LimitScope::Cluster => limit_common::XRateLimitHeadersRfcVersion::Off,
+    };
     let filter = limit::LocalRateLimit {
-        stat_prefix: format!("{STAT_PREFIX}{}", names::plain(key)),
+        stat_prefix: format!("{prefix}{}", names::plain(key)),
         token_bucket: Some(bucket),
         filter_enabled: Some(always()),
         filter_enforced: Some(always()),
         response_headers_to_add: vec![retry_after(wanted.pause())],
         descriptors,
         rate_limits: rate_limits.into_iter().collect(),
-        enable_x_ratelimit_headers: limit_common::XRateLimitHeadersRfcVersion::DraftVersion03
-            as i32,
+        enable_x_ratelimit_headers: headers as i32,
         // It is for those that no other bucket is for.
         always_consume_default_token_bucket: Some(pb::boolean(false)),
         rate_limited_as_resource_exhausted: true,
@@ -64,28 +78,29 @@ pub(super) fn filter(key: &ObjectKey, wanted: &RateLimit) -> core::TypedExtensio
 }
 
 /// Returns the key of the values that are counted by themselves, and where a request has its own.
-fn counted_by(
-    per: &LimitedPer,
-) -> Option<(&'static str, route::rate_limit::action::ActionSpecifier)> {
-    use route::rate_limit::action::{ActionSpecifier, MaskedRemoteAddress, RequestHeaders};
+fn counted_by(per: &LimitedPer) -> Option<(&'static str, ActionSpecifier)> {
     match per {
         LimitedPer::Route => None,
-        LimitedPer::Client => Some((
-            "masked_remote_address",
-            ActionSpecifier::MaskedRemoteAddress(MaskedRemoteAddress {
-                v4_prefix_mask_len: None,
-                v6_prefix_mask_len: Some(pb::uint32(V6_PREFIX)),
-            }),
-        )),
-        LimitedPer::Header(name) => Some((
-            "header",
-            ActionSpecifier::RequestHeaders(RequestHeaders {
-                header_name: name.clone(),
-                descriptor_key: "header".to_owned(),
-                skip_if_absent: false,
-            }),
-        )),
+        LimitedPer::Client => Some(("masked_remote_address", client())),
+        LimitedPer::Header(name) => Some(("header", header(name))),
     }
+}
+
+/// Takes the address of the client: of IPv6 the network that a household or a host gets (RFC 6177).
+pub(super) fn client() -> ActionSpecifier {
+    ActionSpecifier::MaskedRemoteAddress(MaskedRemoteAddress {
+        v4_prefix_mask_len: None,
+        v6_prefix_mask_len: Some(pb::uint32(64)),
+    })
+}
+
+/// Takes the value of a header; nothing where there is none.
+pub(super) fn header(name: &str) -> ActionSpecifier {
+    ActionSpecifier::RequestHeaders(RequestHeaders {
+        header_name: name.to_owned(),
+        descriptor_key: "header".to_owned(),
+        skip_if_absent: false,
+    })
 }
 
 /// Says after how many seconds, rounded up, a refused client may come again.

@@ -6,6 +6,7 @@ use crate::{
     explain::Decision,
     key::ObjectKey,
     object::format_duration,
+    qos_policy::LimitScope,
     rate_limit::{LimitedPer, RateLimit},
     snapshot::Snapshot,
 };
@@ -39,8 +40,12 @@ fn said(limit: &RateLimit, request: &Incoming) -> String {
             None => format!("without {name}"),
         },
     };
+    let by = match limit.scope {
+        LimitScope::Node => "",
+        LimitScope::Cluster => ", on all nodes together",
+    };
     format!(
-        "it goes on within {requests} requests in {} (at once: {burst}) {counted}, else 429",
+        "it goes on within {requests} requests in {} (at once: {burst}) {counted}{by}, else 429",
         format_duration(*interval)
     )
 }
