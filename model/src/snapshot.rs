@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use imbl::{OrdMap, ordmap::DiffItem};
+use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 
 use crate::{
     auth_policy::AuthPolicy,
@@ -24,6 +24,8 @@ use crate::{
 pub struct Snapshot {
     revision: Revision,
     objects: OrdMap<ObjectKey, Arc<Object>>,
+    /// Each host of an HTTPRoute or GRPCRoute with that route: what stands twice is found without a walk.
+    hosts: OrdSet<(Arc<str>, ObjectKey)>,
 }
 
 /// What happened to one object between two snapshots.
@@ -69,6 +71,11 @@ impl Change {
     }
 }
 
+/// Returns the hosts of an HTTPRoute or GRPCRoute.
+fn hosts_of(object: &Object) -> &[String] {
+    object.spec.http_route().map_or(&[], |route| &route.hosts)
+}
+
 impl Snapshot {
     /// Returns the revision.
     #[must_use]
@@ -95,12 +102,39 @@ impl Snapshot {
 
     /// Adds or replaces an object.
     pub fn put(&mut self, object: Arc<Object>) {
-        self.objects.insert(object.key(), object);
+        let key = object.key();
+        let hosts = hosts_of(&object);
+        let old = self.objects.insert(key.clone(), Arc::clone(&object));
+        let before = old.as_deref().map(hosts_of).unwrap_or_default();
+        if before != hosts {
+            self.forget_hosts(&key, before);
+            for host in hosts {
+                self.hosts.insert((host.as_str().into(), key.clone()));
+            }
+        }
     }
 
     /// Removes an object; tells whether it was there.
     pub fn remove(&mut self, key: &ObjectKey) -> bool {
-        self.objects.remove(key).is_some()
+        let Some(object) = self.objects.remove(key) else { return false };
+        self.forget_hosts(key, hosts_of(&object));
+        true
+    }
+
+    fn forget_hosts(&mut self, key: &ObjectKey, hosts: &[String]) {
+        for host in hosts {
+            self.hosts.remove(&(host.as_str().into(), key.clone()));
+        }
+    }
+
+    /// Walks over the HTTPRoutes and GRPCRoutes of a host.
+    pub fn routes_of_host<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectKey, &'a HttpRoute)> {
+        let first = (Arc::from(host), ObjectKey::new(Kind::Listener, "", ""));
+        let routes = self.hosts.range(first..).take_while(move |(known, _)| **known == *host);
+        routes.filter_map(|(_, key)| Some((key, self.http_route(key)?)))
     }
 
     /// Returns an object.

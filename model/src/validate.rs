@@ -1,11 +1,12 @@
 //! What concerns several objects: references, conflicts of listeners, duplicate matches.
 //!
 //! Errors are about changed objects and about what a change breaks; what was there before and is
-//! untouched never stands in the way of a change. The work is one pass over the routes plus the
-//! change. The result depends on the set of objects only, not on the order of their arrival.
+//! untouched never stands in the way of a change. The work is the change and, where it
+//! concerns objects that refer to what changed, a pass over these. The result depends on the set of objects only, not on the order of their arrival.
 
 mod certificates;
 mod compression;
+mod concerned;
 mod fault;
 mod grpc_routes;
 mod http_routes;

@@ -110,6 +110,8 @@ pub(crate) struct State {
     permits: Arc<Semaphore>,
     /// Targets without a verdict, until all have settled; `None` from then on.
     undecided: Option<BTreeSet<EndpointId>>,
+    /// What was reconciled last.
+    reconciled: Option<Snapshot>,
     /// Casts `Reconcile` for each change of the configuration.
     _wake: AbortOnDropHandle<()>,
 }
@@ -149,6 +151,7 @@ impl Actor for Probes {
             targets: BTreeMap::new(),
             permits: Arc::new(Semaphore::new(CONCURRENT_MAX)),
             undecided: (!settled).then(BTreeSet::new),
+            reconciled: None,
             _wake: AbortOnDropHandle::new(wake),
         })
     }
@@ -197,6 +200,13 @@ impl State {
         myself: &ActorRef<ProbesMessage>,
     ) -> Result<(), ActorProcessingErr> {
         let snapshot = self.arguments.configuration.borrow().clone();
+        let before = self.reconciled.replace(snapshot.clone());
+        // Most changes are about other things, and targets are many.
+        if before.is_some_and(|before| !verdict::concerned(&before, &snapshot))
+            && self.arguments.results.update.borrow().is_some()
+        {
+            return Ok(());
+        }
         let mut wanted = verdict::targets(&snapshot);
         if wanted.len() > TARGETS_MAX {
             tracing::warn!(

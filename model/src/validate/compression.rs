@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::fault::{fault, referred};
+use super::{
+    concerned::concerned,
+    fault::{fault, referred},
+};
 use crate::{
     error::ConfigError,
     key::{Kind, ObjectKey},
@@ -14,13 +17,13 @@ pub(super) fn check(
     changed: &BTreeSet<ObjectKey>,
     errors: &mut Vec<ConfigError>,
 ) {
-    let concerned = |key: &ObjectKey| {
-        matches!(key.kind, Kind::Listener | Kind::HttpRoute) && snapshot.get(key).is_some()
-    };
-    if !changed.iter().any(concerned) {
-        return;
-    }
-    for (key, route) in snapshot.http_routes() {
+    // Other routes than those that changed are concerned where a listener does without.
+    let all = changed.iter().filter(|key| key.kind == Kind::Listener).any(|key| {
+        let listener = snapshot.listener(&key.namespace, &key.name);
+        listener.is_some_and(|listener| listener.compression().is_none())
+    });
+    for (key, object) in concerned(snapshot, changed, &[Kind::HttpRoute], all) {
+        let Some(route) = object.spec.http_route() else { continue };
         let wanting = route.rules.iter().position(|rule| rule.filters.compression == Some(true));
         let Some(index) = wanting else { continue };
         for reference in &route.listeners {

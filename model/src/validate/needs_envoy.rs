@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use super::fault::{fault, referred};
+use super::{
+    concerned::concerned,
+    fault::{fault, referred},
+};
 use crate::{
     error::ConfigError,
     key::{Kind, ObjectKey},
     listener::{EngineChoice, Forwarding, Listener},
+    object::Spec,
     route::{HttpAction, Reference},
     service::NeedsEnvoy,
     snapshot::Snapshot,
@@ -18,19 +22,23 @@ pub(super) fn check(
     changed: &BTreeSet<ObjectKey>,
     errors: &mut Vec<ConfigError>,
 ) {
-    let concerned = |key: &ObjectKey| {
-        !matches!(key.kind, Kind::PacketFilter | Kind::PrefixList | Kind::QosPolicy)
-            && snapshot.get(key).is_some()
-    };
     let need =
         |service: &Reference| snapshot.service(&service.namespace, &service.name)?.needs_envoy();
-    if !changed.iter().any(concerned) {
-        return;
-    }
-    if !snapshot.services().any(|(_, service)| service.needs_envoy().is_some()) {
-        return;
-    }
-    for (key, route) in snapshot.http_routes() {
+    // Other routes than those that changed are concerned where a service has such a need, or a listener
+    // may be XDP's.
+    let all = changed.iter().any(|key| match key.kind {
+        Kind::Service => {
+            let service = snapshot.service(&key.namespace, &key.name);
+            service.is_some_and(|service| service.needs_envoy().is_some())
+        }
+        Kind::Listener => {
+            let listener = snapshot.listener(&key.namespace, &key.name);
+            listener.is_some_and(|listener| listener.protocol.is_l4())
+        }
+        _ => false,
+    });
+    for (key, object) in concerned(snapshot, changed, &[Kind::HttpRoute, Kind::GrpcRoute], all) {
+        let Some(route) = object.spec.http_route() else { continue };
         for (rule_index, rule) in route.rules.iter().enumerate() {
             let HttpAction::Forward { backends, .. } = &rule.action else { continue };
             for (index, backend) in backends.iter().enumerate() {
@@ -42,7 +50,8 @@ pub(super) fn check(
             }
         }
     }
-    for (key, route) in snapshot.tls_routes() {
+    for (key, object) in concerned(snapshot, changed, &[Kind::TlsRoute], all) {
+        let Spec::TlsRoute(route) = &object.spec else { continue };
         for (index, backend) in route.backends.iter().enumerate() {
             if need(&backend.service) == Some(NeedsEnvoy::Tls) {
                 let path = format!("spec.backends[{index}].service.name");
@@ -51,7 +60,8 @@ pub(super) fn check(
             }
         }
     }
-    for (key, route) in snapshot.l4_routes() {
+    for (key, object) in concerned(snapshot, changed, &[Kind::TcpRoute, Kind::UdpRoute], all) {
+        let (Spec::TcpRoute(route) | Spec::UdpRoute(route)) = &object.spec else { continue };
         for (index, backend) in route.backends.iter().enumerate() {
             let Some(need) = need(&backend.service) else { continue };
             let path = format!("spec.backends[{index}].service.name");

@@ -1,10 +1,10 @@
 //! From a configuration and what is known of endpoints to targets and to what the data plane is
 //! told. Pure.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use model::{
-    EndpointId, Snapshot,
+    Change, EndpointId, Object, Snapshot, Spec,
     endpoint::EndpointHealth,
     service::{Endpoint, HealthCheck},
 };
@@ -18,6 +18,17 @@ pub(super) fn targets(snapshot: &Snapshot) -> BTreeMap<EndpointId, HealthCheck> 
             endpoints(key, service).map(move |endpoint| (endpoint, check.clone()))
         })
         .collect()
+}
+
+/// Tells whether a change is about services whose endpoints are ours to probe.
+pub(super) fn concerned(before: &Snapshot, after: &Snapshot) -> bool {
+    let is_probed = |object: Option<&Arc<Object>>| match object.map(|object| &object.spec) {
+        Some(Spec::Service(service)) => check_of(service).is_some(),
+        _ => false,
+    };
+    before.diff(after).iter().filter_map(Change::of_spec).any(|(old, new)| {
+        is_probed(old) || is_probed(new) //
+    })
 }
 
 /// What the data plane is told: the endpoints to leave out, and the services all of whose endpoints
@@ -46,8 +57,11 @@ pub(super) fn update(
 
 /// The services whose endpoints are ours to probe.
 fn probed(snapshot: &Snapshot) -> impl Iterator<Item = (&ObjectKey, &Service, &HealthCheck)> {
-    let services = snapshot.services().filter(|(_, service)| !service.is_checked_by_envoy());
-    services.filter_map(|(key, service)| Some((key, service, service.health_check.as_ref()?)))
+    snapshot.services().filter_map(|(key, service)| Some((key, service, check_of(service)?)))
+}
+
+fn check_of(service: &Service) -> Option<&HealthCheck> {
+    service.health_check.as_ref().filter(|_| !service.is_checked_by_envoy())
 }
 
 fn endpoints<'a>(
@@ -117,6 +131,23 @@ pub(super) mod tests {
         let snapshot = snapshot(vec![service("a", &[A, B], true), service("b", &[A], false)]);
         let found: Vec<_> = targets(&snapshot).into_keys().collect();
         assert_eq!(found, [id("a", A), id("a", B)]);
+    }
+
+    #[test]
+    fn a_change_of_what_is_not_probed_concerns_nobody() {
+        let with = |a: Object| snapshot(vec![a, service("b", &[A], false)]);
+        let probed = with(service("a", &[A], true));
+        let open = with(service("a", &[A], false));
+        for (before, after, expected) in [
+            (&probed, &probed, false),
+            (&open, &with(service("a", &[A, B], false)), false),
+            (&probed, &with(service("a", &[A, B], true)), true),
+            (&probed, &open, true),
+            (&open, &probed, true),
+            (&probed, &snapshot(Vec::new()), true),
+        ] {
+            assert_eq!(concerned(before, after), expected);
+        }
     }
 
     #[test]

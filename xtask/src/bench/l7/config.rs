@@ -49,6 +49,7 @@ pub(super) fn envoy(common: &Common<'_>, admin: &Path) -> Value {
             "{extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "bench",
         "route_config": { "name": "bench", "virtual_hosts": hosts },
+        "common_http_protocol_options": { "headers_with_underscores_action": "DROP_HEADER" },
         "use_remote_address": true,
         "normalize_path": true,
         "strip_trailing_host_dot": true,
@@ -75,6 +76,7 @@ pub(super) fn envoy(common: &Common<'_>, admin: &Path) -> Value {
     json!({
         "node": { "id": "bench", "cluster": "bench" },
         "admin": { "address": { "pipe": { "path": admin, "mode": 0o600 } } },
+        "overload_manager": overload(),
         "static_resources": {
             "listeners": [
                 { "name": "plain", "address": address(common.plain), "filter_chains": [chain] },
@@ -82,6 +84,25 @@ pub(super) fn envoy(common: &Common<'_>, admin: &Path) -> Value {
             ],
             "clusters": clusters,
         },
+    })
+}
+
+/// What an Envoy at an edge gives up as its memory runs out, which it does not here.
+fn overload() -> Value {
+    let heap = "envoy.resource_monitors.fixed_heap";
+    let kind =
+        "type.googleapis.com/envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig";
+    let action = |name: &str, share: f64| {
+        json!({ "name": format!("envoy.overload_actions.{name}"),
+                "triggers": [{ "name": heap, "threshold": { "value": share } }] })
+    };
+    json!({
+        "refresh_interval": "0.25s",
+        "resource_monitors": [{ "name": heap, "typed_config": {
+            "@type": kind, "max_heap_size_bytes": 8_u64 << 30 } }],
+        "buffer_factory_config": { "minimum_account_to_track_power_of_two": 20 },
+        "actions": [action("shrink_heap", 0.90), action("disable_http_keepalive", 0.90),
+                    action("stop_accepting_requests", 0.95)],
     })
 }
 
