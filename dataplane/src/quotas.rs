@@ -5,14 +5,15 @@
 //!                                   ◀───────── pass, refuse ◀── leases ◀══════
 //! ```
 //! Each request is decided here, by what was leased of the limit's owner; only when there is nothing left
-//! does one wait for an answer, and for 50 ms at most. Where there is no owner, or none that
-//! answers, this node has a share of its own, and tells later what it let through by it.
+//! does one wait for an answer, and for 50 ms at most. Where there is no owner, or none that answers, this
+//! node has a share of its own, and tells later what it let through by it.
 //!
 //! **Invariant.** No request fails because of what happens to an owner: it passes or is refused.
 
 mod link;
 mod service;
 mod slice;
+mod wire;
 
 use std::{
     collections::VecDeque,
@@ -30,10 +31,8 @@ use slice::{Reach, Slice, Verdict};
 
 /// How long a request waits for the owner: several round trips within a region. In a wider cluster
 /// requests that come before anything was leased are decided by the share that a node has of its own.
-const ANSWER_WITHIN: Duration = Duration::from_millis(50);
-/// How long nobody waits for an owner after one has not answered in time.
-const SLOW_FOR: Duration = Duration::from_secs(1);
-/// Limits and values of them that are known at once, at some 250 bytes.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Limits and values of them that are known at once, at some 400 bytes.
 const SLICES_MAX: usize = 200_000;
 /// The nodes that a node takes itself for one of, until it hears how many there are: so many that a few
 /// that start at once do not exceed a limit.
@@ -48,6 +47,7 @@ pub struct Quotas(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     began: Instant,
+    patience: Duration,
     state: Mutex<State>,
     /// There is something to ask.
     asks: Notify,
@@ -62,7 +62,6 @@ struct State {
     leases: VecDeque<(Duration, QuotaKey)>,
     /// Whether there is somebody to ask.
     linked: bool,
-    slow_until: Duration,
     nodes: u32,
 }
 
@@ -76,34 +75,54 @@ pub(crate) struct Counted {
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
-    /// Of each limit in its order: how many more may pass, and for a refusal, when at the soonest.
-    pub(crate) limits: Vec<(u32, Option<Duration>)>,
-    /// Whether it was decided by this node's own share.
+    /// Of each limit, in its order.
+    pub(crate) limits: Vec<Told>,
+}
+
+/// What a limit says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// How many more may pass.
+    pub(crate) left: u32,
+    /// It is refused, and after this time another may pass at the soonest.
+    pub(crate) refused: Option<Duration>,
+    /// That is so by this node's own share.
     pub(crate) alone: bool,
 }
 
 impl Decision {
     pub(crate) fn passes(&self) -> bool {
-        self.limits.iter().all(|(_, wait)| wait.is_none())
+        self.limits.iter().all(|limit| limit.refused.is_none())
     }
 }
 
 impl Default for Quotas {
     fn default() -> Self {
+        Self::with_patience(PATIENCE)
+    }
+}
+
+impl Quotas {
+    /// Begins without an owner. A request waits so long for one that is there.
+    #[must_use]
+    pub fn with_patience(patience: Duration) -> Self {
         let state = State {
             slices: Table::new(SLICES_MAX, rand::random()),
             queue: VecDeque::new(),
             leases: VecDeque::new(),
             linked: false,
-            slow_until: Duration::ZERO,
             nodes: NODES_UNHEARD,
         };
         let (state, asks) = (Mutex::new(state), Notify::new());
-        Self(Arc::new(Inner { began: Instant::now(), state, asks }))
+        Self(Arc::new(Inner { began: Instant::now(), patience, state, asks }))
     }
-}
 
-impl Quotas {
+    /// Tells whether there is somebody to ask.
+    #[must_use]
+    pub fn is_linked(&self) -> bool {
+        self.state().linked
+    }
+
     fn now(&self) -> Duration {
         self.0.began.elapsed()
     }
@@ -115,13 +134,12 @@ impl Quotas {
 
     /// Decides about a request that has come, for which all limits have to let it pass.
     pub(crate) async fn decide(&self, limits: &[Counted]) -> Decision {
-        let deadline = tokio::time::Instant::now() + ANSWER_WITHIN;
-        self.state().came(limits, self.now());
-        let mut late = false;
+        let deadline = tokio::time::Instant::now() + self.0.patience;
+        let mut first = true;
         loop {
             let (decided, asks) = {
                 let mut state = self.state();
-                let decided = state.decide(limits, late, self.now());
+                let decided = state.decide(limits, first, self.now());
                 (decided, !state.queue.is_empty())
             };
             if asks {
@@ -131,7 +149,8 @@ impl Quotas {
                 Ok(decision) => return decision,
                 Err(answers) => Waiting { quotas: self, answers },
             };
-            late = answers.wait_until(deadline).await;
+            answers.wait_until(deadline).await;
+            first = false;
         }
     }
 
@@ -140,7 +159,6 @@ impl Quotas {
         let now = self.now();
         let mut state = self.state();
         state.linked = true;
-        state.slow_until = Duration::ZERO;
         state.nodes = answers.nodes.max(1);
         for answer in answers.answers {
             // One that has been forgotten loses what it was granted.
@@ -162,7 +180,7 @@ impl Quotas {
         while asks.len() < ASKS_MAX
             && let Some(key) = state.queue.pop_front()
         {
-            asks.extend(state.slices.get_mut(key).and_then(|slice| slice.ask(key, now)));
+            asks.extend(state.slices.get_mut(key).map(|slice| slice.ask(key, now)));
         }
         if !state.queue.is_empty() {
             self.0.asks.notify_one();
@@ -180,65 +198,59 @@ impl Quotas {
 }
 
 impl State {
-    fn reach(&self, now: Duration) -> Reach {
-        Reach { owner: self.linked && now >= self.slow_until, nodes: self.nodes }
-    }
-
-    fn came(&mut self, limits: &[Counted], now: Duration) {
-        for Counted { key, limit } in limits {
-            self.slices.entry(*key, now, || Slice::new(*limit, now)).came(now);
-        }
-    }
-
-    /// Decides, or says for what answers to wait. Nothing is used up of a limit where another refuses.
+    /// Decides, or says for what answers to wait. Nothing is used up of a limit where another refuses, nor
+    /// is more asked for.
     fn decide(
         &mut self,
         limits: &[Counted],
-        late: bool,
+        first: bool,
         now: Duration,
     ) -> Result<Decision, Vec<(QuotaKey, watch::Receiver<()>)>> {
-        if late {
-            self.slow_until = now + SLOW_FOR;
-        }
-        let reach = self.reach(now);
-        let mut verdicts = Vec::with_capacity(limits.len());
-        for Counted { key, limit } in limits {
-            let slice = self.slices.entry(*key, now, || Slice::new(*limit, now));
-            verdicts.push(slice.verdict(reach, now));
-        }
-        let refused = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Refuse(_)));
-        let asks = !refused && verdicts.contains(&Verdict::Ask);
-        let mut decision = Decision { limits: Vec::new(), alone: false };
-        let mut waits = Vec::new();
+        let reach = Reach { owner: self.linked, nodes: self.nodes };
+        let verdicts = limits.iter().map(|Counted { key, limit }| {
+            self.slices.entry(*key, now, || Slice::new(*limit, now)).verdict(reach, now)
+        });
+        let verdicts: Vec<Verdict> = verdicts.collect();
+        let refuses =
+            |verdict: &Verdict| matches!(verdict, Verdict::Refuse(_) | Verdict::RefuseAlone(_));
+        let refusing = verdicts.iter().filter(|verdict| refuses(verdict)).count();
+        let waits = refusing == 0 && verdicts.contains(&Verdict::Ask);
+        let mut decision = Decision { limits: Vec::with_capacity(limits.len()) };
+        let mut answers = Vec::new();
         for (Counted { key, limit }, verdict) in limits.iter().zip(&verdicts) {
             let slice = self.slices.entry(*key, now, || Slice::new(*limit, now));
-            if asks && *verdict == Verdict::Ask {
-                waits.push((*key, slice.wait()));
+            let by_others = refusing > usize::from(refuses(verdict));
+            if first && !by_others {
+                slice.came(now);
             }
-            if !asks && !refused {
-                decision.alone |= !slice.pass(now);
+            if waits && *verdict == Verdict::Ask {
+                answers.push((*key, slice.wait()));
             }
-            let wait = match verdict {
-                Verdict::Refuse(wait) => Some(*wait),
-                Verdict::Pass | Verdict::Ask => None,
-            };
-            decision.alone |= wait.is_some() && !reach.owner;
-            decision.limits.push((slice.left(), wait));
-            let should = *verdict == Verdict::Ask || slice.runs_out(now) || slice.owes();
-            if should && self.linked && slice.begins_to_ask(now) {
+            if refusing == 0 && !waits {
+                slice.pass(now);
+            }
+            decision.limits.push(Told {
+                left: slice.left(),
+                refused: match verdict {
+                    Verdict::Refuse(wait) | Verdict::RefuseAlone(wait) => Some(*wait),
+                    Verdict::Pass | Verdict::PassAlone | Verdict::Ask => None,
+                },
+                alone: matches!(verdict, Verdict::PassAlone | Verdict::RefuseAlone(_)),
+            });
+            if self.linked && !by_others && slice.begins_to_ask(now) {
                 self.queue.push_back(*key);
             }
         }
-        if asks { Err(waits) } else { Ok(decision) }
+        if waits { Err(answers) } else { Ok(decision) }
     }
 
     /// Has leases returned that have ended.
     fn end_leases(&mut self, now: Duration) {
         while self.leases.front().is_some_and(|(ends, _)| *ends <= now) {
             let Some((_, key)) = self.leases.pop_front() else { break };
-            let Some(slice) = self.slices.get_mut(key) else { continue };
-            // Another lease may have prolonged it.
-            if slice.ends().is_some_and(|ends| ends <= now) && slice.begins_to_ask(now) {
+            if let Some(slice) = self.slices.get_mut(key)
+                && slice.begins_to_ask(now)
+            {
                 self.queue.push_back(key);
             }
         }
@@ -252,15 +264,25 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// Tells whether the answers are late.
-    async fn wait_until(mut self, deadline: tokio::time::Instant) -> bool {
+    /// Waits for all answers; nobody waits again for those that are late.
+    async fn wait_until(mut self, deadline: tokio::time::Instant) {
         let all = async {
             for (_, answer) in &mut self.answers {
                 // It is never sent anything, but closed.
                 let _ = answer.changed().await;
             }
         };
-        tokio::time::timeout_at(deadline, all).await.is_err()
+        if tokio::time::timeout_at(deadline, all).await.is_err() {
+            let (mut state, now) = (self.quotas.state(), self.quotas.now());
+            for (key, answer) in &self.answers {
+                // One that is closed has come.
+                if answer.has_changed().is_ok()
+                    && let Some(slice) = state.slices.get_mut(*key)
+                {
+                    slice.late(now);
+                }
+            }
+        }
     }
 }
 

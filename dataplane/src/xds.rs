@@ -18,6 +18,7 @@ mod driver;
 mod fetch;
 mod ledger;
 mod listening;
+mod open;
 mod registry;
 mod service;
 mod sm;

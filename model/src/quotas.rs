@@ -5,6 +5,7 @@
 //! others lease slices of it: so many requests they may let through within [`LEASE`].
 
 mod bucket;
+mod owner;
 mod table;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize, de};
 use crate::{cluster::NodeId, rate_limit::RateLimit};
 
 pub use bucket::Bucket;
+pub use owner::Owner;
 pub use table::{Table, Worth};
 
 /// How long a node may use what it leased; what is left then goes back.
@@ -47,7 +49,7 @@ pub struct Ask {
     /// What is left of its lease, which it uses no more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub returned: u32,
-    /// What it let through by its own share, when it heard of no owner.
+    /// What it let through by its own share, when it heard of no owner, and has not come back since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub spent: u32,
     /// What it heard last: an owner that takes over begins with that.
@@ -88,6 +90,8 @@ pub enum Said {
         left: i64,
         /// How long it is of no use to ask again; 0 when it got what it wanted.
         wait_ms: u32,
+        /// How long it takes until there is one more, if nobody returns any.
+        next_ms: u64,
         /// Which owner says so.
         office: u64,
     },
@@ -213,12 +217,12 @@ mod tests {
     #[test]
     fn an_answer_says_what_it_is() {
         let key = QuotaKey([7; 16]);
-        let said = Said::Leased { granted: 3, left: -1, wait_ms: 0, office: u64::MAX };
+        let said = Said::Leased { granted: 3, left: -1, wait_ms: 0, next_ms: 9, office: u64::MAX };
         let text = serde_json::to_string(&Answer { key, said }).unwrap();
         assert_eq!(
             text,
             "{\"key\":\"07070707070707070707070707070707\",\"said\":\"leased\",\"granted\":3,\
-             \"left\":-1,\"wait_ms\":0,\"office\":18446744073709551615}"
+             \"left\":-1,\"wait_ms\":0,\"next_ms\":9,\"office\":18446744073709551615}"
         );
         assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), Answer { key, said });
     }

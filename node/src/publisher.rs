@@ -25,7 +25,7 @@ use runtime::{
     push::{FromPlane, HealthUpdate, ToPlane, connected_peer},
 };
 use tokio::{sync::watch, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     announce::Lease,
@@ -140,20 +140,18 @@ impl Publisher {
             return Err(session::SessionEnd::Stranger { node });
         }
         let asking = quotas::Peer { node, role: peer.role };
+        // In a task of its own, so that no large change is in its way.
+        let asked = self.clone().asked(connection.clone(), asking);
+        let _asked = AbortOnDropHandle::new(tokio::spawn(asked));
         tokio::select! {
             ended = self.served(hello, peer.role, node, link, stop) => ended,
-            ended = self.asked(connection, asking) => Err(ended.into()),
             () = self.removed.wait_for(node) => Err(session::SessionEnd::Removed { node }),
         }
     }
 
     /// Answers what is asked of limits, a stream after the other, until the connection ends.
-    async fn asked(&self, connection: &Connection, peer: quotas::Peer) -> quinn::ConnectionError {
-        loop {
-            let (send, receive) = match connection.accept_bi().await {
-                Ok(streams) => streams,
-                Err(error) => return error,
-            };
+    async fn asked(self, connection: Connection, peer: quotas::Peer) {
+        while let Ok((send, receive)) = connection.accept_bi().await {
             let (quotas, consensus) = (self.quotas.clone(), self.consensus.clone());
             if let Err(error) = quotas::serve(quotas, consensus, peer, send, receive).await {
                 tracing::info!(node = %peer.node, %error, "what is asked of limits is not answered");

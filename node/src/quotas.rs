@@ -9,7 +9,6 @@
 //! owner: its data planes use their own shares.
 
 mod link;
-mod owner;
 mod ring;
 mod serve;
 
@@ -22,12 +21,11 @@ use std::{
 use consensus::Consensus;
 use model::{
     cluster::NodeId,
-    quotas::{Answer, Ask, QuotaKey, Said},
+    quotas::{Answer, Ask, Owner, QuotaKey, Said},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use link::keep;
-use owner::Owner;
 pub(crate) use serve::{Peer, serve};
 
 /// Batches on their way to an owner; beyond, asks count as unanswered.

@@ -119,9 +119,15 @@ pub(super) fn of_route(
 ) -> HashMap<String, Any> {
     let mut settings = of_chain(auth, chain(&rule.filters, auth, limits));
     settings.extend(rule.filters.compression.map(compression::of_route));
-    let limits = cluster_limits::of_route(limits);
+    let limits = cluster_limits::of_route(limits, counts_preflights(rule, auth.map(|it| it.1)));
     settings.extend(limits.map(|limits| (cluster_limits::NAME.to_owned(), limits)));
     settings
+}
+
+/// Tells whether preflights of CORS count: where the rule has no CORS, they are requests as others. Where it
+/// demands a token they carry none, and do not get further than to CORS.
+pub(super) fn counts_preflights(rule: &HttpRule, auth: Option<&AuthPolicy>) -> bool {
+    rule.filters.cors.is_none() && auth.is_none_or(|policy| policy.jwt.is_none())
 }
 
 fn of_chain(

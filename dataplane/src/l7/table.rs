@@ -280,7 +280,8 @@ fn one(
         Err(Missing) => answer(500),
     };
     if let route::route::Action::Route(action) = &mut action {
-        action.rate_limits = filters::cluster_limits::of_action(limits);
+        let preflights = filters::counts_preflights(rule, auth.ok().flatten());
+        action.rate_limits = filters::cluster_limits::of_action(limits, preflights);
     }
     route::Route {
         // Named, because the script for hosts without a scope asks whether there is a name.

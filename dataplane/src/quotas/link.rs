@@ -37,12 +37,12 @@ pub enum LinkError {
 }
 
 /// Keeps a stream of asks on a connection, for as long as this is polled.
-pub(crate) async fn keep(connection: &Connection, quotas: &Quotas, node: NodeId) -> Infallible {
+pub(crate) async fn keep(connection: Connection, quotas: Quotas, node: NodeId) -> Infallible {
     loop {
         let ended = match connection.open_bi().await {
             Ok((send, receive)) => {
                 let (reader, writer) = (FrameReader::new(receive), FrameWriter::new(send));
-                match exchange(reader, writer, quotas, node).await {
+                match exchange(reader, writer, &quotas, node).await {
                     Ok(never) => match never {},
                     Err(error) => error.to_string(),
                 }

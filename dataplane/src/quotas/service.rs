@@ -1,24 +1,36 @@
 //! The rate-limit service that Envoy asks, on its configuration server's socket.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use envoy_types::pb::{
     envoy::{
         config::core::v3::HeaderValue,
-        extensions::common::ratelimit::v3::RateLimitDescriptor,
         service::ratelimit::v3::{
-            RateLimitRequest, RateLimitResponse,
+            RateLimitResponse,
             rate_limit_response::{Code, DescriptorStatus, RateLimit},
-            rate_limit_service_server::{RateLimitService, RateLimitServiceServer},
+            rate_limit_service_server::SERVICE_NAME,
         },
     },
     google::protobuf::Duration as PbDuration,
 };
+use futures::{FutureExt, future::BoxFuture};
 use model::quotas::{QuotaKey, QuotaLimit};
 use sha2::{Digest, Sha256};
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    server::{Grpc, NamedService, UnaryService},
+};
+use tonic_prost::ProstCodec;
 
-use super::{Counted, Decision, Quotas};
+use super::{
+    Counted, Decision, Quotas, Told,
+    wire::{Descriptor, Question},
+};
 
 /// The parts of a descriptor that the configuration puts there, in their order; a value may follow.
 pub(crate) const POLICY: &str = "policy";
@@ -48,34 +60,12 @@ pub(crate) struct Service(Quotas);
 
 impl Service {
     /// Makes the service of what this node may let through.
-    pub(crate) fn server(quotas: Quotas) -> RateLimitServiceServer<Self> {
-        RateLimitServiceServer::new(Self(quotas))
+    pub(crate) fn new(quotas: Quotas) -> Self {
+        Self(quotas)
     }
-}
 
-/// Reads what a request has to pass, and the name of its policy.
-fn counted(descriptor: &RateLimitDescriptor) -> Option<(&str, Counted)> {
-    let [policy, limit, target, ..] = descriptor.entries.as_slice() else { return None };
-    if (&*policy.key, &*limit.key, &*target.key) != (POLICY, LIMIT, TARGET) {
-        return None;
-    }
-    let mut digest = Sha256::new();
-    for part in descriptor.entries.iter().flat_map(|entry| [&entry.key, &entry.value]) {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
-    }
-    let key = QuotaKey(*digest.finalize().first_chunk().expect("a SHA-256 has 32 bytes"));
-    Some((&policy.value, Counted { key, limit: limit_of(&limit.value)? }))
-}
-
-#[async_trait]
-impl RateLimitService for Service {
-    async fn should_rate_limit(
-        &self,
-        request: Request<RateLimitRequest>,
-    ) -> Result<Response<RateLimitResponse>, Status> {
-        let request = request.into_inner();
-        let limits: Option<Vec<_>> = request.descriptors.iter().map(counted).collect();
+    async fn answer(self, question: Question) -> Result<Response<RateLimitResponse>, Status> {
+        let limits: Option<Vec<_>> = question.descriptors.iter().map(counted).collect();
         let Some(limits) = limits.filter(|limits| !limits.is_empty()) else {
             return Err(Status::invalid_argument("a descriptor that no limit has"));
         };
@@ -86,16 +76,70 @@ impl RateLimitService for Service {
     }
 }
 
+impl NamedService for Service {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+/// Makes of the service what the generated code would make of it, for [`Question`].
+impl tonic::codegen::Service<http::Request<Body>> for Service {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let method = Method(self.clone());
+        async move {
+            if request.uri().path().rsplit('/').next() != Some("ShouldRateLimit") {
+                return Ok(Status::unimplemented("there is ShouldRateLimit alone").into_http());
+            }
+            Ok(Grpc::new(ProstCodec::default()).unary(method, request).await)
+        }
+        .boxed()
+    }
+}
+
+struct Method(Service);
+
+impl UnaryService<Question> for Method {
+    type Response = RateLimitResponse;
+    type Future = BoxFuture<'static, Result<Response<RateLimitResponse>, Status>>;
+
+    fn call(&mut self, request: Request<Question>) -> Self::Future {
+        self.0.clone().answer(request.into_inner()).boxed()
+    }
+}
+
+/// Reads what a request has to pass, and the name of its policy.
+fn counted(descriptor: &Descriptor) -> Option<(&str, Counted)> {
+    let [policy, limit, target, ..] = descriptor.entries.as_slice() else { return None };
+    let names = [POLICY, LIMIT, TARGET].map(str::as_bytes);
+    if [policy, limit, target].map(|entry| entry.key.as_slice()) != names {
+        return None;
+    }
+    let mut digest = Sha256::new();
+    for part in descriptor.entries.iter().flat_map(|entry| [&entry.key, &entry.value]) {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let key = QuotaKey(*digest.finalize().first_chunk().expect("a SHA-256 has 32 bytes"));
+    let limit = limit_of(std::str::from_utf8(&limit.value).ok()?)?;
+    Some((std::str::from_utf8(&policy.value).ok()?, Counted { key, limit }))
+}
+
 fn count(policies: &[&str], decision: &Decision) {
     let passes = decision.passes();
-    let count = if decision.alone { "alone" } else { "cluster" };
-    for (policy, (_, wait)) in policies.iter().zip(&decision.limits) {
+    for (policy, told) in policies.iter().zip(&decision.limits) {
         // What one limit refuses has not counted for the others.
-        let outcome = match (wait, passes) {
+        let outcome = match (told.refused, passes) {
             (Some(_), _) => "limited",
             (None, true) => "passed",
             (None, false) => continue,
         };
+        let count = if told.alone { "alone" } else { "cluster" };
         let labels = [
             ("policy", (*policy).to_owned()),
             ("outcome", outcome.into()),
@@ -107,18 +151,19 @@ fn count(policies: &[&str], decision: &Decision) {
 
 fn answer(limits: &[Counted], decision: &Decision) -> RateLimitResponse {
     let code = |passes| if passes { Code::Ok } else { Code::OverLimit } as i32;
-    let statuses = limits.iter().zip(&decision.limits).map(|(counted, (left, wait))| {
+    let statuses = limits.iter().zip(&decision.limits).map(|(counted, told)| {
+        let Told { left, refused, .. } = *told;
         // In the same terms as Envoy's own limits: how many may come at once.
         let limit = RateLimit { requests_per_unit: counted.limit.burst, ..Default::default() };
         DescriptorStatus {
-            code: code(wait.is_none()),
+            code: code(refused.is_none()),
             current_limit: Some(limit),
-            limit_remaining: *left,
-            duration_until_reset: Some(whole_seconds(wait.unwrap_or(counted.limit.pause()))),
+            limit_remaining: left,
+            duration_until_reset: Some(whole_seconds(refused.unwrap_or(counted.limit.pause()))),
             ..Default::default()
         }
     });
-    let longest = decision.limits.iter().filter_map(|(_, wait)| *wait).max();
+    let longest = decision.limits.iter().filter_map(|told| told.refused).max();
     let retry_after = longest.map(|wait| HeaderValue {
         key: "retry-after".to_owned(),
         value: seconds(wait).to_string(),
@@ -143,16 +188,14 @@ fn whole_seconds(time: Duration) -> PbDuration {
 
 #[cfg(test)]
 mod tests {
-    use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+    use super::{super::wire::Entry, *};
 
-    use super::*;
-
-    fn descriptor(parts: &[(&str, &str)]) -> RateLimitDescriptor {
+    fn descriptor(parts: &[(&str, &str)]) -> Descriptor {
         let entry = |(key, value): &(&str, &str)| Entry {
-            key: (*key).to_owned(),
-            value: (*value).to_owned(),
+            key: key.as_bytes().to_owned(),
+            value: value.as_bytes().to_owned(),
         };
-        RateLimitDescriptor { entries: parts.iter().map(entry).collect(), ..Default::default() }
+        Descriptor { entries: parts.iter().map(entry).collect() }
     }
 
     fn parts<'a>(limit: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -198,13 +241,16 @@ mod tests {
         let limit = QuotaLimit { requests: 10, interval_ms: 60_000, burst: 20 };
         let limits = [Counted { key: QuotaKey([0; 16]), limit }; 2];
         let wait = Some(Duration::from_millis(1_001));
-        let told = answer(&limits, &Decision { limits: vec![(3, None), (0, wait)], alone: false });
-        assert_eq!(told.overall_code, Code::OverLimit as i32);
-        assert_eq!(told.response_headers_to_add[0].value, "2");
-        let codes: Vec<_> = told.statuses.iter().map(|it| (it.code, it.limit_remaining)).collect();
+        let told = |left, refused| Told { left, refused, alone: false };
+        let of = |limits| Decision { limits };
+        let refusal = answer(&limits, &of(vec![told(3, None), told(0, wait)]));
+        assert_eq!(refusal.overall_code, Code::OverLimit as i32);
+        assert_eq!(refusal.response_headers_to_add[0].value, "2");
+        let codes: Vec<_> =
+            refusal.statuses.iter().map(|it| (it.code, it.limit_remaining)).collect();
         assert_eq!(codes, [(Code::Ok as i32, 3), (Code::OverLimit as i32, 0)]);
-        let told = answer(&limits, &Decision { limits: vec![(3, None), (1, None)], alone: false });
-        assert_eq!(told.overall_code, Code::Ok as i32);
-        assert!(told.response_headers_to_add.is_empty());
+        let passes = answer(&limits, &of(vec![told(3, None), told(1, None)]));
+        assert_eq!(passes.overall_code, Code::Ok as i32);
+        assert!(passes.response_headers_to_add.is_empty());
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     desired::Desired,
     metrics, quotas,
     shares::Loan,
+    tasks::Task,
 };
 
 /// How long a handshake may take: several round trips around the world.
@@ -195,10 +196,10 @@ async fn follow(
         return error;
     }
     let node = NodeId(arguments.identity.live().identity().node().0);
-    tokio::select! {
-        ended = session.run(FrameReader::new(receive)) => ended,
-        never = quotas::keep(connection, &arguments.quotas, node) => match never {},
-    }
+    // In a task of its own, so that no large change is in its way.
+    let asking = quotas::keep(connection.clone(), arguments.quotas.clone(), node);
+    let _asking = Task::spawn(async move { match asking.await {} });
+    session.run(FrameReader::new(receive)).await
 }
 
 impl Session<'_> {

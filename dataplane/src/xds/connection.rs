@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use super::open::Noted;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
@@ -14,6 +15,7 @@ use tonic::transport::server::Connected;
 pub(super) struct Connection<T> {
     io: T,
     info: ConnectionInfo,
+    _noted: Option<Noted>,
 }
 
 /// What the streams of a connection are told of it.
@@ -25,7 +27,12 @@ pub(super) struct ConnectionInfo {
 
 impl<T> Connection<T> {
     pub(super) fn new(io: T, number: u64) -> Self {
-        Self { io, info: ConnectionInfo { number } }
+        Self { io, info: ConnectionInfo { number }, _noted: None }
+    }
+
+    /// Keeps what notes it for as long as it lasts.
+    pub(super) fn noted(self, noted: Noted) -> Self {
+        Self { _noted: Some(noted), ..self }
     }
 }
 

@@ -1,13 +1,6 @@
 //! The server: connections in, clients out. It decides nothing.
 
-use std::{
-    collections::VecDeque,
-    io,
-    net::Shutdown,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use tokio::{
@@ -16,15 +9,12 @@ use tokio::{
 };
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 
-use super::{connection::Connection, discovery, driver::Shared, registry::Registry};
+use super::{connection::Connection, discovery, driver::Shared, open::Open, registry::Registry};
 use crate::{
     acme::{Answers, Challenges},
     l7::World,
     quotas::{self, Quotas},
 };
-
-/// Connections that are remembered: one per start of Envoy; those of before are closed.
-const CONNECTIONS_MAX: usize = 8;
 
 /// Streams of one connection: an Envoy without the aggregated stream opens one per cluster.
 const STREAMS_MAX: u32 = 16 * 1024;
@@ -59,16 +49,16 @@ pub(super) async fn serve(
     quotas: Quotas,
 ) -> Result<(), tonic::transport::Error> {
     let discovery = Discovery::new(shared);
-    let mut connections = Connections::default();
+    let mut open = Open::default();
     let incoming = UnixListenerStream::new(listener).map(move |accepted| {
         accepted.map(|connection| {
-            let number = connections.note(&connection);
-            Connection::new(connection, number)
+            let (number, noted) = open.note(&connection);
+            Connection::new(connection, number).noted(noted)
         })
     });
     let routes = discovery::routes(&discovery)
         .add_service(Answers::service(challenges))
-        .add_service(quotas::Service::server(quotas));
+        .add_service(quotas::Service::new(quotas));
     builder().add_routes(routes).serve_with_incoming(incoming).await
 }
 
@@ -115,37 +105,5 @@ impl Server {
             .serve_with_incoming(incoming)
             .await
             .map_err(io::Error::other)
-    }
-}
-
-/// Connections, to be shut when the server ends: tonic serves each in a task of its own, which
-/// would outlive the server, and Envoy would go on asking there.
-#[derive(Default)]
-struct Connections {
-    open: VecDeque<OwnedFd>,
-    accepted: u64,
-}
-
-impl Connections {
-    /// Remembers a connection; returns its number.
-    fn note(&mut self, connection: &impl AsFd) -> u64 {
-        match connection.as_fd().try_clone_to_owned() {
-            Ok(copy) => self.open.push_back(copy),
-            Err(error) => tracing::warn!(%error, "a connection cannot be shut with the server"),
-        }
-        if self.open.len() > CONNECTIONS_MAX {
-            self.open.pop_front();
-        }
-        self.accepted += 1;
-        self.accepted
-    }
-}
-
-impl Drop for Connections {
-    fn drop(&mut self) {
-        for connection in self.open.drain(..) {
-            // One that the peer has closed is shut already.
-            let _ = std::os::unix::net::UnixStream::from(connection).shutdown(Shutdown::Both);
-        }
     }
 }

@@ -69,7 +69,8 @@ impl Plane {
         let transferred = Arc::new(Transferred::default());
         let life = Life::default();
         let challenges = watch::Sender::default();
-        let quotas = Quotas::default();
+        // However busy the machine is; Envoy waits for 250 ms.
+        let quotas = Quotas::with_patience(Duration::from_millis(200));
         let xds = XdsArguments {
             desired: desired_receiver,
             placement: placements,

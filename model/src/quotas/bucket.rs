@@ -97,10 +97,15 @@ impl Bucket {
 }
 
 impl Worth for Bucket {
-    /// A full one is as good as none.
+    /// A full one is as good as none; of others it is the part that is missing, in millionths: a limit of
+    /// many hours is worth no more than one of seconds.
     fn worth(&self, now: Duration) -> u64 {
-        let full = self.wait(self.limit.burst).saturating_sub(now.saturating_sub(self.at));
-        u64::try_from(full.as_millis()).unwrap_or(u64::MAX)
+        let mut then = self.clone();
+        then.refill(now);
+        let most = i128::from(self.limit.burst) * self.token();
+        let missing = (most - then.level) * 1_000_000;
+        // Between nothing and twice the burst.
+        u64::try_from(missing.unsigned_abs().div_ceil(most.unsigned_abs())).unwrap_or(u64::MAX)
     }
 }
 
@@ -155,8 +160,8 @@ mod tests {
         let mut bucket = Bucket::full(LIMIT, ms(0));
         assert_eq!(bucket.worth(ms(0)), 0);
         bucket.take(3);
-        assert_eq!((bucket.worth(ms(0)), bucket.worth(ms(400))), (1_000, 600));
-        assert_eq!(bucket.worth(ms(1_000)), 0);
+        assert_eq!((bucket.worth(ms(0)), bucket.worth(ms(500))), (600_000, 300_000));
+        assert_eq!((bucket.worth(ms(999)), bucket.worth(ms(1_000))), (600, 0));
     }
 
     proptest! {

@@ -93,11 +93,10 @@ async fn follow(
     let mut reader = FrameReader::<_, ToPlane>::new(receive);
     writer.write(&FromPlane::PeerHello { node: identity.node() }).await?;
     told.ledger.peer_reached(node);
-    let heard = hear(node, identity.node(), &mut reader, &mut writer, told);
-    tokio::select! {
-        ended = heard => ended,
-        never = quotas::keep(&connection, &told.quotas, node) => match never {},
-    }
+    // In a task of its own, so that nothing that is long to read is in its way.
+    let asking = quotas::keep(connection, told.quotas.clone(), node);
+    let _asking = AbortOnDropHandle::new(tokio::spawn(asking));
+    hear(node, identity.node(), &mut reader, &mut writer, told).await
 }
 
 /// Takes in what the peer says, until it says no more.

@@ -48,8 +48,6 @@ const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 pub(super) enum SessionEnd {
     #[error(transparent)]
     Peer(#[from] PeerError),
-    #[error("the connection is lost")]
-    Lost(#[from] quinn::ConnectionError),
     #[error("the stream failed")]
     Frame(#[from] FrameError),
     #[error("node {node} is not a member")]

@@ -39,9 +39,9 @@ enum LinkError {
 }
 
 /// Keeps a stream to another node on a connection, for as long as this is polled.
-pub(crate) async fn keep(connection: &Connection, quotas: &Quotas, peer: NodeId) -> Infallible {
+pub(crate) async fn keep(connection: Connection, quotas: Quotas, peer: NodeId) -> Infallible {
     loop {
-        let Err(error) = pass_on(connection, quotas, peer).await;
+        let Err(error) = pass_on(&connection, &quotas, peer).await;
         tracing::debug!(%peer, %error, "limits that the peer owns are out of reach");
         sleep(OPEN_AGAIN_AFTER).await;
     }
@@ -57,7 +57,7 @@ async fn pass_on(
     let mut writer = FrameWriter::<_, Asks>::new(send);
     greet(quotas, &mut reader, &mut writer).await?;
     let (sender, mut forwards) = mpsc::channel(FORWARDED_MAX);
-    let _link = Link::open(quotas, peer, sender);
+    let _link = Link::open(quotas.clone(), peer, sender);
     let mut awaited: HashMap<u64, oneshot::Sender<Vec<Answer>>> = HashMap::new();
     let mut order = VecDeque::new();
     let mut batch = 0;
@@ -102,24 +102,28 @@ async fn write(writer: &mut FrameWriter<SendStream, Asks>, asks: Asks) -> Result
 }
 
 /// The other node is an owner while this lasts.
-struct Link<'a> {
-    quotas: &'a Quotas,
+struct Link {
+    quotas: Quotas,
     peer: NodeId,
+    sender: mpsc::Sender<Forward>,
 }
 
-impl<'a> Link<'a> {
-    fn open(quotas: &'a Quotas, peer: NodeId, sender: mpsc::Sender<Forward>) -> Self {
+impl Link {
+    fn open(quotas: Quotas, peer: NodeId, sender: mpsc::Sender<Forward>) -> Self {
         quotas.0.links.send_modify(|links| {
-            links.insert(peer, sender);
+            links.insert(peer, sender.clone());
         });
-        Self { quotas, peer }
+        Self { quotas, peer, sender }
     }
 }
 
-impl Drop for Link<'_> {
+impl Drop for Link {
     fn drop(&mut self) {
         self.quotas.0.links.send_modify(|links| {
-            links.remove(&self.peer);
+            // The one to another address of the peer's may be there already.
+            if links.get(&self.peer).is_some_and(|link| link.same_channel(&self.sender)) {
+                links.remove(&self.peer);
+            }
         });
     }
 }

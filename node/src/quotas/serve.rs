@@ -21,12 +21,12 @@ use tokio::{
 
 use super::{Forward, Owned, Quotas, alone, members};
 
-/// How long an owner may take: less than a data plane waits.
-const OWNER_WITHIN: Duration = Duration::from_millis(40);
+/// How long an owner may take. No request waits for it so long, but what it leased is for those that come.
+const OWNER_WITHIN: Duration = Duration::from_secs(1);
 /// Asks of a message.
 const ASKS_MAX: usize = 10_000;
-/// Batches that wait for other owners; more are read when some are answered.
-const WAITING_MAX: usize = 256;
+/// Batches that wait for other owners; of more, these are out of reach.
+const WAITING_MAX: usize = 4_096;
 /// How long the other side may leave answers unread.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 /// Between two looks at how many members there are.
@@ -69,14 +69,15 @@ pub(crate) async fn serve(
         // At most some hundreds.
         let nodes = u32::try_from(members).unwrap_or(u32::MAX);
         tokio::select! {
-            asks = reader.read(), if waiting.len() < WAITING_MAX => {
+            asks = reader.read() => {
                 let Some(asks) = asks? else { return Ok(()) };
                 check(&asks)?;
                 let batch = asks.batch;
                 let answers = if peer.role == Role::Control {
-                    quotas.answer(asks.node, &asks.asks)
+                    quotas.as_owner(asks.node, asks.asks, members)
                 } else {
-                    let (answers, others) = quotas.sort(peer.node, asks.asks, members);
+                    let room = WAITING_MAX - waiting.len();
+                    let (answers, others) = quotas.sort(peer.node, asks.asks, members, room);
                     waiting.extend(others.into_iter().map(|it| it.map(move |it| (batch, it)).boxed()));
                     answers
                 };
@@ -116,12 +117,26 @@ async fn write(
 }
 
 impl Quotas {
-    /// Answers what this node owns and what nobody does, and passes the rest on.
+    /// Answers what another control node asks of this one, if it owns it in its own eyes too.
+    fn as_owner(&self, node: NodeId, asks: Vec<Ask>, members: usize) -> Vec<Answer> {
+        let owned = |ask: &Ask| matches!(self.owned(ask.key, members), Owned::Here);
+        if asks.iter().all(owned) {
+            return self.answer(node, &asks);
+        }
+        let one = |ask: Ask| match owned(&ask) {
+            true => self.answer(node, &[ask]),
+            false => alone(vec![ask.key]),
+        };
+        asks.into_iter().flat_map(one).collect()
+    }
+
+    /// Answers what this node owns and what nobody does, and passes the rest on, in so many batches at most.
     fn sort(
         &self,
         node: NodeId,
         asks: Vec<Ask>,
         members: usize,
+        room: usize,
     ) -> (Vec<Answer>, Vec<BoxFuture<'static, Vec<Answer>>>) {
         let (mut own, mut nobodys) = (Vec::new(), Vec::new());
         let mut others: HashMap<NodeId, (_, Vec<Ask>)> = HashMap::new();
@@ -136,8 +151,15 @@ impl Quotas {
         }
         let mut answers = if own.is_empty() { Vec::new() } else { self.answer(node, &own) };
         answers.extend(if nobodys.is_empty() { Vec::new() } else { alone(nobodys) });
-        let others = others.into_values().map(|(link, asks)| forward(link, node, asks).boxed());
-        (answers, others.collect())
+        let mut passed_on = Vec::new();
+        for (link, asks) in others.into_values() {
+            if passed_on.len() < room {
+                passed_on.push(forward(link, node, asks).boxed());
+            } else {
+                answers.extend(alone(asks.into_iter().map(|ask| ask.key).collect()));
+            }
+        }
+        (answers, passed_on)
     }
 }
 
@@ -149,11 +171,11 @@ async fn forward(
 ) -> Vec<Answer> {
     let keys: Vec<QuotaKey> = asks.iter().map(|ask| ask.key).collect();
     let (answers, answered) = oneshot::channel();
-    let sent = link.try_send(Forward { node, asks, answers }).is_ok();
+    if link.try_send(Forward { node, asks, answers }).is_err() {
+        return alone(keys);
+    }
     match timeout(OWNER_WITHIN, answered).await {
-        Ok(Ok(answers)) if sent && answers.iter().map(|it| it.key).eq(keys.iter().copied()) => {
-            answers
-        }
+        Ok(Ok(answers)) if answers.iter().map(|it| it.key).eq(keys.iter().copied()) => answers,
         _ => alone(keys),
     }
 }

@@ -186,7 +186,8 @@ fn transport() -> Arc<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(2))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(STREAM_WINDOW));
+        // Of the connection more than of one stream, which may be full.
+        .receive_window(VarInt::from_u32(STREAM_WINDOW * 2));
     Arc::new(transport)
 }
 

@@ -16,11 +16,14 @@ use super::{Limit, extension, limit};
 use crate::{
     l7::{
         names,
-        pb::{self, Any, core, hcm, rate_limit, rate_limit_config, route},
+        pb::{self, Any, core, hcm, matcher, rate_limit, rate_limit_config, route},
     },
     quotas::{LIMIT, POLICY, TARGET, limit_text},
 };
-use route::rate_limit::action::{ActionSpecifier, GenericKey, HeaderValueMatch};
+use route::{
+    header_matcher::HeaderMatchSpecifier,
+    rate_limit::action::{ActionSpecifier, GenericKey, HeaderValueMatch},
+};
 
 /// The data plane is on this host, and decides within a fifth of this.
 const TIMEOUT: Duration = Duration::from_millis(250);
@@ -62,21 +65,21 @@ fn filter() -> rate_limit::RateLimit {
     }
 }
 
-/// Makes the settings of a route that has such limits.
-pub(super) fn of_route(limits: &[Limit<'_>]) -> Option<Any> {
-    let settings =
-        rate_limit::RateLimitPerRoute { rate_limits: of_action(limits), ..Default::default() };
+/// Makes the settings of a route that has such limits, with or without `preflights` of CORS.
+pub(super) fn of_route(limits: &[Limit<'_>], preflights: bool) -> Option<Any> {
+    let rate_limits = of_action(limits, preflights);
+    let settings = rate_limit::RateLimitPerRoute { rate_limits, ..Default::default() };
     (!settings.rate_limits.is_empty()).then(|| super::on(pb::any(&settings)))
 }
 
 /// Makes what the action of a route says of them.
-pub(in crate::l7) fn of_action(limits: &[Limit<'_>]) -> Vec<route::RateLimit> {
+pub(in crate::l7) fn of_action(limits: &[Limit<'_>], preflights: bool) -> Vec<route::RateLimit> {
     let together = limits.iter().filter(|limit| limit.limit.scope == LimitScope::Cluster);
-    together.flat_map(descriptors).collect()
+    together.flat_map(|limit| descriptors(limit, preflights)).collect()
 }
 
 /// Makes what Envoy tells of a request for a limit: one of these, by what the request has.
-fn descriptors(limit: &Limit<'_>) -> Vec<route::RateLimit> {
+fn descriptors(limit: &Limit<'_>, preflights: bool) -> Vec<route::RateLimit> {
     let fixed = [
         (POLICY, names::plain(limit.key)),
         (LIMIT, limit_text(QuotaLimit::from(limit.limit))),
@@ -96,7 +99,8 @@ fn descriptors(limit: &Limit<'_>) -> Vec<route::RateLimit> {
     };
     let all = values.into_iter().map(|value| {
         let action = |specifier| route::rate_limit::Action { action_specifier: Some(specifier) };
-        let actions = fixed.iter().cloned().chain(value).map(action).collect();
+        let others = (!preflights).then(no_preflight);
+        let actions = fixed.iter().cloned().chain(value).chain(others).map(action).collect();
         route::RateLimit { actions, ..Default::default() }
     });
     all.collect()
@@ -104,17 +108,37 @@ fn descriptors(limit: &Limit<'_>) -> Vec<route::RateLimit> {
 
 /// Is there for requests without a header.
 fn without(name: &str) -> ActionSpecifier {
-    use route::header_matcher::HeaderMatchSpecifier;
-    let present = route::HeaderMatcher {
-        name: name.to_owned(),
-        header_match_specifier: Some(HeaderMatchSpecifier::PresentMatch(true)),
+    unless("without", name, vec![header(name, HeaderMatchSpecifier::PresentMatch(true))])
+}
+
+/// Is there for what is no preflight of CORS, as Envoy tells them.
+fn no_preflight() -> ActionSpecifier {
+    use matcher::string_matcher::MatchPattern;
+    let options = matcher::StringMatcher {
+        match_pattern: Some(MatchPattern::Exact("OPTIONS".to_owned())),
         ..Default::default()
     };
+    let marks = ["origin", "access-control-request-method"];
+    let marks = marks.map(|name| header(name, HeaderMatchSpecifier::PresentMatch(true)));
+    let method = header(":method", HeaderMatchSpecifier::StringMatch(options));
+    unless("preflight", "no", marks.into_iter().chain([method]).collect())
+}
+
+fn header(name: &str, matches: HeaderMatchSpecifier) -> route::HeaderMatcher {
+    route::HeaderMatcher {
+        name: name.to_owned(),
+        header_match_specifier: Some(matches),
+        ..Default::default()
+    }
+}
+
+/// Is there, always with the same value, unless all these match.
+fn unless(key: &str, value: &str, headers: Vec<route::HeaderMatcher>) -> ActionSpecifier {
     ActionSpecifier::HeaderValueMatch(HeaderValueMatch {
-        descriptor_key: "without".to_owned(),
-        descriptor_value: name.to_owned(),
+        descriptor_key: key.to_owned(),
+        descriptor_value: value.to_owned(),
         expect_match: Some(pb::boolean(false)),
-        headers: vec![present],
+        headers,
         ..Default::default()
     })
 }

@@ -1,26 +1,26 @@
-//! What an owner counts (pure).
+//! What an owner counts.
 //!
 //! An owner that takes over knows nothing; nodes say with what they ask what they heard of the one
 //! before, and the least that one of them says holds. It errs by what the others let through since.
 
 use std::time::Duration;
 
-use model::{
-    cluster::NodeId,
-    quotas::{Answer, Ask, Bucket, Heard, LEASE, QuotaLimit, Said, Table, Worth},
-};
+use super::{Answer, Ask, Bucket, Heard, LEASE, QuotaLimit, Said, Table, Worth};
+use crate::cluster::NodeId;
 
-/// Limits and values of them that are counted at once, at some 250 bytes.
+/// Limits and values of them that are counted at once, at some 300 bytes.
 const KEYS_MAX: usize = 200_000;
 /// How long a node is remembered that asked, so that a scarce limit is shared by what nodes ask for.
 const ASKED_WITHIN: Duration = LEASE;
 /// How long a node uses up what little it got before it asks again, so that a limit of a thousand a
 /// second costs each node forty asks.
 const PAUSE: Duration = Duration::from_millis(25);
+/// It asks again so soon at the latest: what others have leased comes back meanwhile.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What this node counts for all.
+/// What a node counts for all.
 #[derive(Debug)]
-pub(super) struct Owner {
+pub struct Owner {
     office: u64,
     counts: Table<Count>,
 }
@@ -46,26 +46,29 @@ impl Worth for Count {
 
 impl Owner {
     /// Takes up its office, by a random number.
-    pub(super) fn new(office: u64) -> Self {
+    #[must_use]
+    pub fn new(office: u64) -> Self {
         Self { office, counts: Table::new(KEYS_MAX, office) }
     }
 
     /// Returns how many keys are counted.
-    pub(super) fn keys(&self) -> usize {
+    #[must_use]
+    pub fn keys(&self) -> usize {
         self.counts.len()
     }
 
     /// Answers a node.
-    pub(super) fn answer(&mut self, node: NodeId, ask: &Ask, now: Duration) -> Answer {
-        let Ask { key, limit, want, returned, spent, .. } = *ask;
-        let own = ask.heard.is_some_and(|heard| heard.office == self.office);
-        let before = ask.heard.filter(|_| !own).map(|heard| left_by_now(limit, heard));
+    pub fn answer(&mut self, node: NodeId, ask: &Ask, now: Duration) -> Answer {
+        let Ask { key, limit, want, returned, spent, heard } = *ask;
+        let own = heard.is_some_and(|heard| heard.office == self.office);
+        let known = self.counts.get_mut(key).is_some();
         let count = self
             .counts
             .entry(key, now, || Count { bucket: Bucket::full(limit, now), askers: Vec::new() });
         count.bucket.refill(now);
-        if let Some(left) = before {
-            count.bucket.lower(left);
+        // Its own word it knows better, unless it has forgotten.
+        if let Some(heard) = heard.filter(|_| !own || !known) {
+            count.bucket.lower(left_by_now(limit, heard));
         }
         if own {
             count.bucket.put_back(returned);
@@ -76,12 +79,16 @@ impl Owner {
         let said = Said::Leased {
             granted,
             left: count.bucket.left(),
-            // A day at most.
-            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+            wait_ms: u32::try_from(ms_rounded_up(wait)).unwrap_or(u32::MAX),
+            next_ms: ms_rounded_up(count.bucket.wait(1)),
             office: self.office,
         };
         Answer { key, said }
     }
+}
+
+fn ms_rounded_up(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 impl Count {
@@ -109,7 +116,7 @@ impl Count {
     fn pause(&self) -> Duration {
         let QuotaLimit { burst, .. } = self.bucket.limit();
         let fill = self.bucket.limit().pause().saturating_mul(burst);
-        self.bucket.wait(1).max(PAUSE.min(fill / 2))
+        self.bucket.wait(1).max(PAUSE.min(fill / 2)).min(PAUSE_MAX)
     }
 }
 
