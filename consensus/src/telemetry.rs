@@ -9,6 +9,7 @@ pub(crate) const COMMIT_SECONDS: &str = "marchproxy_raft_commit_seconds";
 pub(crate) const PROPOSALS: &str = "marchproxy_raft_proposals_total";
 pub(crate) const WAL_FSYNC: &str = "marchproxy_wal_fsync_seconds";
 pub(crate) const WAL_BYTES: &str = "marchproxy_wal_written_bytes_total";
+pub(crate) const WAL_SEGMENTS: &str = "marchproxy_wal_segments_total";
 pub(crate) const SNAPSHOTS: &str = "marchproxy_raft_snapshots_total";
 pub(crate) const STORE_REBUILDS: &str = "marchproxy_store_rebuilds_total";
 
@@ -25,6 +26,11 @@ pub(crate) fn describe() {
     describe_counter!(PROPOSALS, Unit::Count, "Proposed transactions by outcome.");
     describe_histogram!(WAL_FSYNC, Unit::Seconds, "Duration of fdatasync on the log.");
     describe_counter!(WAL_BYTES, Unit::Bytes, "Bytes written to the log.");
+    describe_counter!(
+        WAL_SEGMENTS,
+        Unit::Count,
+        "Segments of the log begun, made ahead or late: while the log waited."
+    );
     describe_counter!(SNAPSHOTS, Unit::Count, "Snapshots by how they came: built or installed.");
     describe_counter!(STORE_REBUILDS, Unit::Count, "Times the store was rebuilt, by reason.");
 }

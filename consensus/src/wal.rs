@@ -7,13 +7,16 @@
 //! **Invariants.** What was reported durable is found again, or the node refuses to start. A
 //! failed write or sync is final: nothing is known about the file after it, so the log is poisoned
 //! and the process must exit. Segments are deleted oldest first, and only when every entry that
-//! was ever written to them is purged.
+//! was ever written to them is purged. The next segment is made ahead ([`spare`]), and no append
+//! waits for it unless the log is written faster than that.
 
 mod error;
 pub(crate) mod log;
+mod maker;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod segment;
+mod spare;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::WalError;
+use super::maker::Maker;
 use super::record::{self, Kind, Tail};
 use super::replay::{LogImage, Place};
 use super::segment::{self, Segment};
@@ -126,9 +127,12 @@ impl Wal {
         let index = Arc::new(Mutex::new(index));
         let (queue, receiver) = mpsc::channel(QUEUE_LENGTH);
         let writer = Writer {
-            disk: options.disk.clone(),
-            folder: options.folder.clone(),
-            segment_bytes: options.segment_bytes,
+            maker: Maker {
+                disk: options.disk.clone(),
+                folder: options.folder.clone(),
+                bytes: options.segment_bytes,
+                spare: None,
+            },
             header,
             closed,
             active,

@@ -59,14 +59,32 @@ impl Segment {
             let path = path.clone();
             move |source| WalError::Io { action, path, source }
         };
+        let file = disk.create(&temporary).map_err(io("create log segment"))?;
+        fill(&*file, 0, size).map_err(io("fill log segment"))?;
+        Self::begin(disk, folder, &temporary, file, size, header)
+    }
+
+    /// Makes a segment of a file of `size` zeroes: header, sync, and only then its name.
+    pub(crate) fn begin(
+        disk: &dyn Disk,
+        folder: &Path,
+        temporary: &Path,
+        file: Box<dyn DiskFile>,
+        size: u64,
+        header: &SegmentHeader,
+    ) -> Result<(Arc<Self>, u64), WalError> {
+        let path = folder.join(name(header.sequence));
+        let io = |action| {
+            let path = path.clone();
+            move |source| WalError::Io { action, path, source }
+        };
         let payload = Bytes::from(header.encode_to_vec());
         let mut first = Vec::new();
         record::encode(&mut first, &Record { kind: Kind::Header, term: 0, index: 0, payload }, 0);
 
-        let file = disk.create(&temporary).map_err(io("create log segment"))?;
-        let filled = fill(&*file, 0, size).and_then(|()| file.write_at(&first, 0));
-        filled.and_then(|()| file.sync()).map_err(io("fill log segment"))?;
-        disk.rename(&temporary, &path).map_err(io("name log segment"))?;
+        let begun = file.write_at(&first, 0).and_then(|()| file.sync());
+        begun.map_err(io("begin log segment"))?;
+        disk.rename(temporary, &path).map_err(io("name log segment"))?;
         disk.sync_folder(folder).map_err(io("sync folder of log segment"))?;
         let segment = Self { sequence: header.sequence, path, file, size };
         Ok((Arc::new(segment), first.len() as u64))

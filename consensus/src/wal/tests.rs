@@ -1,5 +1,7 @@
 //! The log against a model: reopening, power cuts, truncation, flipped bits, failing disks.
 
+mod ahead;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,10 +10,10 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 use super::WalError;
+use super::maker::Maker;
 use super::record::{self, Kind, Record};
 use super::replay::Place;
 use super::segment::{self, Segment};
-use crate::disk::Disk;
 use crate::errors::Fatal;
 use crate::failure::Failure;
 use crate::pb::storage::{LogId, SEGMENT_VERSION, SegmentHeader, Vote};
@@ -64,9 +63,7 @@ pub(super) struct Closed {
 
 /// The state of the thread.
 pub(super) struct Writer<P> {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) folder: PathBuf,
-    pub(super) segment_bytes: u64,
+    pub(super) maker: Maker,
     /// Carries what the next segment's header must say.
     pub(super) header: SegmentHeader,
     pub(super) closed: VecDeque<Closed>,
@@ -95,6 +92,7 @@ struct Pending {
 impl<P: Placed> Writer<P> {
     /// Runs until it is stopped, fails, or every handle is gone.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        self.maker.prepare(self.end);
         while let Some(first) = queue.blocking_recv() {
             let mut pending = Pending::default();
             let result = self.batch(first, &mut queue, &mut pending);
@@ -111,6 +109,7 @@ impl<P: Placed> Writer<P> {
             if result.is_err() || pending.stop {
                 break;
             }
+            self.maker.prepare(self.end);
         }
         refuse(queue);
     }
@@ -245,10 +244,7 @@ impl<P: Placed> Writer<P> {
 
         self.header.version = SEGMENT_VERSION;
         self.header.sequence = self.active.segment.sequence + 1;
-        // Room for the header beside the record that did not fit.
-        let header = record::size(self.header.encoded_len()) as u64;
-        let size = self.segment_bytes.max(needed + header);
-        let (segment, end) = Segment::create(&*self.disk, &self.folder, size, &self.header)?;
+        let (segment, end) = self.maker.make(needed, &self.header)?;
         let new = Closed { segment, max_index: None };
         self.closed.push_back(std::mem::replace(&mut self.active, new));
         self.end = end;
@@ -262,7 +258,7 @@ impl<P: Placed> Writer<P> {
         while self.closed.front().is_some_and(|c| c.max_index.is_none_or(|max| max <= upto.index)) {
             let Some(closed) = self.closed.pop_front() else { break };
             let path = closed.segment.path.clone();
-            self.disk.remove(&path).map_err(|source| WalError::Io {
+            self.maker.disk.remove(&path).map_err(|source| WalError::Io {
                 action: "remove log segment",
                 path,
                 source,
@@ -270,9 +266,9 @@ impl<P: Placed> Writer<P> {
             removed = true;
         }
         if removed {
-            self.disk.sync_folder(&self.folder).map_err(|source| WalError::Io {
+            self.maker.disk.sync_folder(&self.maker.folder).map_err(|source| WalError::Io {
                 action: "sync folder",
-                path: self.folder.clone(),
+                path: self.maker.folder.clone(),
                 source,
             })?;
         }
