@@ -4,13 +4,18 @@
 //! They come from control nodes, apart from the configuration that names them, and survive reboots. Until
 //! the first comes, a self-signed one stands in its place: clients refuse it, and listeners with other
 //! certificates are served.
+//!
+//! **Invariants.** A file is looked at and written, or removed, under one lock: none that stands in takes
+//! the place of one that came meanwhile. What came waits under its object's name, so that who gives it does
+//! not wait for the disk.
 
 mod stand_in;
+mod waiting;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use model::{AcmeChallenge, Kind, ObjectKey, Snapshot, listener::CertificateFiles};
@@ -19,6 +24,8 @@ use runtime::{
     push::Material,
 };
 use zeroize::Zeroizing;
+
+use waiting::Waiting;
 
 const FILE: &str = "certificate.pem";
 /// No namespace begins like it.
@@ -81,13 +88,16 @@ pub(crate) fn challenge_file(directory: &Path) -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Certificates {
     directory: Arc<Path>,
+    /// Held while a file is looked at and changed.
+    files: Arc<Mutex<()>>,
+    waiting: Arc<Waiting>,
 }
 
 impl Certificates {
     /// Keeps them under a directory, which is made when it is needed.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.into() }
+        Self { directory: directory.into(), files: Arc::default(), waiting: Arc::default() }
     }
 
     /// Returns the directory.
@@ -96,11 +106,26 @@ impl Certificates {
         &self.directory
     }
 
-    /// Keeps what a control node sent.
-    ///
-    /// # Errors
-    /// It is no certificate, or cannot be written; what was there before stays.
-    pub fn keep(&self, material: &Material) -> Result<(), CertificateError> {
+    /// Takes what a control node sent, for [`Self::keep_next`]; of one certificate, the newest.
+    pub fn hand_in(&self, material: Material) {
+        self.waiting.put(material);
+    }
+
+    /// Returns when something was handed in since it last returned.
+    pub async fn handed_in(&self) {
+        self.waiting.changed().await;
+    }
+
+    /// Keeps one that was handed in; tells which, and what came of it. None when none waits.
+    pub fn keep_next(&self) -> Option<(ObjectKey, Result<(), CertificateError>)> {
+        // The lock comes first: a newer one that is handed in meanwhile is written later.
+        let _alone = self.alone();
+        let material = self.waiting.take()?;
+        let kept = self.keep(&material);
+        Some((material.certificate, kept))
+    }
+
+    fn keep(&self, material: &Material) -> Result<(), CertificateError> {
         let Material { certificate: key, chain, key: private } = material;
         let pem = Zeroizing::new(format!("{}{chain}", private.as_str()));
         let whole = chain.contains("-----BEGIN CERTIFICATE-----")
@@ -121,9 +146,14 @@ impl Certificates {
         let by_handshake = config.acme_challenges().contains(&AcmeChallenge::TlsAlpn01);
         if by_handshake && !challenge_file(&self.directory).exists() {
             let made = stand_in::certificate(&[NOBODY.to_owned()]);
-            outcome = self.put_challenge(made);
+            let _alone = self.alone();
+            // An answer may have come meanwhile.
+            if !challenge_file(&self.directory).exists() {
+                outcome = self.put_challenge(made);
+            }
         }
         for (key, issued) in config.issued_certificates() {
+            let _alone = self.alone();
             if place(&self.directory, key).join(FILE).exists() {
                 continue;
             }
@@ -140,7 +170,9 @@ impl Certificates {
     /// # Errors
     /// It cannot be made or written.
     pub fn answer(&self, host: &str, key_authorization: &str) -> Result<(), CertificateError> {
-        self.put_challenge(stand_in::challenge(host, key_authorization))
+        let made = stand_in::challenge(host, key_authorization);
+        let _alone = self.alone();
+        self.put_challenge(made)
     }
 
     fn put_challenge(
@@ -153,16 +185,6 @@ impl Certificates {
         })?;
         durable::private_directory(&self.directory.join(CHALLENGE))?;
         Ok(durable::replace(&challenge_file(&self.directory), pem.as_bytes(), 0o600)?)
-    }
-
-    /// Removes some.
-    ///
-    /// # Errors
-    /// One cannot be removed.
-    pub fn forget(&self, keys: &[ObjectKey]) -> Result<(), CertificateError> {
-        let mut there =
-            keys.iter().map(|key| place(&self.directory, key)).filter(|place| place.exists());
-        there.try_for_each(remove)
     }
 
     /// Removes those that a configuration does not name.
@@ -180,6 +202,7 @@ impl Certificates {
                 let (Some(namespace), Some(name)) = (name(&namespace), name(&certificate)) else {
                     continue;
                 };
+                let _alone = self.alone();
                 let named = config.certificate(&namespace, &name);
                 if named.is_none_or(|certificate| certificate.issued().is_none()) {
                     remove(certificate)?;
@@ -187,6 +210,12 @@ impl Certificates {
             }
         }
         Ok(())
+    }
+
+    /// Has all that changes files wait.
+    pub(crate) fn alone(&self) -> MutexGuard<'_, ()> {
+        // What it guards is on disk, where a panic leaves a whole file.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, key: &ObjectKey, pem: &[u8]) -> Result<(), CertificateError> {
@@ -264,13 +293,46 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
 
-        let material = material("Certificate/default/a", CHAIN, KEY);
-        certificates.keep(&material).unwrap();
+        certificates.hand_in(material("Certificate/default/a", "overtaken", KEY));
+        certificates.hand_in(material("Certificate/default/a", CHAIN, KEY));
+        let (key, kept) = certificates.keep_next().unwrap();
+        assert_eq!((key.name.as_str(), kept.unwrap()), ("a", ()));
+        assert!(certificates.keep_next().is_none(), "of one, the newest is written alone");
         certificates.stand_in(&config).unwrap();
         certificates.forget_others(&config).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), format!("{KEY}{CHAIN}"));
         certificates.forget_others(&Snapshot::default()).unwrap();
         assert!(!file.exists());
+    }
+
+    #[test]
+    fn one_that_stands_in_never_takes_the_place_of_one_that_came() {
+        let directory = tempfile::tempdir().unwrap();
+        let certificates = Certificates::new(directory.path());
+        let many: String = (0..20)
+            .map(|at| ISSUED.replace("name: a", &format!("name: a{at}")) + "---\n")
+            .collect();
+        let config = config(many.trim_end_matches("---\n"));
+        // Two of them: a session's and a try's.
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| certificates.stand_in(&config).unwrap());
+            }
+            scope.spawn(|| {
+                for at in 0..20 {
+                    certificates.hand_in(material(
+                        &format!("Certificate/default/a{at}"),
+                        CHAIN,
+                        KEY,
+                    ));
+                    certificates.keep_next().unwrap().1.unwrap();
+                }
+            });
+        });
+        for at in 0..20 {
+            let file = directory.path().join(format!("default/a{at}/certificate.pem"));
+            assert_eq!(fs::read_to_string(file).unwrap(), format!("{KEY}{CHAIN}"), "{at}");
+        }
     }
 
     #[test]

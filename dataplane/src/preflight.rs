@@ -125,12 +125,11 @@ impl Preflight {
         for object in candidate.puts {
             changed.put(Arc::new(object));
         }
-        let (certificates, config) = (self.arguments.certificates.clone(), changed.clone());
-        let stand_in = tokio::task::spawn_blocking(move || certificates.stand_in(&config));
-        if let Ok(Err(error)) = stand_in.await {
-            tracing::warn!(error = %chain(&error), "a certificate has nothing in its place");
-        }
-        let answered = timeout(ANSWER_WITHIN, self.ask(&base, &changed)).await;
+        let asked = async {
+            self.stand_in(&changed).await;
+            self.ask(&base, &changed).await
+        };
+        let answered = timeout(ANSWER_WITHIN, asked).await;
         let refused = answered.unwrap_or(Err(PreflightError::TimedOut))?;
         let secret = ResourceType::Secret.to_string();
         let (of_this_node, refusals) =
@@ -165,6 +164,16 @@ impl Preflight {
             return Err(PreflightError::OtherBase { base, present: desired.revision });
         }
         Ok(desired.config.clone())
+    }
+
+    /// Lets certificates stand in that the change brings. Who gave up waiting leaves them to be made: the
+    /// next try finds them.
+    async fn stand_in(&self, changed: &Snapshot) {
+        let (certificates, config) = (self.arguments.certificates.clone(), changed.clone());
+        let stand_in = tokio::task::spawn_blocking(move || certificates.stand_in(&config));
+        if let Ok(Err(error)) = stand_in.await {
+            tracing::warn!(error = %chain(&error), "a certificate has nothing in its place");
+        }
     }
 
     async fn ask(

@@ -16,7 +16,7 @@ mod session;
 
 pub mod reports;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use model::{Revision, announce::AddressReport, rollout::NodeTraffic, shares::Uses};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -30,6 +30,9 @@ use crate::{
 };
 
 pub use reports::{ReportBook, Reports};
+
+/// For a minute Envoy may be told the configuration before again, when it crashes over and over.
+pub const FORGET_AFTER: Duration = Duration::from_secs(2 * 60);
 
 /// How the session with the control nodes stands, for the status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -57,6 +60,8 @@ pub struct SubscriberArguments {
     pub desired: Arc<watch::Sender<Arc<Desired>>>,
     /// Where certificates are kept.
     pub certificates: Certificates,
+    /// How long Envoy has lived without one that nothing names before it is removed.
+    pub forget_after: Duration,
     /// Where it stands what challenges of ACME are answered.
     pub challenges: watch::Sender<Arc<Challenges>>,
     /// How many requests may pass that all nodes count together.

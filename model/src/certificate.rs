@@ -27,9 +27,31 @@ pub struct Issued {
     /// How long it is valid, 1 min to 398 days; 90 days by default.
     #[serde(serialize_with = "serialize_duration")]
     pub lifetime: Duration,
-    /// How long before its end the next one is issued; a third of the lifetime by default.
+    /// How long before its end the next one is issued, up to two thirds of the lifetime; a third by default.
     #[serde(serialize_with = "serialize_duration")]
     pub renew_before: Duration,
+}
+
+impl Issued {
+    /// How long it is valid when nothing is said of it.
+    pub const DEFAULT_LIFETIME: Duration = Duration::from_hours(90 * 24);
+
+    /// What is left of a lifetime when the next one is issued and nothing is said of it: a third, in the
+    /// whole seconds that documents are written with.
+    #[must_use]
+    pub fn default_renewal(lifetime: Duration) -> Duration {
+        Duration::from_secs((lifetime / 3).as_secs())
+    }
+
+    /// How long before its end the next one is issued of one that is valid for so long, which an authority may
+    /// choose: what is asked for, or by default a third of that.
+    #[must_use]
+    pub fn renews_before(&self, valid: Duration) -> Duration {
+        if self.renew_before == Self::default_renewal(self.lifetime) {
+            return Self::default_renewal(valid);
+        }
+        self.renew_before
+    }
 }
 
 /// Who signs certificates.

@@ -21,5 +21,5 @@ mod write;
 
 pub use entry::{Became, Start};
 pub use errors::{ApplyError, RemoveError, SnapshotError};
-pub use handle::{ApplyOptions, Control};
+pub use handle::{ApplyOptions, Control, Spread};
 pub use process::{Running, ServeApi, run, start};

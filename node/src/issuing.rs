@@ -73,11 +73,12 @@ pub(crate) async fn lead(
     mut configuration: watch::Receiver<Snapshot>,
 ) -> anyhow::Result<()> {
     let mut orders = Orders::default();
+    let mut opened = Opened::default();
     loop {
         configuration.borrow_and_update();
         if control.consensus().status().borrow().state == RaftState::Leader {
             for _ in 0..TURNS_MAX {
-                if !look(&control, &mut orders).await {
+                if !look(&control, &mut orders, &mut opened).await {
                     break;
                 }
             }
@@ -86,21 +87,34 @@ pub(crate) async fn lead(
         }
         tokio::select! {
             changed = configuration.changed() => changed?,
+            // Another one has its turn.
+            () = orders.one_ended() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
 }
 
 /// Issues and removes what is due; tells whether something is left.
-async fn look(control: &Control, orders: &mut Orders) -> bool {
+async fn look(control: &Control, orders: &mut Orders, opened: &mut Opened) -> bool {
     // Stale is good enough: what is written demands that all is still as it was seen.
     let Ok(view) = control.consensus().read(Consistency::Stale).await else { return false };
     let Ok(config) = control.snapshot(Consistency::Stale).await else { return false };
-    orders.begin(control, &view, &config);
-    let identity = control.identity();
-    let place =
-        Place { key: control.certificates().cluster_key(), cluster: identity.cluster().as_str() };
-    let writes = due(&place, &view, &config, SystemTime::now());
+    let (here, mut known) = (control.clone(), std::mem::take(opened));
+    // Thousands of records are read and keys are made: not on a thread that serves others.
+    let looked = tokio::task::spawn_blocking(move || {
+        let now = SystemTime::now();
+        let identity = here.identity();
+        let place =
+            Place { key: here.certificates().cluster_key(), cluster: identity.cluster().as_str() };
+        let ordered = acme::due(&view, &config, now);
+        (ordered, due(&place, &view, &config, now, &mut known), known)
+    });
+    let (ordered, writes, known) = match looked.await {
+        Ok(looked) => looked,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    *opened = known;
+    orders.begin(control, ordered);
     for error in &writes.failures {
         metrics::counter!("marchproxy_certificate_failures_total").increment(1);
         tracing::error!(error = %chain(error), "a certificate is not issued");
@@ -123,6 +137,23 @@ async fn look(control: &Control, orders: &mut Orders) -> bool {
             tracing::warn!(%error, "what was issued is not written; it is tried again");
             false
         }
+    }
+}
+
+/// What was found to open, so that it is not opened again: the certificate, and the revision of its record.
+#[derive(Default)]
+struct Opened(BTreeMap<ObjectKey, Revision>);
+
+impl Opened {
+    fn opens(&mut self, place: &Place<'_>, key: &ObjectKey, held: &Record, at: Revision) -> bool {
+        if self.0.get(key) == Some(&at) {
+            return true;
+        }
+        let opens = held.material(place, key.clone()).is_ok();
+        if opens {
+            self.0.insert(key.clone(), at);
+        }
+        opens
     }
 }
 
@@ -150,8 +181,15 @@ enum IssueError {
 }
 
 /// Makes what certificates lack, up to a batch, and finds what nobody asks for any more.
-fn due(place: &Place<'_>, view: &View, config: &Snapshot, now: SystemTime) -> Writes {
+fn due(
+    place: &Place<'_>,
+    view: &View,
+    config: &Snapshot,
+    now: SystemTime,
+    opened: &mut Opened,
+) -> Writes {
     let mut writes = Writes::default();
+    opened.0.retain(|key, _| config.certificate(&key.namespace, &key.name).is_some());
     let mut authorities: BTreeMap<ObjectKey, Option<Pair>> = BTreeMap::new();
     for (key, issued) in config.issued_certificates() {
         if writes.ops.len() >= BATCH {
@@ -171,11 +209,12 @@ fn due(place: &Place<'_>, view: &View, config: &Snapshot, now: SystemTime) -> Wr
         let at = named_key(CERTIFICATES, key);
         let stored = view.get(&at);
         // One that cannot be read is issued anew.
-        let held = stored.and_then(|stored| Record::read(&stored.value).ok());
-        let is_good = held.is_some_and(|held| {
-            held.asked == wanted
-                && milliseconds(now) < held.due_ms(issued)
-                && held.material(place, key.clone()).is_ok()
+        let is_good = stored.is_some_and(|stored| {
+            Record::read(&stored.value).is_ok_and(|held| {
+                held.asked == wanted
+                    && milliseconds(now) < held.due_ms(issued)
+                    && opened.opens(place, key, &held, stored.mod_revision)
+            })
         });
         if is_good {
             continue;
@@ -195,7 +234,8 @@ fn due(place: &Place<'_>, view: &View, config: &Snapshot, now: SystemTime) -> Wr
         writes.compare.push(Compare::KeyRevision { key: object, revision });
         writes.issued += 1;
     }
-    let left = acme::leftovers(view, config, now).into_iter().take(BATCH);
+    let room = BATCH.saturating_sub(writes.ops.len());
+    let left = acme::leftovers(view, config, now).into_iter().take(room);
     writes.ops.extend(left.map(|key| Op::Delete { key }));
     for (at, stored) in view.scan(CERTIFICATES) {
         let key = named_of(CERTIFICATES, Kind::Certificate, at);
@@ -261,15 +301,9 @@ fn info(
         hosts: hosts.clone(),
         ..CertificateInfo::new(key.clone(), CertificateState::Pending)
     };
-    let wanted = match config.issuer(&issuer.namespace, &issuer.name) {
-        Some(Issuer::Acme(acme)) => Some(acme::asked_of(asked, acme)),
-        Some(Issuer::Internal {}) => {
-            let authority = issuer_authority(view, &issuer_key(issuer));
-            authority.map(|authority| self::asked(asked, &authority.certificate))
-        }
-        None => None,
-    };
-    info.failure = wanted.as_ref().and_then(|wanted| acme::failure(view, key, wanted));
+    let wanted = wanted(view, config, asked);
+    let acme = config.issuer(&issuer.namespace, &issuer.name).and_then(|issuer| issuer.acme());
+    info.failure = acme.and_then(|acme| acme::failure(view, key, &acme::tried_of(asked, acme)));
     if let Some(record) = record_at(view, &named_key(CERTIFICATES, key)) {
         if Some(&record.asked) == wanted.as_ref() {
             info.state = CertificateState::Issued;
@@ -280,6 +314,24 @@ fn info(
         info.chain = Some(record.chain);
     }
     info
+}
+
+/// Names what a configuration asks for, as records do; nothing where nobody can be asked yet.
+fn wanted(view: &View, config: &Snapshot, issued: &Issued) -> Option<String> {
+    let issuer = &issued.issuer;
+    match config.issuer(&issuer.namespace, &issuer.name)? {
+        Issuer::Acme(acme) => Some(acme::asked_of(issued, acme)),
+        Issuer::Internal {} => {
+            let authority = issuer_authority(view, &issuer_key(issuer))?;
+            Some(asked(issued, &authority.certificate))
+        }
+    }
+}
+
+/// Tells whether what was issued is what a configuration asks for.
+pub(crate) fn asks_for(view: &View, config: &Snapshot, key: &ObjectKey, record: &Record) -> bool {
+    let issued = config.certificate(&key.namespace, &key.name).and_then(|it| it.issued());
+    issued.and_then(|issued| wanted(view, config, issued)).as_ref() == Some(&record.asked)
 }
 
 /// Returns the authority of an issuer, without its key; none before its first certificate.
@@ -301,10 +353,12 @@ pub(crate) fn series(view: &View, config: &Snapshot) -> String {
     use std::fmt::Write as _;
 
     const NAME: &str = "marchproxy_issued_certificate_expiry_timestamp_seconds";
-    let issued =
-        list(view, config).into_iter().filter_map(|it| Some((it.certificate, it.not_after_ms?)));
+    let named = config.issued_certificates().filter_map(|(key, _)| {
+        let stored = view.get(&named_key(CERTIFICATES, key))?;
+        Some((key, record::not_after_ms(&stored.value)?))
+    });
     let mut text = String::new();
-    for (key, not_after_ms) in issued.take(SERIES_MAX) {
+    for (key, not_after_ms) in named.take(SERIES_MAX) {
         if text.is_empty() {
             let _ = writeln!(text, "# HELP {NAME} When an issued certificate ends, in Unix time");
             let _ = writeln!(text, "# TYPE {NAME} gauge");

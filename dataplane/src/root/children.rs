@@ -30,7 +30,7 @@ use crate::{
     lkg::{RecorderActor, RecorderArguments, RecorderStatus, RefusalStore, Store},
     quotas::Quotas,
     shares::Loan,
-    subscriber::{PushStatus, Reports, SubscriberActor, SubscriberArguments},
+    subscriber::{FORGET_AFTER, PushStatus, Reports, SubscriberActor, SubscriberArguments},
     xdp::{
         self, L4Placement, XdpActor, XdpArguments,
         actor::SharedEngine,
@@ -203,6 +203,7 @@ fn subscriber(parts: &Parts) -> ChildSpec {
         control: parts.config.control.clone(),
         plane: parts.plane.clone(),
         certificates: parts.certificates.clone(),
+        forget_after: FORGET_AFTER,
         challenges: parts.challenges.clone(),
         quotas: parts.quotas.clone(),
         desired: Arc::clone(&parts.desired),

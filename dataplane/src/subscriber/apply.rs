@@ -70,9 +70,10 @@ pub(super) fn health(desired: &Desired, update: HealthUpdate) -> Desired {
     }
 }
 
-/// Picks the certificates among keys.
-pub(super) fn certificates(keys: &[ObjectKey]) -> Vec<ObjectKey> {
-    keys.iter().filter(|key| key.kind == Kind::Certificate).cloned().collect()
+/// The desired state with what is known of health by now, which waits for nothing.
+pub(super) fn with_health_of(desired: Desired, present: &Desired) -> Desired {
+    let (unhealthy, panicking) = (present.unhealthy.clone(), present.panicking.clone());
+    Desired { unhealthy, panicking, ..desired }
 }
 
 /// Tells whether there is a certificate among objects.

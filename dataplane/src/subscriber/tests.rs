@@ -1,5 +1,7 @@
 //! The subscriber against a control node made of the real endpoint and frames.
 
+mod certificates;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
@@ -10,8 +12,8 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use runtime::{
     identity::{Authority, ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role, Validity},
     push::{
-        FrameReader, FrameWriter, FromPlane, HealthUpdate, Material, Resume, ToPlane,
-        server_endpoint, snapshot_messages,
+        FrameReader, FrameWriter, FromPlane, HealthUpdate, Resume, ToPlane, server_endpoint,
+        snapshot_messages,
     },
     supervision::{Backoff, ChildSpec, Current, SupervisorHandle},
 };
@@ -22,6 +24,7 @@ use super::*;
 use crate::{certificates::Certificates, desired::DesiredReceiver};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+const FORGOTTEN_AFTER: Duration = Duration::from_millis(300);
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("in time")
@@ -129,6 +132,9 @@ struct Plane {
     desired: DesiredReceiver,
     status: watch::Receiver<PushStatus>,
     book: ReportBook,
+    certificates: Certificates,
+    granted: Arc<watch::Sender<Option<Granted>>>,
+    challenges: watch::Sender<Arc<Challenges>>,
     identity_dir: tempfile::TempDir,
 }
 
@@ -143,16 +149,20 @@ impl Plane {
         let (desired, receiver) = watch::channel(Arc::new(held));
         let (push_status, status) = watch::channel(PushStatus::default());
         let book = ReportBook::open();
+        let certificates = Certificates::new(&identity_dir.path().join("certificates"));
+        let granted: Arc<watch::Sender<_>> = Arc::default();
+        let challenges = watch::Sender::default();
         let arguments = SubscriberArguments {
             identity: SavedIdentity::new(identity_dir.path().to_owned(), identity).unwrap(),
             control,
             plane: PlaneInfo { version: "test".into(), host: "test".into(), pid: 1 },
             desired: Arc::new(desired),
-            certificates: Certificates::new(&identity_dir.path().join("certificates")),
-            challenges: watch::Sender::default(),
+            certificates: certificates.clone(),
+            forget_after: FORGOTTEN_AFTER,
+            challenges: challenges.clone(),
             quotas: Quotas::default(),
             reports: book.newest.clone(),
-            granted: Arc::default(),
+            granted: granted.clone(),
             loan: Arc::default(),
             uses: watch::Sender::default().subscribe(),
             counting: watch::Sender::default(),
@@ -170,7 +180,18 @@ impl Plane {
         )
         .backoff(quick);
         let (supervisor, _join) = SupervisorHandle::start(vec![spec]).await.unwrap();
-        Self { supervisor, subscriber, desired: receiver, status, book, identity_dir }
+        let desired = receiver;
+        Self {
+            supervisor,
+            subscriber,
+            desired,
+            status,
+            book,
+            certificates,
+            granted,
+            challenges,
+            identity_dir,
+        }
     }
 
     async fn at(&mut self, revision: u64) -> Arc<Desired> {
@@ -220,45 +241,6 @@ async fn a_snapshot_deltas_and_health_reach_the_engines_and_reports_go_back() {
     assert_eq!(again.resume.unwrap().revision, Revision(6));
     assert_eq!(reports, [report]);
     assert!(plane.desired.borrow().unhealthy.contains(&endpoint));
-    plane.supervisor.stop("test over").await;
-}
-
-#[tokio::test]
-async fn certificates_are_kept_apart_from_the_configuration_while_it_names_them() {
-    let ca = Authority::create(ClusterId::random()).unwrap();
-    let control = Control::start(&ca, 1);
-    let mut plane = Plane::start(&ca, vec![control.address()], Desired::default()).await;
-    let (mut served, _) = control.serve().await;
-    let certificate = |name: &str| {
-        json!({"kind": "Certificate", "metadata": {"name": name},
-               "spec": {"issuer": {"name": "own"}, "hosts": ["a.example"]}})
-    };
-    let key = |name: &str| ObjectKey::new(model::Kind::Certificate, "default", name);
-    let directory = plane.identity_dir.path().join("certificates/default");
-    let pem = |name: &str| std::fs::read_to_string(directory.join(name).join("certificate.pem"));
-    let material = |name: &str, text: &str| {
-        let private = format!("-----BEGIN PRIVATE KEY-----\n{text}\n");
-        let private = zeroize::Zeroizing::new(private).into();
-        let chain = format!("-----BEGIN CERTIFICATE-----\n{text}\n");
-        ToPlane::Certificate(Material { certificate: key(name), chain, key: private })
-    };
-    served.snapshot(4, vec![certificate("a")]).await;
-    plane.at(4).await;
-    assert!(pem("a").unwrap().contains("PRIVATE KEY"), "one stands in for it");
-    // One of an object that is yet to come is kept as well.
-    served.say(material("a", "first")).await;
-    served.say(material("b", "second")).await;
-    served.say(delta(4, 5, vec![certificate("b")], vec![])).await;
-    plane.at(5).await;
-    assert!(pem("a").unwrap().contains("first") && pem("b").unwrap().contains("second"));
-    served.say(delta(5, 6, vec![service("a", 1)], vec![key("a")])).await;
-    served.say(ToPlane::Ping).await;
-    assert_eq!(soon(served.reader.read()).await.unwrap(), Some(FromPlane::Pong));
-    assert!(pem("a").is_err() && pem("b").is_ok());
-    served.snapshot(7, vec![certificate("c")]).await;
-    served.say(ToPlane::Ping).await;
-    assert_eq!(soon(served.reader.read()).await.unwrap(), Some(FromPlane::Pong));
-    assert!(pem("b").is_err() && pem("c").is_ok());
     plane.supervisor.stop("test over").await;
 }
 

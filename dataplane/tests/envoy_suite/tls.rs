@@ -211,7 +211,8 @@ async fn envoy_shows_certificates_that_are_objects_and_takes_those_that_are_issu
         let issued = authority.issue(&["a.example"]);
         let key = Zeroizing::new(issued.key.serialize_pem()).into();
         let certificate = name.parse().unwrap();
-        kept.keep(&Material { certificate, chain: issued.certificate.pem(), key }).unwrap();
+        kept.hand_in(Material { certificate, chain: issued.certificate.pem(), key });
+        kept.keep_next().unwrap().1.unwrap();
         issued.certificate
     };
     let object =

@@ -17,9 +17,6 @@ use crate::{
     listener::CertificateFiles,
 };
 
-const DEFAULT_LIFETIME: Duration = Duration::from_hours(90 * 24);
-/// What is left of the lifetime when the next one is issued, as a divisor.
-const DEFAULT_RENEWAL: u32 = 3;
 /// The shortest time between an issue and the next.
 const MIN_RENEWAL: Duration = Duration::from_secs(1);
 const CHALLENGES: [(&str, AcmeChallenge); 2] =
@@ -65,24 +62,21 @@ fn issued(fields: &Fields<'_>, namespace: &str) -> Read<Issued> {
         unique(node, &items, |host| host)?;
         items.into_iter().collect::<Read<Vec<_>>>()
     });
-    let lifetime = fields.or("lifetime", DEFAULT_LIFETIME, |node| {
+    let lifetime = fields.or("lifetime", Issued::DEFAULT_LIFETIME, |node| {
         duration(node, MIN_CERTIFICATE_LIFETIME, MAX_CERTIFICATE_LIFETIME)
     });
     let renew_before = fields.optional("renewBefore", |node| {
-        duration(node, MIN_RENEWAL, lifetime.unwrap_or(MAX_CERTIFICATE_LIFETIME) - MIN_RENEWAL)
+        // More, and each is renewed as soon as it is there.
+        let lifetime = lifetime.unwrap_or(MAX_CERTIFICATE_LIFETIME);
+        duration(node, MIN_RENEWAL, Duration::from_secs((lifetime * 2 / 3).as_secs()))
     });
     let lifetime = lifetime?;
     Ok(Issued {
         issuer: issuer?,
         hosts: hosts?,
         lifetime,
-        renew_before: renew_before?.unwrap_or(default_renewal(lifetime)),
+        renew_before: renew_before?.unwrap_or(Issued::default_renewal(lifetime)),
     })
-}
-
-/// A third, in the whole seconds that documents are written with.
-fn default_renewal(lifetime: Duration) -> Duration {
-    Duration::from_secs((lifetime / DEFAULT_RENEWAL).as_secs())
 }
 
 fn certified_host(node: &Node<'_>) -> Read<String> {

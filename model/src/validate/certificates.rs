@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::fault::fault;
 use crate::{
+    certificate::Issued,
     error::ConfigError,
     key::{Kind, ObjectKey},
     snapshot::Snapshot,
@@ -38,8 +41,25 @@ pub(super) fn check(
                 let message = format!("gives no wildcards, and {key} ({path}) asks for {host}");
                 let remedy =
                     "change that certificate in the same apply, or keep the issuer internal";
-                errors.push(fault(&issuer, "spec.acme", serde_json::Value::Null, message, remedy));
+                errors.push(fault(&issuer, "spec.acme", Value::Null, message, remedy));
             }
+        }
+        if issued.lifetime == Issued::DEFAULT_LIFETIME {
+            continue;
+        }
+        let lifetime = serde_json::to_value(issued).unwrap_or_default()["lifetime"].take();
+        if changed.contains(key) {
+            let message = format!(
+                "is asked for, and {issuer} cannot give it: by ACME the authority chooses how long a \
+                 certificate is valid"
+            );
+            let remedy = "leave lifetime out, or use an internal issuer";
+            errors.push(fault(key, "spec.lifetime", lifetime, message, remedy));
+        } else {
+            let message =
+                format!("gives no lifetimes, and {key} (spec.lifetime) asks for {lifetime}");
+            let remedy = "change that certificate in the same apply, or keep the issuer internal";
+            errors.push(fault(&issuer, "spec.acme", Value::Null, message, remedy));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Mistakes in certificates and issuers, and in listeners that show them.
 
+use std::time::Duration;
+
 use model::{Certificate, Snapshot, Spec, plan_apply, plan_delete};
 
 use crate::checking::{check_errors, check_spec, objects};
@@ -9,7 +11,7 @@ fn certificates() {
     let check = |spec: &str, expected: &[&str]| check_spec("Certificate", spec, expected);
     check("{ certificateFile: /a, privateKeyFile: /b }", &[]);
     check(
-        "{ issuer: { name: i }, hosts: [A.example, '*.b.example'], lifetime: 60s, renewBefore: 59s }",
+        "{ issuer: { name: i }, hosts: [A.example, '*.b.example'], lifetime: 60s, renewBefore: 40s }",
         &[],
     );
     check("{}", &["spec = {}: comes from nowhere"]);
@@ -44,6 +46,10 @@ fn certificates() {
     check(
         "{ issuer: { name: i }, hosts: [a.example], lifetime: 2h, renewBefore: 2h }",
         &["spec.renewBefore = \"2h\": is too long"],
+    );
+    check(
+        "{ issuer: { name: i }, hosts: [a.example], lifetime: 60s, renewBefore: 41s }",
+        &["spec.renewBefore = \"41s\": is too long"],
     );
 }
 
@@ -157,4 +163,45 @@ fn acme_gives_no_wildcards() {
     let present = apply(&empty, &(certificate + &internal)).expect("whole").next;
     let not_given = "spec.acme: gives no wildcards, and Certificate/default/a (spec.hosts[1]) asks for *.b.example";
     check_errors(apply(&present, &acme).map(|_| ()), &[not_given]);
+}
+
+#[test]
+fn the_authority_chooses_a_lifetime_where_it_is_asked_by_acme() {
+    let document = |kind: &str, spec: &str| {
+        format!("kind: {kind}\nmetadata: {{ name: a }}\nspec: {spec}\n---\n")
+    };
+    let certificate = |lifetime: &str| {
+        let spec = format!("{{ issuer: {{ name: a }}, hosts: [b.example]{lifetime} }}");
+        document("Certificate", &spec)
+    };
+    let internal = document("Issuer", "{ internal: {} }");
+    let acme =
+        document("Issuer", "{ acme: { server: 'https://a.example', termsOfServiceAgreed: true } }");
+    let empty = Snapshot::default();
+    let apply = |base: &Snapshot, text: &str| plan_apply(base, objects(text));
+    let week = certificate(", lifetime: 168h");
+    let refused = "spec.lifetime = \"168h\": is asked for, and Issuer/default/a cannot give it: by ACME the \
+                   authority chooses how long a certificate is valid";
+    check_errors(apply(&empty, &(week.clone() + &acme)).map(|_| ()), &[refused]);
+    let present = apply(&empty, &(week + &internal)).expect("whole").next;
+    let not_given = "spec.acme: gives no lifetimes, and Certificate/default/a (spec.lifetime) asks for \"168h\"";
+    check_errors(apply(&present, &acme).map(|_| ()), &[not_given]);
+    let renewed_early = certificate(", renewBefore: 720h");
+    check_errors(apply(&empty, &(renewed_early + &acme)).map(|_| ()), &[]);
+}
+
+#[test]
+fn a_third_of_what_the_authority_gives_is_left_where_nothing_is_said() {
+    let issued = |times: &str| {
+        let spec = format!("{{ issuer: {{ name: i }}, hosts: [a.example]{times} }}");
+        let text = format!("kind: Certificate\nmetadata: {{ name: a }}\nspec: {spec}");
+        let [object] = objects(&text).try_into().expect("one");
+        let Spec::Certificate(Certificate::Issued(issued)) = object.spec else {
+            panic!("{object:?}")
+        };
+        issued
+    };
+    let hours = |hours| Duration::from_hours(hours);
+    assert_eq!(issued("").renews_before(hours(6 * 24)), hours(2 * 24));
+    assert_eq!(issued(", renewBefore: 48h").renews_before(hours(9 * 24)), hours(48));
 }

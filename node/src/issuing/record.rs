@@ -114,7 +114,11 @@ impl Record {
 
     /// Tells when the next one is to be issued.
     pub(super) fn due_ms(&self, asked: &Issued) -> u64 {
-        let before = u64::try_from(asked.renew_before.as_millis()).unwrap_or(u64::MAX);
+        let valid = Duration::from_millis(self.not_after_ms.saturating_sub(self.not_before_ms));
+        // Of how long it is valid the authority has decided; the cluster keeps to what was asked for.
+        let chosen = self.not_due_before_ms > 0;
+        let before = if chosen { asked.renews_before(valid) } else { asked.renew_before };
+        let before = u64::try_from(before.as_millis()).unwrap_or(u64::MAX);
         self.not_after_ms.saturating_sub(before).max(self.not_due_before_ms)
     }
 
@@ -122,6 +126,15 @@ impl Record {
     pub(super) fn not_due_before(&mut self, at: SystemTime) {
         self.not_due_before_ms = milliseconds(at);
     }
+}
+
+/// Reads of a stored record alone when what it holds ends.
+pub(super) fn not_after_ms(stored: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct End {
+        not_after_ms: u64,
+    }
+    serde_json::from_slice(stored).ok().map(|End { not_after_ms }| not_after_ms)
 }
 
 /// Where secrets are encrypted: by which key, in which cluster.

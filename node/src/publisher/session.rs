@@ -2,7 +2,7 @@
 
 mod certificates;
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, future::ready, time::Duration};
 
 use consensus::{Batch, Compacted, Consensus, Consistency, WatchError, Watcher};
 use model::{ObjectKey, Revision, cluster::NodeId};
@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::certificates::Certificates;
 use super::Publisher;
 use crate::{
     announce::Lease,
@@ -172,15 +173,16 @@ async fn follow(
     loan.mark_changed();
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut standing = Standing { position, counting: false, whole: true };
+    let mut standing =
+        Standing { position, counting: false, whole: true, certificates: Certificates::default() };
     standing.advance(publisher, writer, node).await?;
     loop {
         if std::mem::take(&mut standing.whole) {
-            certificates::all(publisher, writer).await?;
             // Who has just connected answers none.
             if certificates::are_challenges(publisher).await? {
                 certificates::challenges(publisher, writer).await?;
             }
+            standing.certificates.add_all(publisher).await?;
         }
         tokio::select! {
             biased;
@@ -198,9 +200,7 @@ async fn follow(
                     Err(WatchError::Stopped) => return Err(SessionEnd::Stopped),
                 };
                 standing.advance(publisher, writer, node).await?;
-                for key in issued {
-                    certificates::one(publisher, writer, key).await?;
-                }
+                standing.certificates.add(issued);
                 if asked {
                     certificates::challenges(publisher, writer).await?;
                 }
@@ -225,6 +225,10 @@ async fn follow(
                 }
             }
             _ = ping.tick() => writer.send(&ToPlane::Ping).await?,
+            // The last: nothing waits for thousands of them.
+            () = ready(()), if standing.certificates.wait() => {
+                standing.certificates.send_some(publisher, writer, standing.position).await?;
+            }
         }
     }
 }
@@ -257,6 +261,8 @@ struct Standing {
     /// Whether it is to be sent all certificates: at the begin, and after a snapshot, with which it may
     /// have dropped those that it knew no object of.
     whole: bool,
+    /// Those that it is yet to be sent.
+    certificates: Certificates,
 }
 
 impl Standing {
@@ -287,6 +293,7 @@ impl Standing {
         else {
             self.position = snapshot(publisher, writer, node).await?;
             self.whole = true;
+            self.certificates.moved();
             return Ok(());
         };
         for batch in &batches {
@@ -297,6 +304,7 @@ impl Standing {
         writer.send(&delta(from, to, &batches)?).await?;
         metrics::counter!("marchproxy_push_deltas_total").increment(1);
         self.position = to;
+        self.certificates.moved();
         Ok(())
     }
 }

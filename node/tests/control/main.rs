@@ -8,6 +8,7 @@ mod files;
 mod push;
 mod removal;
 mod renewal;
+mod rollout;
 
 use std::time::Duration;
 

@@ -49,8 +49,18 @@ impl Plane {
         Self { reader: FrameReader::new(receive), writer, connection, _endpoint: endpoint }
     }
 
+    /// The next message; pings are answered.
+    pub(crate) async fn any(&mut self) -> ToPlane {
+        let message = tokio::time::timeout(DEADLINE, self.reader.read()).await.expect("in time");
+        let message = message.unwrap().expect("the stream is open");
+        if message == ToPlane::Ping {
+            self.writer.write(&FromPlane::Pong).await.unwrap();
+        }
+        message
+    }
+
     /// The next message that carries configuration.
-    async fn next(&mut self) -> ToPlane {
+    pub(crate) async fn next(&mut self) -> ToPlane {
         let next = async {
             loop {
                 match self.reader.read().await.unwrap().expect("the stream is open") {

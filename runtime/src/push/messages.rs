@@ -188,6 +188,10 @@ pub struct ChallengeAnswer {
     pub key_authorization: String,
     /// Whether it is shown in a handshake (RFC 8737), or told over HTTP.
     pub by_handshake: bool,
+    /// When it was asked for, in milliseconds since 1970-01-01 UTC: of several in handshakes, the newest is
+    /// shown.
+    #[serde(default)]
+    pub at_ms: u64,
 }
 
 /// A private key in PEM, wiped from memory on drop and told to nobody's log.
@@ -331,11 +335,12 @@ mod tests {
             host: "a.example".to_owned(),
             key_authorization: "t.x".to_owned(),
             by_handshake: true,
+            at_ms: 7,
         };
         check(
             ToPlane::Challenges { challenges: [("t".to_owned(), answer)].into() },
             json!({"type": "challenges", "challenges": {"t": {"host": "a.example",
-                   "key_authorization": "t.x", "by_handshake": true}}}),
+                   "key_authorization": "t.x", "by_handshake": true, "at_ms": 7}}}),
         );
         let key = PrivateKey::from(Zeroizing::new("k".to_owned()));
         let certificate = "Certificate/default/a".parse().unwrap();

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use consensus::{Compare, Consistency, Op, Transaction};
 use instant_acme::{
-    AuthorizationHandle, AuthorizationStatus, Authorizations, ChallengeType, Identifier, NewOrder,
-    Order, OrderStatus, RetryPolicy,
+    AuthorizationHandle, AuthorizationStatus, Authorizations, ChallengeType, Error, Identifier,
+    NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use model::AcmeChallenge;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
-use super::{Challenge, WITHIN, Wanted, account, asked_of};
+use super::{Wanted, account, asked_of};
 use crate::{
     control::{
         Control,
@@ -29,16 +29,18 @@ use crate::{
 /// A push takes milliseconds; who has not got an answer by then is not connected.
 const REACHES_NODES: Duration = Duration::from_secs(1);
 /// How long an authority may take to convince itself of one host, and how often it is asked.
-const PROVEN_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const PROVEN_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long the authority may take to ask, and to sign.
 const PATIENCE: RetryPolicy = RetryPolicy::new().timeout(Duration::from_secs(90));
 
 /// Has a certificate issued, and keeps it.
 pub(super) async fn order(control: &Control, wanted: &Wanted, accounts: &Mutex<()>) -> Result<()> {
-    let mut order = bounded(begin(control, wanted, accounts)).await?;
+    let within = wanted.within();
+    let mut order = bounded(within, begin(control, wanted, accounts)).await?;
     let mut tokens = Vec::new();
-    let ordered = bounded(prove_and_finalize(control, &mut order, wanted, &mut tokens)).await;
+    let proven = prove_and_finalize(control, &mut order, wanted, &mut tokens);
+    let ordered = bounded(within, proven).await;
     // Whatever came of it, nobody asks for them any more.
     let removed = remove_challenges(control, &tokens).await;
     let pair = ordered?;
@@ -46,19 +48,30 @@ pub(super) async fn order(control: &Control, wanted: &Wanted, accounts: &Mutex<(
     keep(control, wanted, &pair).await
 }
 
-async fn bounded<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
-    let done = tokio::time::timeout(WITHIN, step).await;
-    done.with_context(|| format!("the order took longer than {WITHIN:?}"))?
+async fn bounded<T>(within: Duration, step: impl Future<Output = Result<T>>) -> Result<T> {
+    let done = tokio::time::timeout(within, step).await;
+    done.with_context(|| format!("the order took longer than {within:?}"))?
 }
 
 async fn begin(control: &Control, wanted: &Wanted, accounts: &Mutex<()>) -> Result<Order> {
+    let hosts = wanted.issued.hosts.iter();
+    let identifiers: Vec<_> = hosts.map(|host| Identifier::Dns(host.clone())).collect();
+    let asked = NewOrder::new(&identifiers);
     let account = {
         let _alone = accounts.lock().await;
         account::account(control, wanted).await?
     };
-    let hosts = wanted.issued.hosts.iter();
-    let identifiers: Vec<_> = hosts.map(|host| Identifier::Dns(host.clone())).collect();
-    account.new_order(&NewOrder::new(&identifiers)).await.context("ordering")
+    let refused = match account.account.new_order(&asked).await {
+        Err(Error::Api(problem)) if account::is_unknown(&problem) => problem,
+        ordered => return ordered.context("ordering"),
+    };
+    tracing::warn!(issuer = %wanted.issuer, %refused, "the account is lost; another one is made");
+    let account = {
+        let _alone = accounts.lock().await;
+        account::forget(control, wanted, &account).await?;
+        account::account(control, wanted).await?
+    };
+    account.account.new_order(&asked).await.context("ordering by a new account")
 }
 
 async fn prove_and_finalize(
@@ -157,7 +170,7 @@ async fn nth<'a>(
 fn challenge(
     authorization: AuthorizationHandle<'_>,
     kind: ChallengeType,
-) -> Result<Option<(String, Challenge)>> {
+) -> Result<Option<(String, ChallengeAnswer)>> {
     // One that lives as long as this function, which is what a challenge borrows.
     let mut authorization = authorization;
     match authorization.status {
@@ -171,9 +184,9 @@ fn challenge(
         bail!("the authority does not prove {host} by this kind of challenge");
     };
     let key_authorization = challenge.key_authorization().as_str().to_owned();
-    let answer = ChallengeAnswer { host, key_authorization, by_handshake };
     let at_ms = milliseconds(SystemTime::now());
-    Ok(Some((challenge.token.clone(), Challenge { answer, at_ms })))
+    let answer = ChallengeAnswer { host, key_authorization, by_handshake, at_ms };
+    Ok(Some((challenge.token.clone(), answer)))
 }
 
 async fn set_ready(authorization: AuthorizationHandle<'_>, kind: ChallengeType) -> Result<()> {
@@ -202,7 +215,7 @@ async fn disbelief(order: &mut Order) -> String {
     if words.is_empty() { "it does not say why".to_owned() } else { words.join("; ") }
 }
 
-async fn put_challenges(control: &Control, challenges: &[(String, Challenge)]) -> Result<()> {
+async fn put_challenges(control: &Control, challenges: &[(String, ChallengeAnswer)]) -> Result<()> {
     let mut puts = Vec::new();
     for (token, challenge) in challenges {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -212,13 +225,13 @@ async fn put_challenges(control: &Control, challenges: &[(String, Challenge)]) -
         let value = Bytes::from(serde_json::to_vec(challenge)?);
         puts.push(Op::Put { key: format!("{CHALLENGES}{token}"), value });
     }
-    if challenges.iter().any(|(_, challenge)| challenge.answer.by_handshake) {
+    if challenges.iter().any(|(_, challenge)| challenge.by_handshake) {
         // Nodes show one at a time: one that an order left behind, cut off, would stand in the way.
         let view = control.consensus().read(Consistency::Linearizable).await?;
         let left = view.scan(CHALLENGES).filter(|(at, stored)| {
-            let left = serde_json::from_slice::<Challenge>(&stored.value);
+            let left = serde_json::from_slice::<ChallengeAnswer>(&stored.value);
             let named = puts.iter().any(|put| matches!(put, Op::Put { key, .. } if key == at));
-            !named && left.is_ok_and(|left| left.answer.by_handshake)
+            !named && left.is_ok_and(|left| left.by_handshake)
         });
         let removes: Vec<_> = left.map(|(at, _)| Op::Delete { key: at.to_owned() }).collect();
         puts.extend(removes);
