@@ -76,9 +76,9 @@ pub struct SubscriberArguments {
     pub loan: Arc<watch::Sender<Option<Loan>>>,
     /// What this node says of these limits.
     pub uses: watch::Receiver<Arc<Uses>>,
-    /// Where it stands whether Envoy's traffic is to be counted.
+    /// Where it stands whether traffic is to be counted.
     pub counting: watch::Sender<bool>,
-    /// What Envoy has counted of it.
+    /// What Envoy and XDP have counted of it.
     pub traffic: watch::Receiver<NodeTraffic>,
     /// Where the status goes.
     pub status: Arc<watch::Sender<PushStatus>>,

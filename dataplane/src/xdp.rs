@@ -24,6 +24,7 @@ pub mod generation;
 pub mod grace;
 pub mod image;
 pub mod judge;
+mod judged;
 pub mod lookup;
 pub mod maglev;
 pub mod mapping;

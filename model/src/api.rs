@@ -145,6 +145,8 @@ pub enum Event {
         /// All nodes.
         nodes: Vec<NodeInfo>,
     },
+    /// A rollout began, went on, was stopped, or ended.
+    Rollout(Rollout),
 }
 
 /// The answer of `GET /v1/rollout`, and to what changes it.

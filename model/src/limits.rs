@@ -169,6 +169,8 @@ pub const MIN_HOLD: Duration = Duration::from_secs(1);
 pub const MAX_HOLD: Duration = Duration::from_secs(24 * 3600);
 /// The most requests that a gate waits for.
 pub const MAX_GATE_REQUESTS: u32 = 1_000_000;
+/// The most packets that a gate waits for: some seconds of a busy node.
+pub const MAX_GATE_PACKETS: u32 = 100_000_000;
 
 /// The shortest timeout; Envoy counts in milliseconds, and 0 would mean none.
 pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);

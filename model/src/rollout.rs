@@ -57,7 +57,7 @@ impl Rollout {
     }
 }
 
-/// HTTP traffic of a node's Envoy since its data plane began to count.
+/// Traffic of a node: of HTTP since its Envoy, of packets since XDP began to count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeTraffic {
@@ -67,6 +67,12 @@ pub struct NodeTraffic {
     pub errors: u64,
     /// The 99th percentile of how long requests of late took, of the listener where it is highest.
     pub p99_ms: Option<u64>,
+    /// Packets that XDP has seen.
+    #[serde(default)]
+    pub packets: u64,
+    /// Those of them that it dropped.
+    #[serde(default)]
+    pub dropped: u64,
 }
 
 #[cfg(test)]

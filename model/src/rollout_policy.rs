@@ -49,6 +49,9 @@ pub struct Gates {
     /// How long HTTP requests take; not looked at when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<LatencyGate>,
+    /// The share of packets that XDP drops; not looked at when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drops: Option<DropGate>,
 }
 
 /// The share of HTTP responses with a status of 500 to 599, since a node has the revision.
@@ -70,6 +73,16 @@ pub struct LatencyGate {
     pub p99: Duration,
     /// Requests before it counts; 100 by default.
     pub min_requests: u32,
+}
+
+/// The share of the packets at XDP that it drops, since a node has the revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DropGate {
+    /// More takes the revision back; 1 by default.
+    pub max_percent: u32,
+    /// Packets before the share counts; 1,000 by default.
+    pub min_packets: u32,
 }
 
 impl RolloutPolicy {
@@ -110,7 +123,11 @@ mod tests {
                 step(NodeGroup::Percent(50)),
                 step(NodeGroup::Percent(10)),
             ],
-            gates: Gates { errors: ErrorGate { max_percent: 1, min_requests: 100 }, latency: None },
+            gates: Gates {
+                errors: ErrorGate { max_percent: 1, min_requests: 100 },
+                latency: None,
+                drops: None,
+            },
         };
         let all = (1..=5).map(|node| (NodeId(node), format!("n{node}"))).collect();
         let nodes =

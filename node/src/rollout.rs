@@ -9,6 +9,7 @@
 //! back: what takes a revision back is a new one. When the leader is lost the next one begins the
 //! step's time anew, so no step is cut short.
 
+pub(crate) mod events;
 mod judge;
 mod traffic;
 
@@ -18,7 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use consensus::{Compare, Consistency, Op, ProposeError, RaftState, Transaction, View};
+use consensus::{Compare, Consistency, Op, ProposeError, RaftState, Transaction, Versioned, View};
 use model::{Revision, Rollout, cluster::NodeId, rollout::Phase};
 use tokio::time::Instant;
 
@@ -41,12 +42,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The newest rollout in a view, and the revision of its record.
 pub(crate) fn in_view(view: &View) -> Option<(Rollout, Revision)> {
     let stored = view.get(ROLLOUT)?;
+    Some((of_record(stored)?, stored.mod_revision))
+}
+
+fn of_record(stored: &Versioned) -> Option<Rollout> {
     let mut rollout: Rollout = serde_json::from_slice(&stored.value).ok()?;
     if rollout.target == Revision::ZERO {
         // Its record was written with the revision itself.
         rollout.target = stored.mod_revision;
     }
-    Some((rollout, stored.mod_revision))
+    Some(rollout)
 }
 
 /// Returns the revision that a node should have of the configuration in a view, and whether it is to

@@ -42,9 +42,9 @@ pub struct Life {
     pub crashes: watch::Sender<Crashes>,
     /// What it has counted of listeners and services, for the metrics.
     pub series: watch::Sender<Arc<str>>,
-    /// Whether the control nodes judge a rollout by what it counts.
+    /// Whether the control nodes judge a rollout by what it and XDP count.
     pub counting: watch::Sender<bool>,
-    /// What it has counted for them.
+    /// What both have counted for them.
     pub traffic: watch::Sender<NodeTraffic>,
     /// How Envoy stands.
     pub status: watch::Sender<EnvoyStatus>,

@@ -21,7 +21,12 @@ pub(super) async fn count(admin: Admin, life: Life) {
         ticks.tick().await;
         match admin.get(TARGET).await {
             Ok(text) => {
-                life.traffic.send_replace(parse(&String::from_utf8_lossy(&text)));
+                let counted = parse(&String::from_utf8_lossy(&text));
+                // What XDP counts is not Envoy's to say.
+                life.traffic.send_modify(|all| {
+                    let (packets, dropped) = (all.packets, all.dropped);
+                    *all = NodeTraffic { packets, dropped, ..counted };
+                });
             }
             Err(error) => tracing::debug!(%error, "reading envoy's traffic"),
         }
@@ -69,7 +74,8 @@ mod tests {
             http.default/a.downstream_rq_time: P0(1,1) P95(3,3) P99(4.6,9) P99.5(7,9)\n\
             http.default/b.downstream_rq_time: P0(nan,1) P99(nan,50) P99.5(nan,9)\n\
             http.default/c.downstream_rq_time: No recorded values\nnonsense\n";
-        let expected = NodeTraffic { requests: 12, errors: 2, p99_ms: Some(5) };
+        let expected =
+            NodeTraffic { requests: 12, errors: 2, p99_ms: Some(5), ..NodeTraffic::default() };
         assert_eq!(parse(text), expected);
         assert_eq!(parse(""), NodeTraffic::default());
     }

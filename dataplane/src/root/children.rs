@@ -121,6 +121,8 @@ fn xdp(parts: &Parts) -> Result<ChildSpec, RunError> {
         loan: parts.loan.subscribe(),
         uses: parts.uses.clone(),
         series: parts.series.clone(),
+        counting: parts.life.counting.subscribe(),
+        traffic: parts.life.traffic.clone(),
         engine: Arc::clone(&parts.engine),
     };
     Ok(ChildSpec::actor("xdp", move || (XdpActor, arguments.clone())))

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use model::{EngineReport, Revision, shares::Uses};
+use model::{EngineReport, Revision, rollout::NodeTraffic, shares::Uses};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use runtime::chain::chain;
 use tokio::{
@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     engine::{Engine, Settings},
     flows::FlowNames,
-    judge, pins,
+    judge, judged, pins,
     placement::L4Placement,
     qos,
     slow_start::STEP_MIN,
@@ -82,6 +82,10 @@ pub struct XdpArguments {
     pub series: watch::Sender<Series>,
     /// Where it is published what the numbers in events of flows stand for.
     pub names: watch::Sender<FlowNames>,
+    /// Whether the control nodes judge a rollout by what is counted.
+    pub counting: watch::Receiver<bool>,
+    /// Where it is published for them.
+    pub traffic: watch::Sender<NodeTraffic>,
 }
 
 /// The actor.
@@ -119,6 +123,8 @@ impl Actor for XdpActor {
         if !decided {
             wakers.push(Task::spawn(wake_on_other_ways(myself.clone())));
             wakers.push(Task::spawn(wake_to_share(arguments.loan.clone(), myself)));
+            let (wanted, traffic) = (arguments.counting.clone(), arguments.traffic.clone());
+            wakers.push(Task::spawn(judged::count(arguments.engine.clone(), wanted, traffic)));
         }
         let engine = Arc::clone(&arguments.engine);
         let left = Arc::clone(&engine);

@@ -42,6 +42,8 @@ impl Running {
             loan: watch::Sender::default().subscribe(),
             uses: watch::Sender::default(),
             series: watch::Sender::default(),
+            counting: watch::channel(true).1,
+            traffic: watch::Sender::default(),
             engine: Arc::default(),
         };
         let (actor, _ended) = XdpActor::spawn(None, XdpActor, arguments.clone()).await.unwrap();

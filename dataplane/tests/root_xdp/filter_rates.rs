@@ -82,6 +82,9 @@ fn root_each_source_has_a_limit_of_its_own() {
             passed(bench, UDP, "[2001:db8::2]", 53),
             passed(bench, TCP, "[2001:db8:0:1::1]", 80),
         ];
+        let counted = bench.engine.packets().unwrap();
+        let sent = seen.iter().sum::<usize>() as u64 + 6;
+        assert_eq!((counted.all, counted.dropped), (sent, 6));
         let statistics = bench.engine.statistics().unwrap();
         let count = |reason| statistics.count(reason);
         (seen, count(Reason::RateLimited), count(Reason::Filtered), dropped(bench))

@@ -9,14 +9,17 @@ use super::{
 };
 use crate::{
     limits::{
-        MAX_GATE_REQUESTS, MAX_HOLD, MAX_NODE_NAME, MAX_ROLLOUT_NODES, MAX_ROLLOUT_STEPS,
-        MAX_TIMEOUT, MIN_HOLD, MIN_TIMEOUT,
+        MAX_GATE_PACKETS, MAX_GATE_REQUESTS, MAX_HOLD, MAX_NODE_NAME, MAX_ROLLOUT_NODES,
+        MAX_ROLLOUT_STEPS, MAX_TIMEOUT, MIN_HOLD, MIN_TIMEOUT,
     },
-    rollout_policy::{ErrorGate, Gates, LatencyGate, NodeGroup, RolloutPolicy, RolloutStep},
+    rollout_policy::{
+        DropGate, ErrorGate, Gates, LatencyGate, NodeGroup, RolloutPolicy, RolloutStep,
+    },
 };
 
 const DEFAULT_HOLD: Duration = Duration::from_secs(30);
 const DEFAULT_REQUESTS: u32 = 100;
+const DEFAULT_PACKETS: u32 = 1_000;
 const DEFAULT_ERRORS: ErrorGate = ErrorGate { max_percent: 1, min_requests: DEFAULT_REQUESTS };
 
 pub(super) fn rollout_policy(node: &Node<'_>) -> Read<RolloutPolicy> {
@@ -24,7 +27,8 @@ pub(super) fn rollout_policy(node: &Node<'_>) -> Read<RolloutPolicy> {
     let steps = fields.required("steps", "a list of groups of nodes", |node| {
         node.items(1, MAX_ROLLOUT_STEPS, step)?.into_iter().collect::<Read<Vec<_>>>()
     });
-    let gates = fields.or("gates", Gates { errors: DEFAULT_ERRORS, latency: None }, gates);
+    let gates =
+        fields.or("gates", Gates { errors: DEFAULT_ERRORS, latency: None, drops: None }, gates);
     let known = fields.finish();
     let policy = RolloutPolicy { steps: steps?, gates: gates? };
     known.map(|()| policy)
@@ -75,8 +79,17 @@ fn gates(node: &Node<'_>) -> Read<Gates> {
         let gate = LatencyGate { p99: p99?, min_requests: min_requests? };
         known.map(|()| gate)
     });
+    let drops = fields.optional("drops", |node| {
+        let fields = node.fields()?;
+        let max_percent = fields.or("maxPercent", 1, |node| whole(node, 0..=99));
+        let min_packets =
+            fields.or("minPackets", DEFAULT_PACKETS, |node| whole(node, 1..=MAX_GATE_PACKETS));
+        let known = fields.finish();
+        let gate = DropGate { max_percent: max_percent?, min_packets: min_packets? };
+        known.map(|()| gate)
+    });
     let known = fields.finish();
-    let gates = Gates { errors: errors?, latency: latency? };
+    let gates = Gates { errors: errors?, latency: latency?, drops: drops? };
     known.map(|()| gates)
 }
 

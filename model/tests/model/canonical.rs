@@ -4,7 +4,7 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 19] = [
+const CASES: [(&str, &[u8]); 20] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("Listener/edge/partners", include_bytes!("../fixtures/canonical-v1/listener_clients.json")),
     ("Listener/edge/secrets", include_bytes!("../fixtures/canonical-v1/listener_tls.json")),
@@ -27,6 +27,10 @@ const CASES: [(&str, &[u8]); 19] = [
     ),
     ("AuthPolicy/default/keys", include_bytes!("../fixtures/canonical-v1/auth_policy_keys.json")),
     ("RateLimit", include_bytes!("../fixtures/canonical-v1/rate_limit.json")),
+    (
+        "RolloutPolicy/default/packets",
+        include_bytes!("../fixtures/canonical-v1/rollout_policy_drops.json"),
+    ),
 ];
 
 #[test]

@@ -114,8 +114,13 @@ fn rollout_policy() -> Raw {
     let errors = (0..=100u32, 1..500u32)
         .prop_map(|(most, least)| json!({ "maxPercent": most, "minRequests": least }));
     let latency = (1..5_000u32).prop_map(|ms| json!({ "p99": format!("{ms}ms") }));
-    let gates = (option::of(errors), option::of(latency))
-        .prop_map(|(errors, latency)| with(json!({}), [("errors", errors), ("latency", latency)]));
+    let drops = (0..100u32, 1..9_000u32)
+        .prop_map(|(most, least)| json!({ "maxPercent": most, "minPackets": least }));
+    let gates = (option::of(errors), option::of(latency), option::of(drops)).prop_map(
+        |(errors, latency, drops)| {
+            with(json!({}), [("errors", errors), ("latency", latency), ("drops", drops)])
+        },
+    );
     let spec = (vec(step, 1..4), option::of(gates))
         .prop_map(|(steps, gates)| with(json!({ "steps": steps }), [("gates", gates)]));
     object("RolloutPolicy", spec)

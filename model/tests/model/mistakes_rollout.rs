@@ -14,13 +14,22 @@ fn rollout_policies() {
     );
     check("{}", &["spec.steps: is missing"]);
     check(
-        "{ steps: [], gates: { errors: { maxPercent: 101, minRequests: 0 }, latency: {}, drops: 1 } }",
+        "{ steps: [], gates: { errors: { maxPercent: 101, minRequests: 0 }, latency: {}, loss: 1 } }",
         &[
-            "spec.gates.drops = 1: is not a known field",
             "spec.gates.errors.maxPercent = 101: is out of range",
             "spec.gates.errors.minRequests = 0: is out of range",
             "spec.gates.latency.p99: is missing",
+            "spec.gates.loss = 1: is not a known field",
             "spec.steps = []: is empty",
+        ],
+    );
+    check("{ steps: [{ percent: 1 }], gates: { drops: {} } }", &[]);
+    check(
+        "{ steps: [{ percent: 1 }], gates: { drops: { maxPercent: 100, minPackets: 0, minRequests: 1 } } }",
+        &[
+            "spec.gates.drops.maxPercent = 100: is out of range",
+            "spec.gates.drops.minPackets = 0: is out of range",
+            "spec.gates.drops.minRequests = 1: is not a known field",
         ],
     );
     check(

@@ -149,6 +149,7 @@ fn plain(event: &Event) -> SseEvent {
         Event::Ack(_) => "ack",
         Event::Health(_) => "health",
         Event::Membership { .. } => "membership",
+        Event::Rollout(_) => "rollout",
     };
     let body = serde_json::to_string(event).expect("events have string keys and finite numbers");
     SseEvent::default().event(name).data(body)

@@ -314,7 +314,7 @@ pub(super) fn operations() -> Vec<Operation> {
             ..operation(Method::GET, "/v1/acks", "getAcks", Read, get(acks::acks))
         },
         Operation {
-            text: "Follows revisions, acknowledgements, health and membership as server-sent \
+            text: "Follows revisions, acknowledgements, health, membership and rollouts as server-sent \
                    events. With `Last-Event-ID: REVISION` it begins with the revisions after that.",
             output: Output::Text("text/event-stream"),
             ..operation(Method::GET, "/v1/events", "followEvents", Read, get(events::follow))

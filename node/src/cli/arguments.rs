@@ -146,7 +146,7 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Follow revisions, acknowledgements, health and membership as they happen
+    /// Follow revisions, acknowledgements, health, membership and rollouts as they happen
     #[command(visible_alias = "watch")]
     Events(EventsArgs),
     /// Show the endpoints that XDP forwards to, with packets, bytes and connections of each

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use model::{ack::AckState, api::Event};
+use model::{
+    ack::AckState,
+    api::Event,
+    rollout::{Phase, Rollout},
+};
 
 use super::{
     arguments::{EventsArgs, Format},
@@ -97,7 +101,24 @@ fn line(message: &Message) -> String {
             nodes.len(),
             leader.map_or_else(|| "none".to_owned(), |node| node.to_string())
         ),
+        Ok(Event::Rollout(rollout)) => format!("rollout     {}", told(&rollout)),
         Err(_) => format!("{}  {}", message.event, message.data),
+    }
+}
+
+/// How a rollout stands, in words.
+fn told(rollout: &Rollout) -> String {
+    let Rollout { base, target, reason, .. } = rollout;
+    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    match (rollout.phase, rollout.step) {
+        (Phase::Running, None) => format!("{target} begins, nodes have {base}"),
+        (Phase::Running, Some(step)) => {
+            let nodes: Vec<String> = rollout.nodes.iter().map(ToString::to_string).collect();
+            format!("{target} at step {} on nodes {}", step + 1, nodes.join(", "))
+        }
+        (Phase::Paused, _) => format!("{target} is stopped{because}"),
+        (Phase::Completed, _) => format!("{target} is complete{because}"),
+        (Phase::Aborted, _) => format!("{target} is taken back{because}"),
     }
 }
 
@@ -124,6 +145,17 @@ mod tests {
                {"engine":"envoy","revision":9,"state":"applied","notes":[]}]}"#,
             "ack         node 2: envoy applied 9",
         );
+        let rollout = |phase: &str, step: &str, reason: &str| {
+            format!(
+                r#"{{"event":"rollout","base":3,"target":4,"step":{step},"nodes":[2,3],"phase":"{phase}",
+                   "reason":"{reason}","sinceMs":1}}"#
+            )
+        };
+        check(&rollout("running", "null", ""), "rollout     4 begins, nodes have 3");
+        check(&rollout("running", "0", ""), "rollout     4 at step 1 on nodes 2, 3");
+        check(&rollout("paused", "0", "admin"), "rollout     4 is stopped: admin");
+        check(&rollout("completed", "1", ""), "rollout     4 is complete");
+        check(&rollout("aborted", "0", "bad"), "rollout     4 is taken back: bad");
         check(
             r#"{"event":"health","endpoint":{"service":"Service/default/a","address":"10.0.0.1:80"},
                "healthy":false,"rtt_us":null,"reason":"refused"}"#,

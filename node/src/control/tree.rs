@@ -13,6 +13,7 @@
 //! | lease | renews this node's hold on its addresses | default | they are lost if it lasts |
 //! | shares | lends, on the leader, shares of the limits that nodes share | default | loans end if it lasts |
 //! | rollouts | leads rollouts, on the leader | default | they stand still meanwhile |
+//! | rollout events | tells listeners of rollouts | default | a pause in events |
 //! | issuing | issues certificates, on the leader | default | they come later |
 //! | probes | health of endpoints | default | every endpoint counts as healthy again |
 //! | publisher | push sessions | default | data planes reconnect and resume |
@@ -82,6 +83,7 @@ pub(super) fn children(materials: Materials) -> Vec<ChildSpec> {
         lease(&control),
         shares(&control),
         rollouts(&control),
+        rollout_events(&control),
         issuing(&control),
         probes(&control),
         publisher(&control, push),
@@ -181,6 +183,14 @@ fn shares(control: &Control) -> ChildSpec {
 fn rollouts(control: &Control) -> ChildSpec {
     let control = control.clone();
     task("rollouts", move || rollout::lead(control.clone()).boxed())
+}
+
+fn rollout_events(control: &Control) -> ChildSpec {
+    let control = control.clone();
+    task("rollout events", move || {
+        let (consensus, events) = (control.consensus().clone(), control.event_sender().clone());
+        rollout::events::tell(consensus, events).boxed()
+    })
 }
 
 fn issuing(control: &Control) -> ChildSpec {

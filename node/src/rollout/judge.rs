@@ -144,11 +144,18 @@ fn fault(policy: &RolloutPolicy, before: NodeTraffic, counted: NodeTraffic) -> O
         let limit = gate.max_percent;
         return Some(format!("{errors} of {requests} responses are 5xx, more than {limit} %"));
     }
-    let gate = policy.gates.latency.as_ref()?;
-    let p99 = counted.p99_ms?;
-    let limit = gate.p99.as_millis() as u64;
-    (requests >= gate.min_requests.into() && p99 > limit)
-        .then(|| format!("p99 is {p99} ms, more than {limit} ms"))
+    if let (Some(gate), Some(p99)) = (&policy.gates.latency, counted.p99_ms) {
+        let limit = gate.p99.as_millis() as u64;
+        if requests >= gate.min_requests.into() && p99 > limit {
+            return Some(format!("p99 is {p99} ms, more than {limit} ms"));
+        }
+    }
+    let gate = policy.gates.drops.as_ref()?;
+    let packets = since(before.packets, counted.packets);
+    let dropped = since(before.dropped, counted.dropped);
+    let limit = gate.max_percent;
+    (packets >= gate.min_packets.into() && dropped * 100 > packets * u64::from(limit))
+        .then(|| format!("XDP dropped {dropped} of {packets} packets, more than {limit} %"))
 }
 
 #[cfg(test)]

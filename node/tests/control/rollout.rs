@@ -1,15 +1,15 @@
-//! Rollouts, seen by a data plane that is held back.
+//! Rollouts, seen by a data plane that is held back and by who follows the events.
 
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use model::ObjectKey;
+use model::{ObjectKey, api::Event, rollout::Phase};
 use node::control::{ApplyOptions, Control, Spread};
 use runtime::push::{Material, ToPlane};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use crate::{
-    cluster::{Cluster, eventually, service},
+    cluster::{Cluster, DEADLINE, eventually, service},
     push::Plane,
 };
 
@@ -101,4 +101,39 @@ async fn a_node_that_is_held_back_gets_the_certificates_that_it_asks_for_and_the
 
 fn service_document(name: &str) -> String {
     serde_json::to_string(&service(name, 80).to_value()).unwrap() + "\n"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_of_a_rollout_from_its_begin_to_its_end() {
+    let mut cluster = Cluster::new(24);
+    cluster.up(1).await;
+    let control = cluster.control(1).clone();
+    apply(&control, &[POLICY.to_owned()], true).await;
+    let mut events = control.events();
+    apply(&control, &[service_document("a")], false).await;
+    let target = control.snapshot(consensus::Consistency::Stale).await.unwrap().revision();
+    let mut heard = Vec::new();
+    let mut until = async |phase: Phase| {
+        let end = async {
+            loop {
+                if let Event::Rollout(rollout) = events.recv().await.unwrap() {
+                    heard.push((rollout.phase, rollout.step));
+                    if rollout.phase == phase {
+                        return rollout;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, end).await.expect("it is told")
+    };
+    let begun = until(Phase::Running).await;
+    assert_eq!((begun.target, begun.step), (target, None));
+    control.pause_rollout("test", true).await.unwrap();
+    until(Phase::Paused).await;
+    control.abort_rollout("test", "a mistake").await.unwrap();
+    let over = until(Phase::Aborted).await;
+    assert!(over.target == target && over.reason.contains("a mistake"), "{over:?}");
+    // The first step was told of, too: of its nodes there is none.
+    assert!(heard.contains(&(Phase::Running, None)), "{heard:?}");
+    cluster.shutdown().await;
 }

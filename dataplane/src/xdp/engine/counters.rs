@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use ebpf_common::layout::{STATS_WORDS, stat};
+use ebpf_common::{
+    layout::{STATS_WORDS, stat},
+    verdict::{Action, Reason},
+};
 use model::traffic::{EndpointQuery, EndpointTraffic, TrafficCounters};
 
 use super::{Engine, EngineError};
@@ -12,18 +15,45 @@ use crate::xdp::{
     traffic,
 };
 
+/// Packets that the program has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packets {
+    /// All.
+    pub all: u64,
+    /// Those that it dropped, for whatever reason.
+    pub dropped: u64,
+}
+
 impl Engine {
+    /// Returns how many packets the program has seen, and dropped.
+    ///
+    /// # Errors
+    /// Returns what the kernel refused.
+    pub fn packets(&self) -> Result<Packets, EngineError> {
+        let words = sum(&self.words()?);
+        let of = |action| {
+            let reasons = Reason::ALL.into_iter().filter(move |reason| reason.action() == action);
+            reasons.map(|reason| words[reason as usize]).sum::<u64>()
+        };
+        let (passed, dropped) = (of(Action::Pass), of(Action::Drop));
+        let forwarded = words[stat::TRANSMITTED] + words[stat::REDIRECTED];
+        Ok(Packets { all: passed + dropped + forwarded, dropped })
+    }
+
+    /// Reads the words of the statistics, of each CPU.
+    fn words(&self) -> Result<Vec<[u64; STATS_WORDS]>, EngineError> {
+        let map = self.program.statistics()?;
+        let values =
+            map.get(&0, 0).map_err(|source| LoadError::Map { name: "statistics", source })?;
+        Ok(values.iter().copied().collect())
+    }
+
     /// Reads the counters.
     ///
     /// # Errors
     /// Returns what the kernel refused.
     pub fn statistics(&mut self) -> Result<Statistics, EngineError> {
-        let cpus: Vec<[u64; STATS_WORDS]> = {
-            let map = self.program.statistics()?;
-            let values =
-                map.get(&0, 0).map_err(|source| LoadError::Map { name: "statistics", source })?;
-            values.iter().copied().collect()
-        };
+        let cpus = self.words()?;
         let plan = self.planner.plan();
         let counters = self.program.counters()?;
         let mut listeners = Vec::with_capacity(plan.carried.len());

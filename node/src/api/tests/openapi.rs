@@ -97,7 +97,7 @@ kind: RolloutPolicy
 metadata: { name: careful }
 spec:
   steps: [{ nodes: [node-1] }, { percent: 50, hold: 1m }]
-  gates: { latency: { p99: 1s } }
+  gates: { latency: { p99: 1s }, drops: {} }
 ---
 kind: RateLimit
 metadata: { name: each }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{
     AckState, EngineReport, Refusal,
-    rollout_policy::{ErrorGate, Gates, LatencyGate, NodeGroup, RolloutStep},
+    rollout_policy::{DropGate, ErrorGate, Gates, LatencyGate, NodeGroup, RolloutStep},
 };
 
 use super::*;
@@ -29,7 +29,7 @@ impl Stage {
         let named = NodeGroup::Nodes(["n2".to_owned()].into());
         let policy = RolloutPolicy {
             steps: vec![step(named), step(NodeGroup::Percent(75))],
-            gates: Gates { errors, latency },
+            gates: Gates { errors, latency, drops: None },
         };
         let nodes = (1..=4).map(|node| (NodeId(node), format!("n{node}"))).collect();
         let mut rollout = crate::rollout::begun(Revision(6));
@@ -67,7 +67,7 @@ impl Stage {
         (requests, errors): (u64, u64),
         p99_ms: Option<u64>,
     ) {
-        let traffic = NodeTraffic { requests, errors, p99_ms };
+        let traffic = NodeTraffic { requests, errors, p99_ms, ..NodeTraffic::default() };
         let at = self.start + Duration::from_secs(seconds);
         self.traffic.insert(NodeId(node), Heard { traffic, at, own: true });
     }
@@ -141,6 +141,32 @@ fn traffic_counts_from_when_a_node_has_the_revision_and_when_there_is_enough() {
     stage.counts(7, 2, (100, 3), None);
     let expected = "node 2 (n2): 3 of 100 responses are 5xx, more than 2 %";
     assert_eq!(stage.at(7), Next::Abort(expected.to_owned()));
+}
+
+#[test]
+fn packets_that_xdp_drops_count_where_the_policy_says_so() {
+    let mut stage = Stage::new();
+    stage.at(0);
+    stage.answers(2, &AckState::Applied);
+    assert_eq!(stage.at(1), Next::Wait);
+    let mut drops = |seconds, (packets, dropped), gate: Option<DropGate>| {
+        let traffic = NodeTraffic { packets, dropped, ..NodeTraffic::default() };
+        let at = stage.start + Duration::from_secs(seconds);
+        stage.traffic.insert(NodeId(2), Heard { traffic, at, own: true });
+        stage.policy.gates.drops = gate;
+        stage.at(seconds)
+    };
+    let gate = Some(DropGate { max_percent: 5, min_packets: 1_000 });
+    // A flood before it is not its doing.
+    assert_eq!(drops(2, (50_000, 40_000), gate.clone()), Next::Wait);
+    assert_eq!(drops(3, (50_999, 40_999), gate.clone()), Next::Wait, "999 packets say nothing");
+    assert_eq!(drops(4, (52_000, 40_100), gate.clone()), Next::Wait, "5 % of 2,000");
+    assert_eq!(drops(5, (52_000, 42_000), None), Next::Wait, "nobody asked");
+    let expected = "node 2 (n2): XDP dropped 101 of 2000 packets, more than 5 %";
+    assert_eq!(drops(6, (52_000, 40_101), gate.clone()), Next::Abort(expected.to_owned()));
+    // The program was loaded anew.
+    let expected = "node 2 (n2): XDP dropped 60 of 1000 packets, more than 5 %";
+    assert_eq!(drops(7, (1_000, 60), gate), Next::Abort(expected.to_owned()));
 }
 
 #[test]
