@@ -301,16 +301,30 @@ fn a_limit_makes_the_hosts_again_that_it_is_for() {
 }
 
 /// Versions are the same on every replica and in every release that does not say otherwise.
-#[test]
-fn versions_are_fixed() {
+#[track_caller]
+fn check_versions(config: Snapshot, expected: &str) {
     let mut compiler = Compiler::new(Settings::default());
-    compiler.update(Input { config: many(1), ..Input::default() });
+    compiler.update(Input { config, ..Input::default() });
     let versions: Vec<String> = content(compiler.world())
         .into_iter()
         .map(|(id, (version, _))| format!("{} {version}", id.kind))
         .collect();
-    let expected = include_str!("versions.golden");
     assert_eq!(versions.join("\n"), expected.trim_end());
+}
+
+#[test]
+fn versions_are_fixed() {
+    check_versions(many(1), include_str!("versions.golden"));
+}
+
+#[test]
+fn versions_of_what_policies_and_tls_come_to_are_fixed() {
+    let mut config = Snapshot::default();
+    let text = include_str!("versions_policies.yaml");
+    for object in model::parse::parse_documents(text).unwrap() {
+        config.put(Arc::new(object));
+    }
+    check_versions(config, include_str!("versions_policies.golden"));
 }
 
 #[test]
