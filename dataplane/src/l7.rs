@@ -42,6 +42,7 @@ mod resource;
 mod retries;
 mod rewrite;
 mod secret;
+mod session_secrets;
 mod table;
 mod tls_listener;
 mod version;

@@ -25,6 +25,7 @@ mod netlink;
 pub mod preflight;
 pub mod quotas;
 pub mod root;
+pub mod secret_files;
 pub mod shares;
 pub mod subscriber;
 pub mod tasks;

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod jwt;
+mod oidc;
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ pub use self::{
         ClaimHeader, ClaimValue, Jwks, Jwt, JwtProvider, RemoteJwks, RequiredClaim, TokenHeader,
         TokenPlace,
     },
+    oidc::{
+        ClientAuthentication, Oidc, OidcClient, OidcProvider, OidcSession, SameSite, TokenEndpoint,
+    },
 };
 use crate::{object::serialize_duration, route::Reference};
 
@@ -20,6 +24,9 @@ use crate::{object::serialize_duration, route::Reference};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthPolicy {
+    /// A session, which an identity provider logged in; beside it only the consent of a service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<Box<Oidc>>,
     /// A JSON Web Token (RFC 7519).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
@@ -107,16 +114,30 @@ impl AuthPolicy {
         keys.chain(self.basic.iter().map(|basic| basic.users_file.as_str()))
     }
 
+    /// Tells whether a token is demanded: as it is shown, or in a session.
+    #[must_use]
+    pub fn demands_token(&self) -> bool {
+        self.jwt.is_some() || self.oidc.is_some()
+    }
+
     /// Walks over the services that it needs, with the paths of the references.
     pub fn services(&self) -> impl Iterator<Item = (String, &Reference)> {
+        let login = self.oidc.iter().map(|oidc| ("spec.oidc.provider.jwks".to_owned(), oidc));
+        let login = login.map(|(field, oidc)| (field, &oidc.provider.jwks));
         let providers = self.jwt.iter().flat_map(|jwt| jwt.providers.iter().enumerate());
-        let remote = providers.filter_map(|(index, provider)| match &provider.jwks {
-            Jwks::Remote(remote) => {
-                Some((format!("spec.jwt.providers[{index}].jwks.remote.service"), &remote.service))
-            }
+        let keys = providers.map(|(index, one)| {
+            (format!("spec.jwt.providers[{index}].jwks"), &one.jwks) //
+        });
+        let remote = login.chain(keys).filter_map(|(field, jwks)| match jwks {
+            Jwks::Remote(remote) => Some((format!("{field}.remote.service"), &remote.service)),
             Jwks::Inline(_) | Jwks::File(_) => None,
         });
+        let tokens = self.oidc.iter().map(|oidc| {
+            let field = "spec.oidc.provider.tokenEndpoint.service".to_owned();
+            (field, &oidc.provider.token_endpoint.service)
+        });
         let external = self.external.iter();
-        remote.chain(external.map(|one| ("spec.external.service".to_owned(), &one.service)))
+        let external = external.map(|one| ("spec.external.service".to_owned(), &one.service));
+        tokens.chain(remote).chain(external)
     }
 }

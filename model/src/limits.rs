@@ -76,6 +76,14 @@ pub const MAX_CLAIM_BYTES: usize = 1_024;
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
 /// The longest time after which keys are fetched again: one that was revoked is not for ever.
 pub const MAX_JWKS_REFRESH: Duration = Duration::from_hours(24);
+/// Prefixes of paths that a policy of logins answers by 401.
+pub const MAX_API_PATHS: usize = 32;
+/// Bytes of a client's name at an identity provider.
+pub const MAX_CLIENT_ID_BYTES: usize = 1_024;
+/// Scopes that a login asks for.
+pub const MAX_SCOPES: usize = 32;
+/// The longest time without a visit in which a session is kept: what browsers keep of a cookie.
+pub const MAX_SESSION_LIFETIME: Duration = MAX_COOKIE_TTL;
 /// The services of one rule.
 pub const MAX_BACKENDS: usize = 64;
 /// The endpoints of one service: what a Maglev table of 65,537 slots spreads within 7 %.

@@ -12,6 +12,7 @@ mod grpc_routes;
 mod http_routes;
 mod l4_routes;
 mod listeners;
+mod logins;
 mod needs_envoy;
 mod packet_filters;
 mod qos_policies;
@@ -50,6 +51,7 @@ pub fn validate_snapshot(
     rate_limits::check(snapshot, changed, &mut errors);
     rollout_policies::check(snapshot, changed, &mut errors);
     certificates::check(snapshot, changed, &mut errors);
+    logins::check(snapshot, changed, &mut errors);
     if errors.is_empty() {
         return Ok(());
     }

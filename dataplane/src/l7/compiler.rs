@@ -22,10 +22,13 @@ use super::{
     listener::{self, challenge_chain},
     names, quiet,
     resource::{Resource, ResourceId},
-    secret, table,
+    secret, session_secrets, table,
     world::{ResourceDelta, World},
 };
-use crate::xdp::{Placement, placement::differing};
+use crate::{
+    secret_files::SecretFiles,
+    xdp::{Placement, placement::differing},
+};
 
 /// Where distributions keep the authorities that they trust, in one file: Debian, Red Hat, SUSE,
 /// Alpine.
@@ -87,6 +90,8 @@ pub struct Input {
     pub placements: OrdMap<ObjectKey, Placement>,
     /// TCP and UDP listeners on which XDP is yet to decide: new ones are held back.
     pub undecided: Arc<BTreeSet<ObjectKey>>,
+    /// What the files hold that policies name.
+    pub secret_files: SecretFiles,
 }
 
 /// Translates configurations, one after the other.
@@ -106,6 +111,8 @@ struct Affected {
     listeners: BTreeSet<ObjectKey>,
     hosts: Hosts,
     policies: bool,
+    /// The policies whose secrets may be others.
+    sessions: BTreeSet<ObjectKey>,
 }
 
 impl Compiler {
@@ -129,6 +136,7 @@ impl Compiler {
         let mut touched = BTreeSet::new();
         self.services(&affected, &mut touched);
         self.tokens(affected.policies, &mut touched);
+        self.sessions(&affected.sessions, &mut touched);
         self.listeners(&affected.listeners, &mut touched);
         self.scopes(&affected.hosts, &mut touched);
         let revision = self.world.revision;
@@ -189,6 +197,11 @@ impl Compiler {
             }
         }
         affected.policies = !policies.is_empty();
+        affected.sessions.extend(policies.iter().cloned());
+        if self.input.secret_files != input.secret_files {
+            let all = input.config.of_kind(Kind::AuthPolicy);
+            affected.sessions.extend(all.map(|(key, _)| key.clone()));
+        }
         let (listeners, limited): (Vec<_>, Vec<_>) =
             limited.into_iter().partition(|target| target.kind == Kind::Listener);
         for listener in listeners {
@@ -260,6 +273,35 @@ impl Compiler {
         if self.world.set(kind, name, Some(resource)) {
             touched.insert(ResourceId::new(kind, name));
         }
+    }
+
+    /// Makes the secrets of policies that demand sessions, and notes which of them lack theirs.
+    fn sessions(&mut self, policies: &BTreeSet<ObjectKey>, touched: &mut BTreeSet<ResourceId>) {
+        if policies.is_empty() {
+            return;
+        }
+        let Self { input: Input { config, secret_files, .. }, world, .. } = self;
+        let mut lacking = world.lacking.to_vec();
+        lacking.retain(|refusal| !refusal.object.as_ref().is_some_and(|it| policies.contains(it)));
+        for key in policies {
+            let policy = config.auth_policy(&key.namespace, &key.name);
+            let wanted = policy.and_then(|policy| policy.oidc.as_deref());
+            let mut made = [None, None];
+            match wanted.map(|wanted| session_secrets::secrets(key, wanted, secret_files)) {
+                Some(Ok(secrets)) => made = secrets.map(Some),
+                Some(Err(refusal)) => lacking.push(*refusal),
+                None => {}
+            }
+            let policy = names::plain(key);
+            let names = [names::client_secret(&policy), names::session_key(&policy)];
+            for (name, secret) in names.into_iter().zip(made) {
+                if world.set(ResourceType::Secret, &name, secret) {
+                    touched.insert(ResourceId::new(ResourceType::Secret, name));
+                }
+            }
+        }
+        lacking.sort_by(|a, b| a.object.cmp(&b.object));
+        world.lacking = lacking.into();
     }
 
     fn listeners(&mut self, keys: &BTreeSet<ObjectKey>, touched: &mut BTreeSet<ResourceId>) {

@@ -1,4 +1,5 @@
-//! The HTTP filters of a listener: the one that checks tokens, a composite filter, then the router. (Before
+//! The HTTP filters of a listener: those that find a route, look at sessions, check tokens and count for all nodes, two composite
+//! filters, then the router. (Before
 //! them stand what tells of HTTP/3, where it is spoken, and what answers challenges of ACME, where an
 //! issuer is asked by it; before the router those of compression, where the listener asks for it.) What
 //! a route asks for
@@ -6,21 +7,19 @@
 //! ask for it touches no listener, whose change would drain connections.
 //!
 //! ```text
-//! request --exact host--> route found --> tokens: off, or what the route demands
-//!                                     --> composite: off, or the chain of the route --> router
-//!         --no scope----> no route -----> composite: scripts find a route (`miss`),
-//!                                         then a nested one: the chain of that route,
-//!                                         or tokens and the chain behind them (`jwt`) --> router
+//! request --exact host--> route found --> each filter: off, or what the route asks for -------> router
+//!         --no scope----> no route -----> find: scripts find a route (`miss`),
+//!                                         then each filter: nothing, or what that route asks for --> router
 //! ```
 //!
-//! Every route table turns the composite off (`FilterConfig.disabled`), and a route with a chain
-//! turns it on. Envoy makes the filters of a request after it chose the route, so a host with a
-//! scope pays nothing. A request that found no scope has no route then, and its composite is on.
-//! What has to do with tokens is off wherever no route turns it on, which costs no table anything.
+//! Every route table turns all of them off (`FilterConfig.disabled`), and a route turns on those that it
+//! asks for. Envoy makes the filters of a request after it chose the route, so a host with a
+//! scope pays nothing. A request that found no scope has no route then, and has them all; they look at the
+//! route of the moment when the request's headers pass.
 //!
-//! **Invariant.** The chain of a route runs whichever way the route was found: the composite makes
-//! it when the request's headers pass, by the route of that moment. (Filters that stand in the
-//! listener themselves would not be there for routes that the scripts find.)
+//! **Invariant.** The chain of a route runs whichever way the route was found, and runs to its end: Envoy
+//! goes on behind a composite where one of its filters had the request wait, so what may (who asks a service,
+//! a delay) is the last one of its chain.
 
 mod alt_svc;
 mod api_keys;
@@ -36,6 +35,7 @@ mod grpc_web;
 pub(super) mod jwt;
 mod limit;
 pub(super) mod miss;
+pub(super) mod oidc;
 mod removal;
 mod session;
 
@@ -49,8 +49,11 @@ use model::{
 
 use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_matcher};
 
-/// The name of the composite filter, nested or not, and of its settings in routes.
+/// The names of the composite filters, and of their settings in routes: the one that finds routes, that of the
+/// chain of a route, and that of its faults.
+const FIND: &str = "marchproxy.find";
 const NAME: &str = "marchproxy";
+const FAULTS: &str = "marchproxy.faults";
 
 /// Names what a policy's filters are made of beside its fields, so that Envoys are told when it changes.
 pub(super) fn made_of(policy: &AuthPolicy) -> impl Iterator<Item = &'static str> {
@@ -75,14 +78,19 @@ pub(super) type Policy<'a> = (&'a str, &'a AuthPolicy);
 
 /// Returns the filters of an HTTP listener.
 pub(super) fn listener(extras: Extras<'_>) -> Vec<hcm::HttpFilter> {
-    let limited = [cluster_limits::behind_scripts()];
-    let missed = miss::filters().into_iter().chain(limited).chain(jwt::or_chain()).collect();
-    let composite = composite::Composite { matcher: Some(always(missed)), ..Default::default() };
+    let find = composite::Composite {
+        matcher: Some(always(miss::filters().into())),
+        ..Default::default()
+    };
+    let of_routes = pb::any(&composite::Composite::default());
     let mut filters: Vec<_> = extras.alt_svc.map(alt_svc::filter).into_iter().collect();
     filters.extend(extras.challenges.then(challenge::filter));
-    let [tokens, behind] = jwt::filters();
-    filters.extend([tokens, cluster_limits::of_listener(), behind]);
-    filters.push(filter(NAME, pb::any(&composite)));
+    filters.push(filter(FIND, pb::any(&find)));
+    filters.push(oidc::filter());
+    filters.push(jwt::filter());
+    filters.push(cluster_limits::of_listener());
+    filters.push(filter(NAME, of_routes.clone()));
+    filters.push(filter(FAULTS, of_routes));
     filters.extend(extras.compression.into_iter().flat_map(compression::filters));
     filters.push(router());
     filters
@@ -94,10 +102,12 @@ pub(super) fn router() -> hcm::HttpFilter {
     filter("envoy.filters.http.router", pb::any(&router))
 }
 
-/// Returns the settings of a route table: no chain, unless a route has one.
+/// Returns the settings of a route table: nothing, unless a route asks for it.
 pub(super) fn of_table() -> HashMap<String, Any> {
-    let off = route::FilterConfig { disabled: true, ..Default::default() };
-    HashMap::from([(NAME.to_owned(), pb::any(&off))])
+    let off = pb::any(&route::FilterConfig { disabled: true, ..Default::default() });
+    [FIND, oidc::NAME, jwt::NAME, cluster_limits::NAME, NAME, FAULTS]
+        .map(|name| (name.to_owned(), off.clone()))
+        .into()
 }
 
 /// A limit of requests.
@@ -109,66 +119,82 @@ pub(super) struct Limit<'a> {
     pub(super) target: &'a ObjectKey,
 }
 
-/// Returns the settings of a route: the chain of what its rule asks for, with the policy that the
-/// rule refers to, behind the filter that checks tokens when it demands one, and with the limits of its
-/// requests; and whether its answers are compressed where the rule says it.
+/// Returns the settings of a route: the session or token that the policy demands which its rule refers to,
+/// the chain of what else the rule asks for, with the limits of its requests; and whether its answers are
+/// compressed where the rule says it.
 pub(super) fn of_route(
     rule: &HttpRule,
     auth: Option<Policy<'_>>,
     limits: &[Limit<'_>],
+    around: Around<'_>,
 ) -> HashMap<String, Any> {
-    let mut settings = of_chain(auth, chain(&rule.filters, auth, limits));
+    let place = oidc::Place { host: around.host, cors: rule.filters.cors.is_some() };
+    let mut settings = HashMap::new();
+    if let Some((name, policy)) = auth {
+        let session = policy.oidc.as_ref().map(|wanted| oidc::of_route(name, wanted, place));
+        settings.extend(session.map(|session| (oidc::NAME.to_owned(), session)));
+        if policy.demands_token() {
+            settings.insert(jwt::NAME.to_owned(), jwt::of_route(name));
+        }
+    }
+    let faults = rule.filters.fault.iter().flat_map(fault::filters).collect();
+    for (name, chain) in [(NAME, chain(&rule.filters, auth, limits, around)), (FAULTS, faults)] {
+        if !chain.is_empty() {
+            let composite = composite::CompositePerRoute { matcher: Some(always(chain)) };
+            settings.insert(name.to_owned(), on(pb::any(&composite)));
+        }
+    }
     settings.extend(rule.filters.compression.map(compression::of_route));
-    let limits = cluster_limits::of_route(limits, counts_preflights(rule, auth.map(|it| it.1)));
+    let limits = cluster_limits::of_route(limits, counts_preflights(rule, auth));
     settings.extend(limits.map(|limits| (cluster_limits::NAME.to_owned(), limits)));
     settings
 }
 
 /// Tells whether preflights of CORS count: where the rule has no CORS, they are requests as others. Where it
-/// demands a token they carry none, and do not get further than to CORS.
-pub(super) fn counts_preflights(rule: &HttpRule, auth: Option<&AuthPolicy>) -> bool {
-    rule.filters.cors.is_none() && auth.is_none_or(|policy| policy.jwt.is_none())
+/// demands a token or a session they carry none, and do not get further than to CORS.
+fn counts_preflights(rule: &HttpRule, auth: Option<Policy<'_>>) -> bool {
+    let demands = |(_, policy): Policy<'_>| policy.jwt.is_some() || policy.oidc.is_some();
+    rule.filters.cors.is_none() && !auth.is_some_and(demands)
 }
 
-fn of_chain(
-    auth: Option<Policy<'_>>,
-    chain: Vec<core::TypedExtensionConfig>,
-) -> HashMap<String, Any> {
-    if chain.is_empty() {
-        return HashMap::new();
-    }
-    let composite = composite::CompositePerRoute { matcher: Some(always(chain)) };
-    let chain = on(pb::any(&composite));
-    match auth {
-        Some((name, AuthPolicy { jwt: Some(_), .. })) => jwt::of_route(name, chain),
-        _ => HashMap::from([(NAME.to_owned(), chain)]),
-    }
+/// Where a route stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    /// The hosts that its table is for.
+    pub(super) host: &'a str,
+    /// Whether any route of these demands a session.
+    pub(super) sessions: bool,
 }
 
-/// Makes the chain of a rule. A request meets the filters in this order, an answer in the reverse:
-/// preflights, which carry no credentials, are answered before anything else happens to them, and who
+/// Makes the chain of a rule, before its faults. A request meets the filters in this order, an answer in the
+/// reverse: preflights, which carry no credentials, are answered before anything else happens to them, and who
 /// may not send a request causes no fault. Requests are counted before keys and passwords are looked at, so
-/// that these cannot be tried out, but behind tokens: without one nobody uses up what others may. gRPC-Web is gRPC to all that come after, so that what they
-/// answer is a status.
+/// that these cannot be tried out, but behind tokens: without one nobody uses up what others may. gRPC-Web is
+/// gRPC to all that come after, so that what they answer is a status. Who asks a service has the request wait,
+/// so it is last.
 fn chain(
     wanted: &RuleFilters,
     auth: Option<Policy<'_>>,
     limits: &[Limit<'_>],
+    around: Around<'_>,
 ) -> Vec<core::TypedExtensionConfig> {
     let mut chain = Vec::new();
+    chain.extend(around.sessions.then(oidc::cookies_off));
     chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
     chain.extend(wanted.grpc_web.then(grpc_web::filter));
-    if let Some((name, AuthPolicy { jwt: Some(jwt), .. })) = auth {
-        chain.push(claims::filter(name, jwt));
+    if let Some((name, policy)) = auth
+        && let Some(wanted) = oidc::tokens(name, policy)
+    {
+        chain.push(claims::filter(name, &wanted));
     }
     chain.extend(limits.iter().map(limit::filter));
     if let Some((_, policy)) = auth {
         chain.extend(policy.api_keys.iter().flat_map(api_keys::filters));
         chain.extend(policy.basic.as_ref().map(basic::filter));
-        chain.extend(policy.external.iter().flat_map(external::filters));
     }
-    chain.extend(wanted.fault.iter().flat_map(fault::filters));
     chain.extend(wanted.session_persistence.as_ref().map(session::filter));
+    let external = auth.and_then(|(_, policy)| policy.external.as_ref());
+    chain.extend(external.into_iter().flat_map(external::filters));
     chain
 }
 
@@ -200,11 +226,6 @@ fn filter(name: &str, config: Any) -> hcm::HttpFilter {
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     }
-}
-
-/// Makes the composite filter within a chain, which runs the chain of the route.
-fn nested() -> core::TypedExtensionConfig {
-    extension(NAME, &composite::Composite::default())
 }
 
 /// Makes an entry of a chain.

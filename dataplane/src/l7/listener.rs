@@ -192,7 +192,7 @@ fn resource(
         .part(&attached.l4.map(|route| &route.backends));
     if spec.protocol.is_http() {
         // They had none once.
-        version.add(&"filters of tokens and limits, no underscores");
+        version.add(&"filters of tokens, logins and limits, no underscores");
     }
     if let Some(tls) = &spec.tls {
         version.add(&downstream_tls::version_part(tls));

@@ -54,6 +54,25 @@ pub(super) fn trusted_ca(service: &ObjectKey) -> String {
     format!("{}/{}/trusted-ca", service.namespace, service.name)
 }
 
+/// The last parts of the names of a policy's secrets.
+const CLIENT_SECRET: &str = "/client-secret";
+const SESSION_KEY: &str = "/session-key";
+
+/// Names the secret by which we are known to the identity provider of a policy.
+pub(super) fn client_secret(policy: &str) -> String {
+    format!("{policy}{CLIENT_SECRET}")
+}
+
+/// Names the secret that the sessions of a policy are sealed with.
+pub(super) fn session_key(policy: &str) -> String {
+    format!("{policy}{SESSION_KEY}")
+}
+
+/// Tells whether a secret is one of a policy's.
+pub(super) fn is_of_session(name: &str) -> bool {
+    name.ends_with(CLIENT_SECRET) || name.ends_with(SESSION_KEY)
+}
+
 /// Names the collection of a listener's scopes.
 pub(super) fn scopes(listener: &ObjectKey) -> String {
     format!("{AUTHORITY}/{}/{}/*", listener.namespace, listener.name)

@@ -22,15 +22,14 @@ pub(crate) use envoy_types::pb::{
                 zstd::compressor::v3 as zstd,
             },
             filters::{
-                common::{fault::v3 as fault_common, set_filter_state::v3 as filter_state},
+                common::fault::v3 as fault_common,
                 http::{
                     basic_auth::v3 as basic_auth, composite::v3 as composite,
                     compressor::v3 as compressor, cors::v3 as cors, ext_authz::v3 as ext_authz,
                     ext_proc::v3 as ext_proc, fault::v3 as fault, grpc_web::v3 as grpc_web,
                     header_mutation::v3 as header_mutation, jwt_authn::v3 as jwt,
-                    local_ratelimit::v3 as limit, lua::v3 as lua, ratelimit::v3 as rate_limit,
-                    rbac::v3 as rbac, router::v3 as router,
-                    set_filter_state::v3 as set_filter_state,
+                    local_ratelimit::v3 as limit, lua::v3 as lua, oauth2::v3 as oauth2,
+                    ratelimit::v3 as rate_limit, rbac::v3 as rbac, router::v3 as router,
                     stateful_session::v3 as stateful_session,
                 },
                 listener::{
@@ -43,7 +42,6 @@ pub(crate) use envoy_types::pb::{
                 udp::udp_proxy::v3 as udp_proxy,
             },
             http::stateful_session::{cookie::v3 as session_cookie, header::v3 as session_header},
-            matching::common_inputs::network::v3 as inputs,
             network::dns_resolver::cares::v3 as cares,
             retry::host::previous_hosts::v3 as previous_hosts,
             transport_sockets::{
@@ -139,49 +137,6 @@ pub(crate) fn always(action: xds_core::TypedExtensionConfig) -> xds_matcher::Mat
             on_match: Some(on_match::OnMatch::Action(action)),
             ..Default::default()
         })),
-        ..Default::default()
-    }
-}
-
-/// Takes an action where a string of the filter state contains `text`.
-pub(crate) fn where_state(
-    key: &str,
-    text: &str,
-    action: xds_core::TypedExtensionConfig,
-) -> xds_matcher::Matcher {
-    use xds_matcher::{
-        StringMatcher,
-        matcher::{
-            MatcherList, MatcherType, OnMatch,
-            matcher_list::{
-                FieldMatcher, Predicate,
-                predicate::{
-                    MatchType, SinglePredicate, single_predicate::Matcher as ValueMatcher,
-                },
-            },
-            on_match,
-        },
-        string_matcher::MatchPattern,
-    };
-    let input = inputs::FilterStateInput { key: key.to_owned(), ..Default::default() };
-    let contains = MatchPattern::Contains(text.to_owned());
-    let value = StringMatcher { match_pattern: Some(contains), ..Default::default() };
-    let predicate = SinglePredicate {
-        input: Some(xds_core::TypedExtensionConfig {
-            name: "filter_state".into(),
-            typed_config: Some(any(&input)),
-        }),
-        matcher: Some(ValueMatcher::ValueMatch(value)),
-    };
-    let matcher = FieldMatcher {
-        predicate: Some(Predicate { match_type: Some(MatchType::SinglePredicate(predicate)) }),
-        on_match: Some(OnMatch {
-            on_match: Some(on_match::OnMatch::Action(action)),
-            ..Default::default()
-        }),
-    };
-    xds_matcher::Matcher {
-        matcher_type: Some(MatcherType::MatcherList(MatcherList { matchers: vec![matcher] })),
         ..Default::default()
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use envoy_types::pb::google::protobuf::Any;
 use model::ObjectKey;
 
-use super::origin::Origin;
+use super::{names, origin::Origin};
 
 /// The kinds of resources, in the order in which new ones must reach Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +118,12 @@ impl ResourceId {
     /// Makes an identity of its parts.
     pub fn new(kind: ResourceType, name: impl Into<Arc<str>>) -> Self {
         Self { kind, name: name.into() }
+    }
+
+    /// Tells whether the resource holds a secret itself, and no path of a file.
+    #[must_use]
+    pub fn is_confidential(&self) -> bool {
+        self.kind == ResourceType::Secret && names::is_of_session(&self.name)
     }
 }
 

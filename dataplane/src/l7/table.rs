@@ -1,21 +1,25 @@
 //! Route tables: the rules of all routes of a host, most specific first, as a scope.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use model::{
     AuthPolicy, Kind, ObjectKey, RateLimit, Snapshot,
+    auth_policy::Oidc,
     qos_policy::LimitScope,
     route::{FaultAnswer, HttpMatch, HttpRoute, HttpRule},
 };
 
 use super::{
     ResourceType, action, edits,
-    filters::{self, Limit},
+    filters::{self, Around, Limit},
     matching, names,
     origin::Origin,
     pb::{self, route},
     precedence::Rank,
-    resource::Resource,
+    resource::{Resource, ResourceId},
     version::Version,
 };
 
@@ -103,6 +107,8 @@ struct Table<'a> {
     parts: Vec<Part>,
     origins: Vec<Origin>,
     clusters: BTreeSet<Arc<str>>,
+    /// The secrets of sessions that routes demand.
+    wants: BTreeSet<ResourceId>,
 }
 
 /// What a version is made of: a host, and its routes by name with their matches and rules as they
@@ -120,6 +126,7 @@ impl<'a> Table<'a> {
             parts: Vec::new(),
             origins: Vec::new(),
             clusters: BTreeSet::new(),
+            wants: BTreeSet::new(),
         }
     }
 
@@ -137,32 +144,34 @@ impl<'a> Table<'a> {
             }
         }
         entries.sort_by(|a, b| a.0.cmp(&b.0));
-        // Twins go first: they are found by their names alone.
-        let demanding = entries.iter().filter(|entry| demands_token(self.config, entry.1)).count();
-        let mut translated = Vec::with_capacity(demanding + entries.len() + 1);
-        let mut behind = Vec::with_capacity(entries.len());
+        let logins = logins(self.config, entries.iter().map(|entry| entry.1));
+        let around = Around { host, sessions: !logins.is_empty() };
+        // First the paths of logins.
+        let first = 2 * logins.len();
+        let mut translated = Vec::with_capacity(first + entries.len() + 1);
+        for (key, wanted) in &logins {
+            self.wants.extend(filters::oidc::wants(&names::plain(key)));
+            translated.extend(filters::oidc::own_routes(key, wanted, host));
+        }
         let mut part = Part(host.to_owned(), Vec::with_capacity(entries.len()));
         for (index, (_, rule, m, attached, rule_index, position)) in entries.into_iter().enumerate()
         {
             let mut sink = Sink {
                 object: attached.key,
-                route: demanding + index,
+                route: first + index,
                 origins: &mut self.origins,
                 clusters: &mut self.clusters,
             };
             let auth = auth(self.config, rule);
             let limits = &attached.limits;
-            let mut route = one((rule, m), (rule_index, position), auth, limits, &mut sink);
+            let place = (rule_index, position);
+            let route = one((rule, m), place, auth, (limits, around), &mut sink);
             self.limits.extend(limits.iter().map(|limit| (route.name.clone(), *limit)));
             self.policies.extend(auth.ok().flatten());
             let bare = HttpRule { matches: Vec::new(), ..rule.clone() };
             part.1.push((route.name.clone(), m.clone(), bare));
-            if let Some(name) = policy_name(rule).filter(|_| demands_token(self.config, rule)) {
-                translated.push(filters::jwt::twin(&mut route, &name));
-            }
-            behind.push(route);
+            translated.push(route);
         }
-        translated.append(&mut behind);
         if !translated.last().is_some_and(takes_everything) {
             translated.push(not_found());
         }
@@ -201,6 +210,11 @@ impl<'a> Table<'a> {
         if rules.into_iter().any(answers_grpc) {
             version.add(&"gRPC faults by caller");
         }
+        // Beside the policies: what else their tables are made of.
+        if !self.wants.is_empty() {
+            let names: Vec<&str> = self.wants.iter().map(|want| &*want.name).collect();
+            version.add(&("logins", names, filters::oidc::SCRIPT));
+        }
         let version = version.finish();
         let configuration = route::RouteConfiguration {
             // Seen in Envoy's own dumps only; the scope's name says the rest.
@@ -229,7 +243,7 @@ impl<'a> Table<'a> {
             version,
             body: pb::any(&scope),
             clusters: self.clusters.into_iter().collect(),
-            wants: Vec::new(),
+            wants: self.wants.into_iter().collect(),
             object,
             origins: self.origins,
         }
@@ -250,16 +264,25 @@ fn policy_name(rule: &HttpRule) -> Option<Arc<str>> {
     rule.filters.auth.as_ref().map(names::reference)
 }
 
-/// Tells whether a rule demands a token.
-fn demands_token(config: &Snapshot, rule: &HttpRule) -> bool {
-    auth(config, rule).ok().flatten().is_some_and(|policy| policy.jwt.is_some())
+/// Lists the policies of rules that demand a session, each once.
+fn logins<'a>(
+    config: &'a Snapshot,
+    rules: impl Iterator<Item = &'a HttpRule>,
+) -> BTreeMap<ObjectKey, &'a Oidc> {
+    let wanted = rules.filter_map(|rule| {
+        let reference = rule.filters.auth.as_ref()?;
+        let policy = config.auth_policy(&reference.namespace, &reference.name)?;
+        let key = ObjectKey::new(Kind::AuthPolicy, &reference.namespace, &reference.name);
+        Some((key, policy.oidc.as_deref()?))
+    });
+    wanted.collect()
 }
 
 fn one(
     (rule, m): (&HttpRule, &HttpMatch),
     (rule_index, position): (usize, usize),
     auth: Result<Option<&AuthPolicy>, Missing>,
-    limits: &[Limit<'_>],
+    (limits, around): (&[Limit<'_>], Around<'_>),
     sink: &mut Sink<'_>,
 ) -> route::Route {
     let field = format!("spec.rules[{rule_index}]");
@@ -274,21 +297,17 @@ fn one(
     }
     let named = policy_name(rule);
     let policy = named.as_deref().zip(auth.ok().flatten());
-    let mut action = match auth {
+    let action = match auth {
         Ok(_) => action::action(rule, &m.path, &field, sink),
         // Nobody gets by because a policy is not there.
         Err(Missing) => answer(500),
     };
-    if let route::route::Action::Route(action) = &mut action {
-        let preflights = filters::counts_preflights(rule, auth.ok().flatten());
-        action.rate_limits = filters::cluster_limits::of_action(limits, preflights);
-    }
     route::Route {
         // Named, because the script for hosts without a scope asks whether there is a name.
         name: format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name),
         r#match: Some(matching::route_match(m, &format!("{field}.matches[{position}]"), sink)),
         action: Some(action),
-        typed_per_filter_config: filters::of_route(rule, policy, limits),
+        typed_per_filter_config: filters::of_route(rule, policy, limits, around),
         request_headers_to_add: edits::options(&rule.request_headers, &requests, sink),
         request_headers_to_remove: edits::removed(&rule.request_headers, &requests, sink),
         response_headers_to_add: edits::options(&rule.response_headers, &responses, sink),

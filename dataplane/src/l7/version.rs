@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 /// Counts changes of the translation itself: one that makes other resources of the same objects
 /// must change every version.
-const TRANSLATION: u32 = 2;
+const TRANSLATION: u32 = 3;
 /// 64 bits: two versions of one name collide once in 2^64.
 const BYTES: usize = 8;
 

@@ -16,6 +16,8 @@ pub struct World {
     pub waiting: Option<Revision>,
     /// What is refused of the revision as a whole, when another configuration stands in for it.
     pub withheld: Option<Refusal>,
+    /// What of it nobody can do because a file of this node is not there or not fit.
+    pub lacking: Arc<[Refusal]>,
     kinds: [OrdMap<Arc<str>, Arc<Resource>>; ResourceType::COUNT],
 }
 

@@ -263,6 +263,7 @@ impl Session {
             .min();
         let mut refusals = ledger.refusals(&self.world);
         refusals.extend(self.world.withheld.clone());
+        refusals.extend(self.world.lacking.iter().cloned());
         let live = self.opening.values().map(|opening| opening.since).chain(self.world.waiting);
         let open = if refusals.is_empty() || !self.answers.is_news(&refusals) {
             open.into_iter().chain(live).min()

@@ -152,6 +152,23 @@ async fn envoy_a_service_consents_and_its_silence_closes_unless_that_was_confirm
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn envoy_what_else_a_rule_asks_for_happens_also_where_a_service_consents() {
+    let consent = Consent::start(200, "").await;
+    let spec = json!({ "external": { "service": { "name": "yes" } } });
+    let mut stage = Stage::with(&spec, &service("yes", &[consent.port])).await;
+    stage.plane.apply(&routes("      sessionPersistence: { cookie: { name: at } }\n")).await;
+    for host in HOSTS {
+        let answer = stage.ask(host, "/private", &[]).await;
+        assert_eq!(answer.status, 200, "{host}");
+        assert!(answer.header("set-cookie").starts_with("at="), "{host}: {answer:?}");
+    }
+    let fault = "      fault: { delay: { duration: 1ms, percent: 100 }, abort: { status: 418, percent: 100 } }\n";
+    stage.plane.apply(&routes(fault)).await;
+    stage.guarded(&[], 418).await;
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn envoy_a_service_consents_over_grpc_and_says_what_is_changed() {
     let judge = ConsentGrpc::start().await;
     let over_http2 = |name: &str, port: u16| {

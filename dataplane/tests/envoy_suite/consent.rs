@@ -34,7 +34,11 @@ impl Drop for Consent {
 
 impl Consent {
     pub(crate) async fn start(status: u16, body: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), status, body)
+    }
+
+    /// Answers whom a listener takes, and took before.
+    pub(crate) fn at(listener: TcpListener, status: u16, body: &str) -> Self {
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let body = Arc::new(Mutex::new(Bytes::from(body.to_owned())));

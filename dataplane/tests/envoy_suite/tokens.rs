@@ -1,7 +1,7 @@
 //! Tokens that a policy demands: whose, from where, with which keys and claims, whichever way the
 //! route was found.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::hmac;
@@ -260,6 +260,31 @@ async fn envoy_keys_are_fetched_from_a_service_and_none_closes() {
     stage.guarded(&[("authorization", &rotated)], 401).await;
     stage.others_are_open().await;
     stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_what_stands_behind_a_token_is_demanded_of_requests_that_wait_for_its_keys() {
+    let issuer = Issuer::new();
+    for host in HOSTS {
+        let waiting = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = waiting.local_addr().unwrap().port();
+        let jwks = json!({ "remote": { "service": { "name": "keys" }, "host": "idp.example",
+            "path": "/jwks.json" } });
+        let claim = json!({ "requiredClaims": [{ "claim": "groups", "value": "staff" }] });
+        let stage = Stage::with(&spec(&jwks, &claim), &service("keys", &[port])).await;
+        let tokens = [json!({}), json!({ "groups": "staff" })]
+            .map(|more| bearer(&issuer.token(&claims(&more))));
+        let ask = async |token: &str| {
+            stage.ask(host, "/private/x", &[("authorization", token)]).await.status.as_u16()
+        };
+        let (lacking, good, _keys) = tokio::join!(ask(&tokens[0]), ask(&tokens[1]), async {
+            // Both wait by then.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Consent::at(waiting, 200, &issuer.jwks())
+        });
+        assert_eq!((lacking, good), (403, 200), "{host}");
+        stage.plane.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,7 @@ mod question;
 mod redirect;
 mod routes;
 mod services;
+mod sessions;
 mod target;
 mod tokens;
 mod winner;
@@ -43,7 +44,7 @@ pub use self::{
 };
 use self::{
     entry::Entry, grpc::Telling, incoming::Incoming, policies::Passage, question::Asked,
-    routes::Found,
+    routes::Found, sessions::Logins,
 };
 use crate::{
     cluster::NodeId, endpoint::EndpointId, explain::Decision, key::ObjectKey, route::HttpAction,
@@ -108,6 +109,11 @@ fn decide(asked: &Asked, grounds: &Grounds<'_>, answer: &mut RequestExplanation)
         answer.end(Outcome::Malformed, Some(400));
         return Telling::ByStatus;
     };
+    let logins = Logins::of(config, key, &incoming);
+    if let Some(status) = logins.answer(&incoming, &mut answer.decisions) {
+        answer.end(Outcome::Answered, Some(status));
+        return Telling::ByStatus;
+    }
     let Some(found) = routes::find(config, key, &incoming, &mut answer.decisions) else {
         answer.end(Outcome::NoRoute, Some(404));
         return Telling::ByStatus;
@@ -123,6 +129,7 @@ fn decide(asked: &Asked, grounds: &Grounds<'_>, answer: &mut RequestExplanation)
             return telling;
         }
     }
+    logins.take_cookies_off(&mut incoming);
     let compressed = compression::decide((key, listener), &found, &incoming);
     match &found.rule.action {
         HttpAction::Redirect(to) => {

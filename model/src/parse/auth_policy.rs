@@ -3,6 +3,7 @@
 mod api_keys;
 mod jwks;
 mod jwt;
+mod oidc;
 
 use std::time::Duration;
 
@@ -23,16 +24,32 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_millis(200);
 
 pub(super) fn auth_policy(node: &Node<'_>, namespace: &str) -> Read<AuthPolicy> {
     let fields = node.fields()?;
+    let oidc = fields.optional("oidc", |node| oidc::oidc(node, namespace).map(Box::new));
     let jwt = fields.optional("jwt", |node| jwt::jwt(node, namespace));
     let api_keys = fields.optional("apiKeys", api_keys::api_keys);
     let basic = fields.optional("basic", basic);
     let external = fields.optional("external", |node| external(node, namespace));
     let known = fields.finish();
-    let policy = AuthPolicy { jwt: jwt?, api_keys: api_keys?, basic: basic?, external: external? };
+    let policy = AuthPolicy {
+        oidc: oidc?,
+        jwt: jwt?,
+        api_keys: api_keys?,
+        basic: basic?,
+        external: external?,
+    };
     known?;
-    let AuthPolicy { jwt, api_keys, basic, external } = &policy;
-    if jwt.is_none() && api_keys.is_none() && basic.is_none() && external.is_none() {
-        return Err(node.error("demands nothing", "add jwt, apiKeys, basic or external"));
+    let AuthPolicy { oidc, jwt, api_keys, basic, external } = &policy;
+    let others =
+        [("jwt", jwt.is_some()), ("apiKeys", api_keys.is_some()), ("basic", basic.is_some())];
+    if oidc.is_some()
+        && let Some((name, _)) = others.into_iter().find(|(_, present)| *present)
+    {
+        let problem = "stands beside oidc, whose browsers cannot show it";
+        let remedy = "write a policy of its own, for rules that others than browsers ask";
+        return Err(fields.error(name, problem, remedy));
+    }
+    if oidc.is_none() && external.is_none() && others.iter().all(|(_, present)| !present) {
+        return Err(node.error("demands nothing", "add oidc, jwt, apiKeys, basic or external"));
     }
     Ok(policy)
 }

@@ -26,6 +26,7 @@ const CASES: [(&str, &[u8]); 20] = [
         include_bytes!("../fixtures/canonical-v1/auth_policy_tokens.json"),
     ),
     ("AuthPolicy/default/keys", include_bytes!("../fixtures/canonical-v1/auth_policy_keys.json")),
+    ("AuthPolicy/default/login", include_bytes!("../fixtures/canonical-v1/auth_policy_login.json")),
     ("RateLimit", include_bytes!("../fixtures/canonical-v1/rate_limit.json")),
     (
         "RolloutPolicy/default/packets",

@@ -12,7 +12,7 @@ const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 fn the_examples_of_the_reference_are_valid() {
     let blocks = REFERENCE.split("```yaml\n").skip(1);
     let examples: Vec<&str> = blocks.filter_map(|block| block.split("```").next()).collect();
-    assert_eq!(examples.len(), 19);
+    assert_eq!(examples.len(), 20);
     for example in examples {
         if let Err(errors) = parse::parse_documents(example) {
             panic!("{errors}\n{example}");
@@ -35,6 +35,7 @@ fn the_other_examples_are_valid_each_as_a_whole() {
         (include_str!("../../../examples/certificates.yaml"), 9),
         (include_str!("../../../examples/grpc.yaml"), 5),
         (include_str!("../../../examples/limits.yaml"), 5),
+        (include_str!("../../../examples/login.yaml"), 5),
         (include_str!("../../../examples/partners.yaml"), 3),
         (include_str!("../../../examples/tokens.yaml"), 6),
         (include_str!("../../../examples/keys.yaml"), 4),

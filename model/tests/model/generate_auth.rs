@@ -7,6 +7,9 @@ pub(crate) fn policy() -> impl Strategy<Value = Value> {
     prop_oneof![
         basic().prop_map(|basic| json!({ "basic": basic })),
         jwt().prop_map(|jwt| json!({ "jwt": jwt })),
+        oidc().prop_map(|oidc| json!({ "oidc": oidc })),
+        (oidc(), external())
+            .prop_map(|(oidc, external)| json!({ "oidc": oidc, "external": external })),
         api_keys().prop_map(|keys| json!({ "apiKeys": keys })),
         external().prop_map(|external| json!({ "external": external })),
         (basic(), external())
@@ -65,6 +68,45 @@ fn provider() -> impl Strategy<Value = Value> {
                 provider["forward"] = true.into();
             }
             provider
+        },
+    )
+}
+
+fn oidc() -> impl Strategy<Value = Value> {
+    let claims = subsequence(vec![json!({ "claim": "a", "value": "b" })], 0..2);
+    let headers = subsequence(vec![json!({ "name": "X-A", "claim": "sub" })], 0..2);
+    let api = subsequence(vec!["/", "/api", "/b"], 0..3);
+    let session =
+        (any::<bool>(), option::of(1..9_600u32), 0..3usize).prop_map(|(refresh, hours, site)| {
+            let site = ["Strict", "Lax", "None"][site];
+            let mut session = json!({ "refresh": refresh, "sameSite": site });
+            if let Some(hours) = hours {
+                session["lifetime"] = format!("{hours}h").into();
+            }
+            session
+        });
+    let way = option::of(prop_oneof![Just("Basic"), Just("Post")]);
+    (provider(), option::of(session), api, claims, headers, way, any::<(bool, bool)>()).prop_map(
+        |(provider, session, api, claims, headers, way, (forward, ends))| {
+            let token = json!({ "service": { "name": "a" }, "host": "idp.example", "path": "/t" });
+            let mut oidc = json!({
+                "provider": { "issuer": "https://idp.example", "jwks": provider["jwks"],
+                    "authorizationEndpoint": "https://idp.example:8443/a?b=c",
+                    "tokenEndpoint": token },
+                "client": { "id": "c.d", "secretFile": "/etc/secret", "scopes": ["x", "openid"] },
+                "apiPaths": api, "requiredClaims": claims, "claimHeaders": headers,
+                "forwardAccessToken": forward });
+            if let Some(session) = session {
+                oidc["session"] = session;
+            }
+            if let Some(way) = way {
+                oidc["client"]["authentication"] = way.into();
+            }
+            if ends {
+                oidc["provider"]["endSessionEndpoint"] = "https://idp.example/e".into();
+                oidc["logoutPath"] = "/out".into();
+            }
+            oidc
         },
     )
 }

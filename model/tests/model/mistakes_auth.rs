@@ -136,3 +136,111 @@ fn api_keys() {
         ],
     );
 }
+
+const PROVIDER: &str = "issuer: i, authorizationEndpoint: 'https://i/a', tokenEndpoint: { service: \
+                        { name: i }, host: i.example, path: /t }, jwks: { file: /k }";
+
+/// Checks a policy of logins that has these fields too.
+fn login(fields: &str, expected: &[&str]) {
+    let client = "client: { id: c, secretFile: /s }";
+    check(&format!("{{ oidc: {{ provider: {{ {PROVIDER} }}, {client}, {fields} }} }}"), expected);
+}
+
+#[test]
+fn logins() {
+    login("", &[]);
+    check("{ oidc: {} }", &["spec.oidc.client: is missing", "spec.oidc.provider: is missing"]);
+    login(
+        "callbackPath: /a?b, logoutPath: out, apiPaths: [/x/, /y, /y], forwardAccessToken: 1",
+        &[
+            "spec.oidc.apiPaths[0] = \"/x/\": ends with /; a prefix matches whole segments",
+            "spec.oidc.apiPaths[2] = \"/y\": stands in the list twice",
+            "spec.oidc.callbackPath = \"/a?b\": has a query",
+            "spec.oidc.forwardAccessToken = 1: is a number",
+            "spec.oidc.logoutPath = \"out\": does not begin with /",
+        ],
+    );
+    login(
+        "logoutPath: /oauth2/callback",
+        &[
+            "spec.oidc.logoutPath = \"/oauth2/callback\": is callbackPath too, which would end each session as it begins",
+        ],
+    );
+    login(
+        "callbackPath: /a%20b",
+        &[
+            "spec.oidc.callbackPath = \"/a%20b\": has an encoded character, which Envoy tells the provider in another form",
+        ],
+    );
+    login("callbackPath: /", &["spec.oidc.callbackPath = \"/\": is the path of the whole site"]);
+    login(
+        "session: { lifetime: 9h, sameSite: lax, refresh: 'no' }",
+        &[
+            "spec.oidc.session.refresh = \"no\": is text",
+            "spec.oidc.session.sameSite = \"lax\": is not known",
+        ],
+    );
+    login("session: { lifetime: 9601h }", &["spec.oidc.session.lifetime = \"9601h\": is too long"]);
+}
+
+#[test]
+fn providers_and_clients() {
+    let with = |provider: &str, client: &str, expected: &[&str]| {
+        check(
+            &format!("{{ oidc: {{ provider: {{ {provider} }}, client: {{ {client} }} }} }}"),
+            expected,
+        );
+    };
+    with(
+        "authorizationEndpoint: 'http://i/a', endSessionEndpoint: 'https://i/e?x=y'",
+        "secretFile: secret, scopes: [email], authentication: JWT, secret: x",
+        &[
+            "spec.oidc.client.authentication = \"JWT\": is not known",
+            "spec.oidc.client.id: is missing",
+            "spec.oidc.client.scopes = [\"email\"]: has no openid",
+            "spec.oidc.client.secret = \"x\": is not a known field",
+            "spec.oidc.client.secretFile = \"secret\": is not an absolute path",
+            "spec.oidc.provider.authorizationEndpoint = \"http://i/a\": is not a URL that begins with https://",
+            "spec.oidc.provider.endSessionEndpoint = \"https://i/e?x=y\": has a query",
+            "spec.oidc.provider.issuer: is missing",
+            "spec.oidc.provider.jwks: is missing",
+            "spec.oidc.provider.tokenEndpoint: is missing",
+        ],
+    );
+    let of = |url: &str, expected: &str| {
+        let provider = PROVIDER.replace("https://i/a", url);
+        let expected = format!("spec.oidc.provider.authorizationEndpoint = \"{url}\": {expected}");
+        with(&provider, "id: c, secretFile: /s, scopes: [openid]", &[&expected]);
+    };
+    of("https://i", "has no path");
+    of("https:///a", "has no host");
+    of("https://user@i/a", "has no host");
+    of("https://i:x/a", "has no port behind the colon");
+    of("https://i:0/a", "has no host");
+    of("https://i/a#b", "holds a character that stands in no URL, or a fragment");
+    of("https://i/a b", "holds a character that stands in no URL, or a fragment");
+    with(
+        PROVIDER,
+        "id: a&b, secretFile: /s, scopes: [openid, 'a b', openid]",
+        &[
+            "spec.oidc.client.id = \"a&b\": holds what URLs encode",
+            "spec.oidc.client.scopes[1] = \"a b\": is not a scope",
+            "spec.oidc.client.scopes[2] = \"openid\": stands in the list twice",
+        ],
+    );
+}
+
+#[test]
+fn logins_stand_beside_consent_alone() {
+    let oidc =
+        format!("oidc: {{ provider: {{ {PROVIDER} }}, client: {{ id: c, secretFile: /s }} }}");
+    check(&format!("{{ {oidc}, external: {{ service: {{ name: a }} }} }}"), &[]);
+    check(
+        &format!("{{ {oidc}, basic: {{ usersFile: /u }} }}"),
+        &[r#"spec.basic = {"usersFile":"/u"}: stands beside oidc, whose browsers cannot show it"#],
+    );
+    check(
+        &format!("{{ {oidc}, apiKeys: {{ keysFile: /u }} }}"),
+        &[r#"spec.apiKeys = {"keysFile":"/u"}: stands beside oidc, whose browsers cannot show it"#],
+    );
+}

@@ -203,6 +203,38 @@ fn two_routes_do_not_claim_the_same_requests() {
 }
 
 #[test]
+fn two_logins_of_a_host_have_paths_of_their_own() {
+    let policy = |name: &str, fields: &str| {
+        format!(
+            "kind: AuthPolicy\nmetadata: {{ name: {name} }}\nspec: {{ oidc: {{ provider: {{ issuer: i, \
+             authorizationEndpoint: 'https://i/a', tokenEndpoint: {{ service: {{ name: a }}, host: i, \
+             path: /t }}, jwks: {{ file: /k }} }}, client: {{ id: c, secretFile: /s }}, {fields} }} }}\n---\n"
+        )
+    };
+    let route = |host: &str| {
+        format!(
+            "kind: HTTPRoute\nmetadata: {{ name: x }}\nspec: {{ listeners: [{{ name: web }}], hosts: \
+             [x.example], rules: [{{ backends: [{{ service: {{ name: a }} }}], auth: {{ name: one }} }}] \
+             }}\n---\nkind: HTTPRoute\nmetadata: {{ name: y }}\nspec: {{ listeners: [{{ name: web }}], \
+             hosts: [{host}], rules: [{{ matches: [{{ path: {{ prefix: /y }} }}], backends: [{{ service: \
+             {{ name: a }} }}], auth: {{ name: two }} }}] }}\n"
+        )
+    };
+    let one = policy("one", "");
+    apply(&(one.clone() + &policy("two", "") + &route("y.example")), &[]);
+    let own = policy("two", "callbackPath: /y/callback, logoutPath: /y/logout");
+    apply(&(one.clone() + &own + &route("x.example")), &[]);
+    let crossed = policy("two", "callbackPath: /oauth2/logout, logoutPath: /y/logout");
+    apply(
+        &(one + &crossed + &route("x.example")),
+        &[
+            "spec.rules[0].auth.name = \"two\": has for x.example the callbackPath /oauth2/logout, which \
+           is logoutPath of AuthPolicy/default/one",
+        ],
+    );
+}
+
+#[test]
 fn a_redirect_to_the_own_scheme_and_port_is_a_loop() {
     let route = |redirect: &str| {
         format!(

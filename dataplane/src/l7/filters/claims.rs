@@ -24,14 +24,6 @@ pub(super) fn filter(policy: &str, wanted: &Jwt) -> core::TypedExtensionConfig {
     extension("marchproxy.claims", &rbac_of(Action::Allow, principals))
 }
 
-/// Makes the filter that lets nothing by on a route whose twin should have taken its place.
-pub(super) fn twin_only() -> core::TypedExtensionConfig {
-    let present = ValueMatcher { match_pattern: Some(MatchPattern::PresentMatch(true)) };
-    let source = rbac_config::MetadataSource::Route;
-    let demanded = metadata(source, jwt::NAME, &[jwt::REQUIREMENT], present);
-    extension("marchproxy.twin", &rbac_of(Action::Deny, vec![demanded]))
-}
-
 fn rbac_of(action: Action, principals: Vec<rbac_config::Principal>) -> rbac::Rbac {
     use rbac_config::permission::Rule;
     let policy = rbac_config::Policy {

@@ -1,9 +1,8 @@
 //! How many requests pass, counted by all nodes together: Envoy asks the data plane once for all such
 //! limits of a route.
 //!
-//! Envoy cannot make this filter in the chain of a route. It stands in the listener, off unless a route
-//! turns it on by the settings that say what to count. Where the scripts find the route, it stands among
-//! them, where it does not find these settings, but what the route's action says.
+//! Envoy cannot make this filter in the chain of a route. It stands in the listener, and counts what the settings
+//! of a route say.
 //!
 //! Without the data plane requests pass, up to the ceiling of the filters in the chain ([`super::limit`]):
 //! it is away for a second when it is replaced, and nobody's request should fail for that.
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use model::{qos_policy::LimitScope, quotas::QuotaLimit, rate_limit::LimitedPer};
 
-use super::{Limit, extension, limit};
+use super::{Limit, limit};
 use crate::{
     l7::{
         names,
@@ -33,12 +32,7 @@ pub(super) const NAME: &str = "marchproxy.cluster_limits";
 
 /// Makes the filter of a listener.
 pub(super) fn of_listener() -> hcm::HttpFilter {
-    hcm::HttpFilter { disabled: true, ..super::filter(NAME, pb::any(&filter())) }
-}
-
-/// Makes the filter among the scripts.
-pub(super) fn behind_scripts() -> core::TypedExtensionConfig {
-    extension(NAME, &filter())
+    super::filter(NAME, pb::any(&filter()))
 }
 
 fn filter() -> rate_limit::RateLimit {
@@ -67,15 +61,10 @@ fn filter() -> rate_limit::RateLimit {
 
 /// Makes the settings of a route that has such limits, with or without `preflights` of CORS.
 pub(super) fn of_route(limits: &[Limit<'_>], preflights: bool) -> Option<Any> {
-    let rate_limits = of_action(limits, preflights);
+    let together = limits.iter().filter(|limit| limit.limit.scope == LimitScope::Cluster);
+    let rate_limits = together.flat_map(|limit| descriptors(limit, preflights)).collect();
     let settings = rate_limit::RateLimitPerRoute { rate_limits, ..Default::default() };
     (!settings.rate_limits.is_empty()).then(|| super::on(pb::any(&settings)))
-}
-
-/// Makes what the action of a route says of them.
-pub(in crate::l7) fn of_action(limits: &[Limit<'_>], preflights: bool) -> Vec<route::RateLimit> {
-    let together = limits.iter().filter(|limit| limit.limit.scope == LimitScope::Cluster);
-    together.flat_map(|limit| descriptors(limit, preflights)).collect()
 }
 
 /// Makes what Envoy tells of a request for a limit: one of these, by what the request has.

@@ -1,6 +1,8 @@
 //! What of the ledger outlives the process: the refusals that stand, and what stands in for what
 //! they refuse (pure; on disk it is `lkg`'s).
 //!
+//! What is confidential is not kept: a configuration that has it makes it again.
+//!
 //! **Invariant.** To an Envoy that starts, a ledger that is [restored](Ledger::restore) withholds
 //! and offers the same as the one that this was taken of. Ordinary changes of the configuration
 //! change nothing here, so that they cost no write.
@@ -90,7 +92,7 @@ impl Ledger {
             standing.0.insert(id.clone(), Kept { refused: refused.collect(), accepted });
         }
         for id in &self.pinned {
-            if let Some(accepted) = self.accepted.get(id) {
+            if let Some(accepted) = self.accepted.get(id).filter(|_| !id.is_confidential()) {
                 standing.0.entry(id.clone()).or_default().accepted = Some(accepted.clone());
             }
         }

@@ -1,9 +1,9 @@
-//! What a request meets before it is forwarded, in the order in which it does: tokens, CORS, limits, keys,
+//! What a request meets before it is forwarded, in the order in which it does: sessions, tokens, CORS, limits, keys,
 //! a password, the consent of a service, faults.
 
 use super::{
     expression::takes_all, grpc::Telling, incoming::Incoming, keys, limits, made_by, routes::Found,
-    tokens,
+    sessions, tokens,
 };
 use crate::{
     auth_policy::{AuthPolicy, Basic, External, ExternalProtocol, OnFailure},
@@ -49,6 +49,13 @@ pub(super) fn pass(
         telling: Telling::ByStatus,
         is_edited: forwards(found),
     };
+    let preflight_for_cors = filters.cors.is_some() && is_preflight(request);
+    if let Some((key, AuthPolicy { oidc: Some(oidc), .. })) = &demanded
+        && !preflight_for_cors
+        && let Some(status) = sessions::without_one(oidc, key, request, decisions)
+    {
+        return refused(status);
+    }
     if let Some((key, AuthPolicy { jwt: Some(jwt), .. })) = &demanded
         && !is_preflight(request)
         && !tokens::shows_one(jwt, key, request, decisions)
@@ -60,11 +67,13 @@ pub(super) fn pass(
     {
         return Passage::Answered { status: 200, telling: Telling::Plainly, is_edited: false };
     }
-    if let Some((key, AuthPolicy { jwt: Some(_), .. })) = &demanded
+    if let Some((key, policy)) = &demanded
+        && policy.demands_token()
         && is_preflight(request)
     {
         let said = "a preflight, whose token nobody looks at, and the rule has no cors: 403";
-        decisions.push(made_by("auth", said.to_owned(), key, "spec.jwt"));
+        let field = if policy.oidc.is_some() { "spec.oidc" } else { "spec.jwt" };
+        decisions.push(made_by("auth", said.to_owned(), key, field));
         return refused(403);
     }
     limits::tell(config, listener, found, request, decisions);

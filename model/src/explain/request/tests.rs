@@ -67,6 +67,30 @@ spec:
         forward: true
     claimHeaders: [{ name: x-user, claim: sub }]
 ---
+kind: AuthPolicy
+metadata: { name: login }
+spec:
+  oidc:
+    provider:
+      issuer: https://idp.example
+      authorizationEndpoint: https://idp.example/a
+      tokenEndpoint: { service: { name: a }, host: idp.example, path: /t }
+      jwks: { file: /etc/jwks.json }
+    client: { id: shop, secretFile: /etc/secret }
+    apiPaths: [/in/api]
+    claimHeaders: [{ name: x-user, claim: sub }]
+---
+kind: HTTPRoute
+metadata: { name: inside }
+spec:
+  listeners: [{ name: web }]
+  hosts: [in.example]
+  rules:
+    - matches: [{ path: { prefix: /in } }]
+      backends: [{ service: { name: cart } }]
+      auth: { name: login }
+    - backends: [{ service: { name: cart } }]
+---
 kind: HTTPRoute
 metadata: { name: shop }
 spec:
@@ -319,6 +343,37 @@ fn tokens_are_demanded_where_a_policy_does_and_taken_out() {
     };
     assert_eq!(preflight("/token/cors"), Some(200));
     assert_eq!(preflight("/token"), Some(403));
+}
+
+#[test]
+fn sessions_are_demanded_where_a_policy_does_and_reach_no_service() {
+    let check = |path: &str, headers: &[(&str, &str)], outcome, status: Option<u16>| {
+        let found = answer(&question(&format!("http://in.example{path}"), headers), &[]);
+        assert_eq!((found.outcome, found.status), (outcome, status), "{path}: {found:#?}");
+        found
+    };
+    let none = check("/in/x", &[("cookie", "a=b")], Outcome::Answered, Some(302));
+    let said = "auth: it has no session; it is sent to https://idp.example/a: 302 \
+                (AuthPolicy/default/login spec.oidc)";
+    assert!(lines(&none).contains(&said.to_owned()), "{:#?}", lines(&none));
+    check("/in/api/x", &[], Outcome::Answered, Some(401));
+    check("/in/apis", &[], Outcome::Answered, Some(302));
+    check("/in/x", &[("accept", "application/json")], Outcome::Answered, Some(401));
+    check("/in/x", &[("sec-fetch-mode", "cors")], Outcome::Answered, Some(401));
+    check("/oauth2/logout", &[], Outcome::Answered, Some(302));
+    check("/oauth2/callback", &[], Outcome::Answered, Some(401));
+    check("/oauth2/callback?code=a&state=b", &[], Outcome::Answered, Some(302));
+    let cookie = "a=b; __Host-marchproxy-0-seal=x; c=d";
+    let headers = [("cookie", cookie), ("x-user", "eve"), ("authorization", "Bearer x")];
+    for path in ["/in/x", "/"] {
+        let found = check(path, &headers, Outcome::Forwarded, None);
+        let headers = found.upstream.unwrap().headers;
+        let value =
+            |name: &str| headers.iter().find(|it| it.name == name).map(|it| it.value.as_str());
+        assert_eq!(value("cookie"), Some("a=b; c=d"), "{path}");
+        assert_eq!(value("x-user").is_none(), path == "/in/x");
+        assert_eq!(value("authorization").is_none(), path == "/in/x");
+    }
 }
 
 #[test]

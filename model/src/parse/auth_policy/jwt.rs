@@ -31,11 +31,7 @@ pub(super) fn jwt(node: &Node<'_>, namespace: &str) -> Read<Jwt> {
         unique(node, &items, |provider| &provider.name)?;
         items.into_iter().collect()
     });
-    let claim_headers = fields.or("claimHeaders", Vec::new(), |node| {
-        let items = node.items(0, MAX_CONDITIONS, claim_header)?;
-        unique(node, &items, |header| &header.name)?;
-        items.into_iter().collect()
-    });
+    let claim_headers = fields.or("claimHeaders", Vec::new(), claim_headers);
     let known = fields.finish();
     let jwt = Jwt { providers: providers?, claim_headers: claim_headers? };
     known.map(|()| jwt)
@@ -55,10 +51,7 @@ fn provider(node: &Node<'_>, namespace: &str) -> Read<JwtProvider> {
     let forward = fields.or("forward", false, boolean);
     let clock_skew =
         fields.or("clockSkew", DEFAULT_CLOCK_SKEW, |node| whole_seconds(node, MAX_CLOCK_SKEW));
-    let required_claims = fields.or("requiredClaims", Vec::new(), |node| {
-        let items = node.items(0, MAX_CONDITIONS, required_claim)?;
-        items.into_iter().collect()
-    });
+    let required_claims = fields.or("requiredClaims", Vec::new(), required_claims);
     let known = fields.finish();
     let provider = JwtProvider {
         name: name?,
@@ -125,6 +118,12 @@ fn token(node: &Node<'_>) -> Read<String> {
     Ok(text.to_owned())
 }
 
+/// Reads which claims a token must have.
+pub(super) fn required_claims(node: &Node<'_>) -> Read<Vec<RequiredClaim>> {
+    let items = node.items(0, MAX_CONDITIONS, required_claim)?;
+    items.into_iter().collect()
+}
+
 fn required_claim(node: &Node<'_>) -> Read<RequiredClaim> {
     let fields = node.fields()?;
     let claim = fields.required("claim", "the name of a claim", claim_path);
@@ -135,6 +134,13 @@ fn required_claim(node: &Node<'_>) -> Read<RequiredClaim> {
     let known = fields.finish();
     let required = RequiredClaim { claim: claim?, value: value? };
     known.map(|()| required)
+}
+
+/// Reads which claims a service is told.
+pub(super) fn claim_headers(node: &Node<'_>) -> Read<Vec<ClaimHeader>> {
+    let items = node.items(0, MAX_CONDITIONS, claim_header)?;
+    unique(node, &items, |header| &header.name)?;
+    items.into_iter().collect()
 }
 
 fn claim_header(node: &Node<'_>) -> Read<ClaimHeader> {
@@ -156,6 +162,6 @@ fn claim_path(node: &Node<'_>) -> Read<String> {
     Ok(claim)
 }
 
-fn claim_text(node: &Node<'_>) -> Read<String> {
+pub(super) fn claim_text(node: &Node<'_>) -> Read<String> {
     bounded(node, 1, MAX_CLAIM_BYTES)
 }

@@ -127,6 +127,18 @@ spec:
   basic: { usersFile: /etc/users, userHeader: x-user }
   external: { service: { name: asked }, pathPrefix: /check, requestHeaders: [x-a], upstreamHeaders: [x-b], onFailure: Allow, allowUnchecked: true }
 ---
+kind: AuthPolicy
+metadata: { name: login }
+spec:
+  oidc:
+    provider: { issuer: i, authorizationEndpoint: 'https://h/a', tokenEndpoint: { service: { name: asked }, host: h, path: /t }, endSessionEndpoint: 'https://h/e', jwks: { remote: { service: { name: asked }, host: h, path: /k } } }
+    client: { id: c, secretFile: /etc/s, authentication: Post, scopes: [openid] }
+    apiPaths: [/api]
+    session: { lifetime: 1h, sameSite: Strict }
+    requiredClaims: [{ claim: c, value: d }]
+    claimHeaders: [{ name: x-user, claim: sub }]
+    forwardAccessToken: true
+---
 kind: HTTPRoute
 metadata: { name: full }
 spec:

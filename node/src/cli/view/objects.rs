@@ -38,7 +38,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::PacketFilter => &["PRIORITY", "RULES", "RATES", "LISTS"],
         Kind::PrefixList => &["PREFIXES"],
         Kind::QosPolicy => &["LISTENERS", "CLASS", "INGRESS", "EGRESS", "EXCESS", "DSCP", "ECN"],
-        Kind::AuthPolicy => &["TOKENS", "KEYS", "USERS", "EXTERNAL"],
+        Kind::AuthPolicy => &["LOGIN", "TOKENS", "KEYS", "USERS", "EXTERNAL"],
         Kind::Certificate => &["HOSTS", "ISSUER", "LIFETIME", "FILE"],
         Kind::Issuer => &["SIGNS"],
         Kind::RateLimit => &["TARGETS", "REQUESTS", "INTERVAL", "BURST", "PER"],
@@ -96,6 +96,7 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
         Kind::AuthPolicy => {
             let issuers = spec["jwt"]["providers"].as_array().into_iter().flatten();
             vec![
+                text(&spec["oidc"]["provider"]["issuer"]),
                 issuers.map(reference).collect::<Vec<_>>().join(","),
                 text(&spec["apiKeys"]["keysFile"]),
                 text(&spec["basic"]["usersFile"]),
