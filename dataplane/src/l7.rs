@@ -49,6 +49,7 @@ mod version;
 mod world;
 
 pub use compiler::{Compiler, Input, Settings, system_roots};
+pub(crate) use filters::jwt::{NAME as TOKENS, is_requirement, joined};
 pub use origin::{Origin, find as find_origin};
 pub(crate) use pb::{CHALLENGES_CLUSTER, QUOTAS_CLUSTER, XDS_CLUSTER};
 pub use resource::{Resource, ResourceId, ResourceType};

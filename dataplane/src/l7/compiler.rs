@@ -110,7 +110,7 @@ struct Affected {
     endpoints: BTreeSet<ObjectKey>,
     listeners: BTreeSet<ObjectKey>,
     hosts: Hosts,
-    policies: bool,
+    policies: BTreeSet<ObjectKey>,
     /// The policies whose secrets may be others.
     sessions: BTreeSet<ObjectKey>,
 }
@@ -135,7 +135,7 @@ impl Compiler {
         self.world.revision = self.input.config.revision();
         let mut touched = BTreeSet::new();
         self.services(&affected, &mut touched);
-        self.tokens(affected.policies, &mut touched);
+        self.tokens(&affected.policies, &mut touched);
         self.sessions(&affected.sessions, &mut touched);
         self.listeners(&affected.listeners, &mut touched);
         self.scopes(&affected.hosts, &mut touched);
@@ -196,7 +196,7 @@ impl Compiler {
                 affected.hosts.insert((key.clone(), "*".to_owned()));
             }
         }
-        affected.policies = !policies.is_empty();
+        affected.policies.extend(policies.iter().cloned());
         affected.sessions.extend(policies.iter().cloned());
         if self.input.secret_files != input.secret_files {
             let all = input.config.of_kind(Kind::AuthPolicy);
@@ -261,17 +261,33 @@ impl Compiler {
         }
     }
 
-    /// Translates the tokens that all policies together accept; there also when there are none, so
-    /// that no listener waits for them.
-    fn tokens(&mut self, changed: bool, touched: &mut BTreeSet<ResourceId>) {
+    /// Translates what policies require of tokens.
+    fn tokens(&mut self, policies: &BTreeSet<ObjectKey>, touched: &mut BTreeSet<ResourceId>) {
         let kind = ResourceType::ExtensionConfig;
+        let Self { input: Input { config, .. }, settings, world, .. } = self;
         let name = filters::jwt::NAME;
-        if !changed && self.world.get(kind, name).is_some() {
-            return;
-        }
-        let resource = filters::jwt::resource(&self.input.config, self.settings.opens_ports);
-        if self.world.set(kind, name, Some(resource)) {
+        if world.get(kind, name).is_none() && world.set(kind, name, Some(filters::jwt::base())) {
             touched.insert(ResourceId::new(kind, name));
+        }
+        for key in policies {
+            let policy = config.auth_policy(&key.namespace, &key.name);
+            let required = policy.and_then(|policy| {
+                filters::jwt::requirement_of(key, policy, settings.opens_ports) //
+            });
+            let prefix = filters::jwt::requirements_of(&names::plain(key));
+            let before: Vec<_> =
+                world.with_prefix(kind, &prefix).map(|(name, _)| name.clone()).collect();
+            for name in before {
+                if required.as_ref().is_none_or(|required| required.name != name) {
+                    world.set(kind, &name, None);
+                    touched.insert(ResourceId::new(kind, name));
+                }
+            }
+            let Some(required) = required else { continue };
+            let name = required.name.clone();
+            if world.set(kind, &name, Some(required)) {
+                touched.insert(ResourceId::new(kind, name));
+            }
         }
     }
 

@@ -138,9 +138,12 @@ enum Body {
 }
 
 impl Body {
-    fn of(kind: ResourceType, bytes: &[u8]) -> Self {
+    fn of(kind: ResourceType, name: &str, bytes: &[u8]) -> Self {
         match kind {
             ResourceType::ScopedRoute => Self::Table(Box::new(Message::decode(bytes).unwrap())),
+            ResourceType::ExtensionConfig if crate::l7::is_requirement(name) => {
+                Self::Tokens(Box::new(Message::decode(bytes).unwrap()))
+            }
             ResourceType::ExtensionConfig => {
                 let extension = pb::core::TypedExtensionConfig::decode(bytes).unwrap();
                 let config = extension.typed_config.unwrap().value;
@@ -155,7 +158,7 @@ fn content(world: &World) -> Content {
     let mut content = BTreeMap::new();
     for kind in ResourceType::ALL {
         for (name, resource) in world.of_kind(kind) {
-            let value = (resource.version.clone(), Body::of(kind, &resource.body.value));
+            let value = (resource.version.clone(), Body::of(kind, name, &resource.body.value));
             content.insert(ResourceId { kind, name: name.clone() }, value);
         }
     }

@@ -133,9 +133,8 @@ pub(super) fn of_route(
     if let Some((name, policy)) = auth {
         let session = policy.oidc.as_ref().map(|wanted| oidc::of_route(name, wanted, place));
         settings.extend(session.map(|session| (oidc::NAME.to_owned(), session)));
-        if policy.demands_token() {
-            settings.insert(jwt::NAME.to_owned(), jwt::of_route(name));
-        }
+        let required = required(name, policy);
+        settings.extend(required.map(|it| (jwt::NAME.to_owned(), jwt::of_route(&it))));
     }
     let faults = rule.filters.fault.iter().flat_map(fault::filters).collect();
     for (name, chain) in [(NAME, chain(&rule.filters, auth, limits, around)), (FAULTS, faults)] {
@@ -155,6 +154,11 @@ pub(super) fn of_route(
 fn counts_preflights(rule: &HttpRule, auth: Option<Policy<'_>>) -> bool {
     let demands = |(_, policy): Policy<'_>| policy.jwt.is_some() || policy.oidc.is_some();
     rule.filters.cors.is_none() && !auth.is_some_and(demands)
+}
+
+/// Names what a policy requires of tokens, if it demands one.
+pub(super) fn required(name: &str, policy: &AuthPolicy) -> Option<String> {
+    oidc::tokens(name, policy).map(|wanted| jwt::requirement_name(name, &wanted))
 }
 
 /// Where a route stands.
@@ -185,7 +189,7 @@ fn chain(
     if let Some((name, policy)) = auth
         && let Some(wanted) = oidc::tokens(name, policy)
     {
-        chain.push(claims::filter(name, &wanted));
+        chain.push(claims::filter(&jwt::requirement_name(name, &wanted), &wanted));
     }
     chain.extend(limits.iter().map(limit::filter));
     if let Some((_, policy)) = auth {

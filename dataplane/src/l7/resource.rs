@@ -143,7 +143,7 @@ pub struct Resource {
     /// Its encoding.
     pub body: Any,
     /// The clusters that it sends traffic to, which must be warm before it arrives and may go only
-    /// after it went.
+    /// after it went; and so the requirements of tokens that it names.
     pub clusters: Vec<Arc<str>>,
     /// What Envoy subscribes to once it has accepted this.
     pub wants: Vec<ResourceId>,

@@ -57,7 +57,7 @@ impl Sink<'_> {
         }
     }
 
-    /// Notes a cluster that gets traffic.
+    /// Notes a cluster that gets traffic, or a requirement.
     pub(super) fn cluster(&mut self, name: Arc<str>) {
         self.clusters.insert(name);
     }
@@ -297,6 +297,8 @@ fn one(
     }
     let named = policy_name(rule);
     let policy = named.as_deref().zip(auth.ok().flatten());
+    let required = policy.and_then(|(name, policy)| filters::required(name, policy));
+    required.into_iter().for_each(|required| sink.cluster(required.into()));
     let action = match auth {
         Ok(_) => action::action(rule, &m.path, &field, sink),
         // Nobody gets by because a policy is not there.

@@ -20,6 +20,8 @@ pub(super) struct ClusterUse {
     /// Whether all that Envoy may have is counted: until then any cluster may be referred to.
     complete: bool,
     linger: Duration,
+    /// What nothing refers to any more since this was asked last.
+    unused: Vec<Arc<str>>,
 }
 
 impl Default for ClusterUse {
@@ -29,6 +31,7 @@ impl Default for ClusterUse {
             leaving: BTreeMap::new(),
             complete: false,
             linger: LINGER,
+            unused: Vec::new(),
         }
     }
 }
@@ -56,11 +59,22 @@ impl ClusterUse {
             *count -= 1;
             if *count == 0 {
                 self.references.remove(cluster);
+                self.unused.push(cluster.clone());
                 if let Some(deadline) = self.leaving.get_mut(cluster) {
                     *deadline = self.complete.then(|| now + self.linger);
                 }
             }
         }
+    }
+
+    /// Walks over all that is referred to.
+    pub(super) fn used(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.references.keys()
+    }
+
+    /// Takes what nothing refers to any more since this was asked last.
+    pub(super) fn take_unused(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.unused)
     }
 
     /// Notes that a cluster is wanted no more.

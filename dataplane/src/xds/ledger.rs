@@ -119,6 +119,37 @@ impl Ledger {
         clusters.map(|id| &id.name)
     }
 
+    /// Walks over the names of a kind that are wanted though the world may have them no more.
+    pub(super) fn pinned_of(&self, kind: ResourceType) -> impl Iterator<Item = &Arc<str>> {
+        self.pinned.iter().filter(move |id| id.kind == kind).map(|id| &id.name)
+    }
+
+    /// Walks over the names of a kind of which a version was accepted.
+    pub(super) fn accepted_of(&self, kind: ResourceType) -> impl Iterator<Item = &Arc<str>> {
+        self.accepted.ids().filter(move |id| id.kind == kind).map(|id| &id.name)
+    }
+
+    /// Tells whether Envoy refused any version of a resource.
+    pub(super) fn has_refused(&self, kind: ResourceType, name: &Arc<str>) -> bool {
+        self.refused.contains_key(&ResourceId { kind, name: name.clone() })
+    }
+
+    /// Notes that Envoy did not take what was sent of a resource, and that it is not refused as such.
+    pub(super) fn not_taken(
+        &mut self,
+        kind: ResourceType,
+        name: &Arc<str>,
+        sent: Option<&Arc<Resource>>,
+    ) {
+        let id = ResourceId { kind, name: name.clone() };
+        if let Some(doubtful) = self.in_doubt.get_mut(&id) {
+            doubtful.retain(|one| one.as_ref() != sent);
+            if doubtful.is_empty() {
+                self.in_doubt.remove(&id);
+            }
+        }
+    }
+
     fn is_refused(&self, id: &ResourceId, resource: &Resource) -> bool {
         self.refusal(id, resource).is_some()
     }

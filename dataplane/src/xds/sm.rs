@@ -22,6 +22,7 @@
 
 mod acknowledgement;
 mod ordering;
+mod requirements;
 mod response;
 mod subscribing;
 
@@ -41,9 +42,10 @@ use super::{
     listening::Listening,
     subscription::Subscriptions,
 };
-use crate::l7::{Resource, ResourceId, ResourceType, World};
+use crate::l7::{self, Resource, ResourceId, ResourceType, TOKENS, World};
 
 pub(super) use super::answer::Answer;
+use requirements::{Joined, Requirements};
 pub(super) use response::Response;
 
 /// The field of a node's metadata that is another one after each start of Envoy.
@@ -55,6 +57,7 @@ pub(super) struct Session {
     world: World,
     kinds: [Kind; ResourceType::COUNT],
     clusters: ClusterUse,
+    requirements: Requirements,
     /// What Envoy will subscribe to, because of something it has accepted, or says it has.
     awaited: BTreeMap<ResourceId, Revision>,
     /// Listeners that Envoy has accepted and may not listen on yet.
@@ -121,6 +124,8 @@ struct Item {
     /// None for a removal.
     sent: Option<Arc<Resource>>,
     before: Option<Held>,
+    /// What it was joined of.
+    joined: Option<Joined>,
 }
 
 impl Session {
@@ -132,6 +137,7 @@ impl Session {
             world,
             kinds: Default::default(),
             clusters: ClusterUse::default(),
+            requirements: Requirements::default(),
             awaited: BTreeMap::new(),
             opening: BTreeMap::new(),
             openings: 0,
@@ -146,7 +152,7 @@ impl Session {
     pub(super) fn set_world(&mut self, world: World) {
         self.answers.given(world.revision);
         for id in self.world.diff(&world) {
-            self.mark(id.kind, &id.name, world.revision, false);
+            self.mark(id.kind, &carrier(&id), world.revision, false);
         }
         self.world = world;
     }
@@ -271,6 +277,14 @@ impl Session {
             open
         };
         self.answers.poll(open, refusals)
+    }
+}
+
+/// Returns the name by which Envoy has a resource.
+fn carrier(id: &ResourceId) -> Arc<str> {
+    match id.kind {
+        ResourceType::ExtensionConfig if l7::is_requirement(&id.name) => TOKENS.into(),
+        _ => id.name.clone(),
     }
 }
 

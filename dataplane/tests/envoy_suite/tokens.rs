@@ -307,3 +307,125 @@ async fn envoy_keys_are_read_from_a_file_and_a_missing_one_is_named() {
     stage.others_are_open().await;
     stage.plane.stop().await;
 }
+
+/// A policy of a name, with one issuer.
+fn named(name: &str, provider: &str, jwks: &Value) -> String {
+    let provider = json!({ "name": provider, "issuer": ISSUER, "jwks": jwks });
+    policy(&json!({ "jwt": { "providers": [provider] } })).replace("\"who\"", &format!("{name:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_routes_that_move_between_policies_refuse_no_right_token_and_take_no_wrong_one() {
+    const MOVES: usize = 40;
+    let (issuer, stranger) = (Issuer::new(), Issuer::new());
+    let keys = Consent::start(200, &issuer.jwks()).await;
+    let remote = json!({ "remote": { "service": { "name": "keys" }, "host": "idp.example",
+        "path": "/jwks.json" } });
+    let services = service("keys", &[keys.port]);
+    let mut stage = Stage::with(&spec(&remote, &json!({ "audiences": [] })), &services).await;
+    let tokens = [&issuer, &stranger].map(|of| bearer(&of.token(&claims(&json!({})))));
+    let [good, wrong] = tokens.clone();
+    stage.guarded(&[("authorization", &good)], 200).await;
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let clients: Vec<_> = HOSTS
+        .into_iter()
+        .map(|host| {
+            let (port, done, [good, wrong]) = (stage.port, done.clone(), tokens.clone());
+            tokio::spawn(async move {
+                let mut client = crate::client::Client::connect(port).await.unwrap();
+                let mut asked = 0;
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    for (token, status) in [(&good, 200), (&wrong, 401)] {
+                        let headers = [("authorization", token.as_str())];
+                        let answer =
+                            client.send("GET", host, "/private/x", &headers).await.unwrap();
+                        assert_eq!(answer.status, status, "{host}, {asked} before: {answer:?}");
+                        asked += 1;
+                    }
+                }
+                asked
+            })
+        })
+        .collect();
+    // Each has a policy of its own, by turns with keys of a service and of the policy; or changes the one.
+    let mut before = "who".to_owned();
+    for number in 0..MOVES {
+        let jwks = if number % 3 == 0 { remote.clone() } else { inline(&issuer) };
+        let name = if number % 4 == 3 { before.clone() } else { format!("p{number}") };
+        let moved = routes("").replace("auth: { name: who }", &format!("auth: {{ name: {name} }}"));
+        if name != before {
+            let key = format!("AuthPolicy/default/{before}").parse().unwrap();
+            assert!(stage.plane.config.remove(&key));
+        }
+        stage.plane.apply(&(named(&name, &format!("i{number}"), &jwks) + &moved)).await;
+        before = name;
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut asked = 0;
+    for client in clients {
+        asked += client.await.unwrap();
+    }
+    assert!(asked > MOVES * 8, "{asked} requests are no load");
+    stage.guarded(&[("authorization", &good)], 200).await;
+    stage.guarded(&[("authorization", &wrong)], 401).await;
+    stage.plane.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_a_policy_whose_keys_are_missing_or_no_keys_keeps_no_other_back() {
+    let (issuer, next) = (Issuer::new(), Issuer::new());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("jwks.json");
+    let mut stage = Stage::with(&spec(&inline(&issuer), &json!({})), "").await;
+    let [old, new] = [&issuer, &next].map(|of| bearer(&of.token(&claims(&json!({})))));
+    stage.guarded(&[("authorization", &old)], 200).await;
+    // Two at once that Envoy refuses, one of which it does not name, beside a change of keys that it takes.
+    let nonsense = json!({ "inline": "{\"keys\": [{\"kty\": \"EC\", \"crv\": \"P-256\"}]}" });
+    let rules = |name: &str| {
+        format!(
+            "    - matches: [{{ path: {{ prefix: /{name} }} }}]\n      backends: [{{ service: {{ name: a }} \
+             }}]\n      auth: {{ name: {name} }}"
+        )
+    };
+    let revision = stage.plane.publish(
+        &(policy(&spec(&inline(&next), &json!({})))
+            + &named("broken", "idp", &json!({ "file": file }))
+            + &named("nonsense", "idp", &nonsense)
+            + &crate::plane::route("b", "b.example", &rules("broken"))
+            + &crate::plane::route("n", "n.example", &rules("nonsense"))),
+    );
+    let both = eventually("both refusals", async || {
+        let refusals = stage.plane.refused(revision).await;
+        let of = |name: &str| {
+            refusals
+                .iter()
+                .any(|refusal| refusal.object.as_ref().is_some_and(|object| object.name == name))
+        };
+        (of("broken") && of("nonsense")).then_some(refusals.clone())
+    })
+    .await;
+    assert_eq!(both.len(), 2, "{both:?}");
+    eventually("the change of keys", async || {
+        let answer = stage.ask("a.example", "/private", &[("authorization", &new)]).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    stage.guarded(&[("authorization", &old)], 401).await;
+    stage.guarded(&[("authorization", &new)], 200).await;
+    for host in ["b.example", "n.example"] {
+        let path = if host == "b.example" { "/broken" } else { "/nonsense" };
+        for token in [&old, &new] {
+            let answer = stage.ask(host, path, &[("authorization", token)]).await;
+            assert_eq!(answer.status, 403, "{host}");
+        }
+    }
+    // It comes, and is read without another revision.
+    std::fs::write(&file, issuer.jwks()).unwrap();
+    eventually("the keys", async || {
+        let answer = stage.ask("b.example", "/broken", &[("authorization", &old)]).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    stage.guarded(&[("authorization", &old)], 401).await;
+    stage.plane.stop().await;
+}

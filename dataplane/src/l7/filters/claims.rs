@@ -19,8 +19,8 @@ use crate::l7::pb::{
 const NAMESPACE: &str = "envoy.filters.http.jwt_authn";
 
 /// Makes the filter that demands that a token was checked, and its claims.
-pub(super) fn filter(policy: &str, wanted: &Jwt) -> core::TypedExtensionConfig {
-    let principals = wanted.providers.iter().map(|one| principal(policy, one)).collect();
+pub(super) fn filter(required: &str, wanted: &Jwt) -> core::TypedExtensionConfig {
+    let principals = wanted.providers.iter().map(|one| principal(required, one)).collect();
     extension("marchproxy.claims", &rbac_of(Action::Allow, principals))
 }
 
@@ -40,9 +40,9 @@ fn rbac_of(action: Action, principals: Vec<rbac_config::Principal>) -> rbac::Rba
 }
 
 /// A token of an issuer, which kept its claims, with those that are demanded.
-fn principal(policy: &str, one: &JwtProvider) -> rbac_config::Principal {
+fn principal(requirement: &str, one: &JwtProvider) -> rbac_config::Principal {
     use rbac_config::principal::{Identifier, Set};
-    let name = jwt::provider_name(policy, one);
+    let name = jwt::provider_name(requirement, one);
     let kept = kept_claim(
         &[&name],
         ValueMatcher { match_pattern: Some(MatchPattern::PresentMatch(true)) },

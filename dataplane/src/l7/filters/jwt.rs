@@ -1,17 +1,21 @@
 //! JSON Web Tokens. The filter that checks them stands in the listener, since Envoy cannot make it
-//! in the chain of a route; the issuers of all policies are its configuration, a resource of its own,
-//! so that no listener changes with a policy. A route names the requirement of its policy, whichever way it
-//! was found.
+//! in the chain of a route. Its configuration is a resource of its own, so that no listener changes with a policy:
+//! a base, and what each policy requires. Each of these is a resource too, which Envoy never asks for by itself:
+//! sessions join them to the base ([`joined`]), so that one that Envoy refuses keeps no other back, and that
+//! routes find what they name, before and after. The name of a requirement has a hash of its content: routes
+//! and requirements of before and after a change of a policy stand side by side.
 //!
 //! **Invariant.** Nobody gets by because a configuration is not there: a route that names what the
 //! filter does not know is answered by 403, by the filter or by [`claims`](super::claims).
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use model::{
-    AuthPolicy, Kind, ObjectKey, Snapshot, Spec,
+    AuthPolicy, Kind, ObjectKey,
     auth_policy::{Jwks, Jwt, JwtProvider, RemoteJwks, TokenPlace},
 };
+
+use prost::Message as _;
 
 use super::{extension, oidc};
 use crate::l7::{
@@ -23,7 +27,9 @@ use crate::l7::{
 };
 
 /// The name of the filter, of its configuration, and of its settings in routes.
-pub(in crate::l7) const NAME: &str = "marchproxy.jwt";
+pub(crate) const NAME: &str = "marchproxy.jwt";
+/// What stands in the names of requirements between policy and hash, and in no name of an object.
+const REQUIREMENT: &str = "@";
 /// How long a listener waits for the configuration; then all that needs a token is refused.
 const CONFIGURATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a service may take to give its keys.
@@ -48,74 +54,128 @@ fn source() -> core::ExtensionConfigSource {
     }
 }
 
-/// Makes the settings of a route that demands a token of a policy.
-pub(super) fn of_route(policy: &str) -> Any {
+/// Makes the settings of a route with a requirement.
+pub(super) fn of_route(required: &str) -> Any {
     use jwt::per_route_config::RequirementSpecifier;
     super::on(pb::any(&jwt::PerRouteConfig {
-        requirement_specifier: Some(RequirementSpecifier::RequirementName(policy.to_owned())),
+        requirement_specifier: Some(RequirementSpecifier::RequirementName(required.to_owned())),
     }))
 }
 
-/// Names an issuer of a policy, under which also the claims of its token are kept.
-pub(super) fn provider_name(policy: &str, provider: &JwtProvider) -> String {
-    format!("{policy}/{}", provider.name)
+/// Names an issuer of a requirement, under which also the claims of its token are kept.
+pub(super) fn provider_name(required: &str, provider: &JwtProvider) -> String {
+    format!("{required}/{}", provider.name)
 }
 
-/// Makes the configuration of the filter: the issuers and requirements of all policies. Keys are
-/// fetched `ahead` of requests, but not by an Envoy that has none.
-pub(in crate::l7) fn resource(config: &Snapshot, ahead: bool) -> Resource {
-    let mut version = Version::of(ResourceType::ExtensionConfig).part(&NAME);
+/// Names what a policy requires.
+pub(super) fn requirement_name(policy: &str, wanted: &Jwt) -> String {
+    let hash = Version::of(ResourceType::ExtensionConfig).part(wanted).finish();
+    format!("{}{hash}", requirements_of(policy))
+}
+
+/// Returns what the names of a policy's requirements begin with.
+pub(in crate::l7) fn requirements_of(policy: &str) -> String {
+    format!("{policy}{REQUIREMENT}")
+}
+
+/// Tells whether a resource is the requirement of a policy.
+pub(crate) fn is_requirement(name: &str) -> bool {
+    name.contains(REQUIREMENT)
+}
+
+/// Makes the base of the configuration, there also when nothing is required, so that no listener waits for
+/// it.
+pub(in crate::l7) fn base() -> Resource {
     // A preflight carries no token: CORS answers it, and who has no CORS lets no preflight by.
-    let mut filter = jwt::JwtAuthentication { bypass_cors_preflight: true, ..Default::default() };
-    let mut clusters = BTreeSet::new();
-    let mut origins = Vec::new();
-    for (key, wanted) in policies(config) {
-        let policy = names::plain(key);
-        let wanted = &*wanted;
-        version.add(&policy);
-        version.add(wanted);
-        for (index, one) in wanted.providers.iter().enumerate() {
-            let field = match config.auth_policy(&key.namespace, &key.name) {
-                Some(AuthPolicy { oidc: Some(_), .. }) => "spec.oidc.provider.jwks".to_owned(),
-                _ => format!("spec.jwt.providers[{index}].jwks"),
-            };
-            if let Some((field, text)) = match &one.jwks {
-                Jwks::File(path) => Some((format!("{field}.file"), path.clone())),
-                Jwks::Remote(remote) => {
-                    clusters.insert(names::reference(&remote.service));
-                    None
-                }
-                Jwks::Inline(_) => None,
-            } {
-                origins.push(Origin { object: key.clone(), field, text, route: None });
-            }
-            filter
-                .providers
-                .insert(provider_name(&policy, one), provider(&policy, wanted, one, ahead));
-        }
-        filter.requirement_map.insert(policy.clone(), requirement(&policy, wanted));
-    }
-    // Without policies there is nothing that Envoy might refuse.
-    let object = policies(config)
-        .next()
-        .map_or_else(|| ObjectKey::new(Kind::AuthPolicy, "default", NAME), |(key, _)| key.clone());
+    let filter = jwt::JwtAuthentication { bypass_cors_preflight: true, ..Default::default() };
     Resource {
         name: NAME.into(),
-        version: version.finish(),
+        version: Version::of(ResourceType::ExtensionConfig).part(&NAME).finish(),
         body: pb::any(&extension(NAME, &filter)),
-        clusters: clusters.into_iter().collect::<Vec<Arc<str>>>(),
+        clusters: Vec::new(),
         wants: Vec::new(),
-        object,
-        origins,
+        object: ObjectKey::new(Kind::AuthPolicy, "default", NAME),
+        origins: Vec::new(),
     }
 }
 
-/// Walks over the policies that demand tokens, by name.
-fn policies(config: &Snapshot) -> impl Iterator<Item = (&ObjectKey, Cow<'_, Jwt>)> {
-    config.of_kind(Kind::AuthPolicy).filter_map(|(key, object)| match &object.spec {
-        Spec::AuthPolicy(policy) => Some((key, oidc::tokens(&names::plain(key), policy)?)),
-        _ => None,
+/// Makes what a policy requires, if it demands a token: its issuers and how they are combined. Keys are
+/// fetched `ahead` of requests, but not by an Envoy that has none.
+pub(in crate::l7) fn requirement_of(
+    key: &ObjectKey,
+    policy: &AuthPolicy,
+    ahead: bool,
+) -> Option<Resource> {
+    let name = names::plain(key);
+    let wanted = oidc::tokens(&name, policy)?;
+    let required = requirement_name(&name, &wanted);
+    let mut filter = jwt::JwtAuthentication::default();
+    let mut clusters = BTreeSet::new();
+    let mut origins = Vec::new();
+    for (index, one) in wanted.providers.iter().enumerate() {
+        match &one.jwks {
+            Jwks::File(path) => origins.push(Origin {
+                object: key.clone(),
+                field: match &policy.oidc {
+                    Some(_) => "spec.oidc.provider.jwks.file".to_owned(),
+                    None => format!("spec.jwt.providers[{index}].jwks.file"),
+                },
+                text: path.clone(),
+                route: None,
+            }),
+            Jwks::Remote(remote) => {
+                clusters.insert(names::reference(&remote.service));
+            }
+            Jwks::Inline(_) => {}
+        }
+        let provider = provider(&required, &wanted, one, ahead);
+        filter.providers.insert(provider_name(&required, one), provider);
+    }
+    filter.requirement_map.insert(required.clone(), requirement(&required, &wanted));
+    Some(Resource {
+        // The name says it all, but for what fetches keys.
+        version: Version::of(ResourceType::ExtensionConfig).part(&required).part(&ahead).finish(),
+        name: required.into(),
+        body: pb::any(&filter),
+        clusters: clusters.into_iter().collect::<Vec<Arc<str>>>(),
+        wants: Vec::new(),
+        object: key.clone(),
+        origins,
     })
+}
+
+/// Joins requirements to the base. Maps of messages are joined by writing one message behind the other. What has
+/// another `mark` looks different to Envoy.
+pub(crate) fn joined(base: &Resource, required: &[Arc<Resource>], mark: u32) -> Resource {
+    let Ok(mut config) = core::TypedExtensionConfig::decode(base.body.value.as_slice()) else {
+        return base.clone();
+    };
+    let mut version = Version::of(ResourceType::ExtensionConfig).part(&&*base.version);
+    let mut clusters = BTreeSet::new();
+    for one in required {
+        if let Some(filter) = &mut config.typed_config {
+            filter.value.extend_from_slice(&one.body.value);
+        }
+        version.add(&&*one.version);
+        clusters.extend(one.clusters.iter().cloned());
+    }
+    if mark > 0
+        && let Some(filter) = &mut config.typed_config
+    {
+        // A name that no route has.
+        let requirement_map = [(format!("mark {mark}"), jwt::JwtRequirement::default())].into();
+        let marked = jwt::JwtAuthentication { requirement_map, ..Default::default() };
+        filter.value.extend_from_slice(&marked.encode_to_vec());
+        version.add(&mark);
+    }
+    Resource {
+        version: version.finish(),
+        body: pb::any(&config),
+        clusters: clusters.into_iter().collect(),
+        origins: required.iter().flat_map(|one| one.origins.iter().cloned()).collect(),
+        object: required.first().map_or_else(|| base.object.clone(), |one| one.object.clone()),
+        ..base.clone()
+    }
 }
 
 fn requirement(policy: &str, wanted: &Jwt) -> jwt::JwtRequirement {

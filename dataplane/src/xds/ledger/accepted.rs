@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::l7::{Resource, ResourceId, ResourceType};
+use crate::l7::{Resource, ResourceId, ResourceType, is_requirement};
 
 /// Accepted versions by resource.
 #[derive(Debug, Default)]
@@ -25,6 +25,11 @@ impl Accepted {
     /// Returns the version of a resource.
     pub(super) fn get(&self, id: &ResourceId) -> Option<&Arc<Resource>> {
         self.versions.get(id)
+    }
+
+    /// Walks over the resources that Envoy has not dropped since.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &ResourceId> {
+        self.versions.keys().filter(|id| !self.dropped.contains(*id))
     }
 
     /// Notes that Envoy took a version.
@@ -79,8 +84,12 @@ impl Accepted {
 /// Lists what a resource cannot do without.
 pub(super) fn needs(resource: &Resource) -> impl Iterator<Item = ResourceId> {
     let clusters = resource.clusters.iter().flat_map(|cluster| {
-        [ResourceType::Cluster, ResourceType::Endpoints]
-            .map(|kind| ResourceId { kind, name: cluster.clone() })
+        use ResourceType::{Cluster, Endpoints, ExtensionConfig};
+        let kinds: &[ResourceType] = match is_requirement(cluster) {
+            true => &[ExtensionConfig],
+            false => &[Cluster, Endpoints],
+        };
+        kinds.iter().map(|kind| ResourceId { kind: *kind, name: cluster.clone() })
     });
     let own = resource.wants.iter().filter(|want| {
         use ResourceType::{Endpoints, ExtensionConfig, Secret};

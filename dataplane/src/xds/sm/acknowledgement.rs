@@ -38,7 +38,7 @@ impl Session {
         in_flight: InFlight,
         ledger: &mut Ledger,
     ) {
-        for Item { name, since, sent, before } in in_flight.items {
+        for Item { name, since, sent, before, joined } in in_flight.items {
             let known = ledger.accepted(kind, &name).cloned();
             if let Some(before) = &before {
                 self.clusters.drop(&before.clusters, now);
@@ -67,6 +67,9 @@ impl Session {
             }
             self.kinds[kind as usize].held.insert(name.clone(), held);
             ledger.accept(&self.world, kind, &resource);
+            if let Some(joined) = &joined {
+                self.granted(joined, ledger);
+            }
             for want in &resource.wants {
                 if !self.kinds[want.kind as usize].subscriptions.covers(&want.name) {
                     self.awaited.insert(want.clone(), since);
@@ -88,7 +91,16 @@ impl Session {
         let alone = in_flight.items.len() == 1;
         let mut names = Vec::with_capacity(in_flight.items.len());
         let mut found = false;
-        for Item { name, since, sent, before } in in_flight.items {
+        for item in in_flight.items {
+            if kind == ResourceType::ExtensionConfig
+                && self.refused_requirements(now, &item, message, ledger)
+            {
+                let sent = item.sent.as_ref();
+                self.clusters.drop(sent.map_or(&[], |sent| &sent.clusters), now);
+                ledger.not_taken(kind, &item.name, sent);
+                continue;
+            }
+            let Item { name, since, sent, before, joined } = item;
             // Envoy notes a secret before it reads the files, and takes it for known when it comes
             // again: sent once more, alone, it would be accepted unread.
             let is_it = kind == ResourceType::Secret
@@ -121,7 +133,7 @@ impl Session {
                 self.mark(kind, &name, since, false);
             } else {
                 names.push(name.clone());
-                self.doubt(kind, Item { name, since, sent, before });
+                self.doubt(kind, Item { name, since, sent, before, joined });
             }
         }
         let parts = match found {
@@ -143,7 +155,7 @@ impl Session {
 
     /// Notes that the client may have taken an item or not, so whatever either refers to must stay.
     fn doubt(&mut self, kind: ResourceType, item: Item) {
-        let Item { name, since, sent, before } = item;
+        let Item { name, since, sent, before, .. } = item;
         let mut clusters = before.map(|before| before.clusters).unwrap_or_default();
         clusters.extend(sent.iter().flat_map(|sent| sent.clusters.iter().cloned()));
         self.kinds[kind as usize].held.insert(name.clone(), Held { version: None, clusters });

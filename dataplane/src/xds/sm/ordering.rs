@@ -3,9 +3,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{InFlight, Item, Mark, Response, Session};
+use super::{InFlight, Item, Mark, Response, Session, carrier, requirements::Grant};
 use crate::{
-    l7::{Resource, ResourceId, ResourceType},
+    l7::{self, Resource, ResourceId, ResourceType, TOKENS},
     xds::ledger::Ledger,
 };
 
@@ -17,15 +17,19 @@ impl Session {
     pub(in crate::xds) fn poll(&mut self, now: Instant, ledger: &mut Ledger) -> Option<Response> {
         self.complete_uses(now);
         for id in ledger.take_unpinned() {
-            self.mark(id.kind, &id.name, self.world.revision, false);
+            self.mark(id.kind, &carrier(&id), self.world.revision, false);
+        }
+        if self.clusters.take_unused().iter().any(|name| l7::is_requirement(name)) {
+            self.mark(ResourceType::ExtensionConfig, &TOKENS.into(), self.world.revision, false);
         }
         for cluster in self.clusters.due(now) {
             self.mark(ResourceType::Cluster, &cluster, self.world.revision, false);
         }
         for id in ledger.retries(now) {
-            self.mark(id.kind, &id.name, self.world.revision, false);
+            let name = carrier(&id);
+            self.mark(id.kind, &name, self.world.revision, false);
             // Alone, so that another refusal of it takes nothing else along.
-            self.kinds[id.kind as usize].suspects.push_back(vec![id.name]);
+            self.kinds[id.kind as usize].suspects.push_back(vec![name]);
         }
         ResourceType::ALL.into_iter().find_map(|kind| self.poll_kind(now, kind, ledger))
     }
@@ -84,7 +88,12 @@ impl Session {
         for name in names {
             let Some(mark) = self.kinds[kind as usize].dirty.get(&name).copied() else { continue };
             ledger.lift(&self.world, kind, &name);
-            let wanted = ledger.wanted(&self.world, kind, &name);
+            let mut wanted = ledger.wanted(&self.world, kind, &name);
+            let base = wanted.as_ref().filter(|_| is_joined(kind, &name));
+            let joined = base.map(|base| self.join_requirements(base, ledger));
+            if let Some(joined) = &joined {
+                wanted = Some(joined.resource.clone());
+            }
             let held = self.kinds[kind as usize].held.get(&name).cloned();
             let send = match &wanted {
                 Some(wanted) => {
@@ -94,8 +103,20 @@ impl Session {
                     let same = held
                         .as_ref()
                         .is_some_and(|held| held.version.as_ref() == Some(&wanted.version));
-                    if (mark.forced || !same) && !self.is_ready(wanted, ledger) {
-                        continue;
+                    if mark.forced || !same {
+                        match self.is_ready(wanted, held.is_some(), ledger) {
+                            Grant::Given => {}
+                            Grant::Awaited => continue,
+                            Grant::Refused => {
+                                self.kinds[kind as usize].dirty.remove(&name);
+                                self.keep_back(name);
+                                continue;
+                            }
+                        }
+                    }
+                    if let Some(joined) = joined.as_ref().filter(|_| same) {
+                        // It may have come with another stream.
+                        self.granted(joined, ledger);
                     }
                     mark.forced || !same
                 }
@@ -105,34 +126,45 @@ impl Session {
             if !send {
                 continue;
             }
-            items.push(Item { name, since: mark.since, sent: wanted, before: held });
+            items.push(Item { name, since: mark.since, sent: wanted, before: held, joined });
         }
         items
     }
 
     /// Tells whether every cluster of a resource has reached Envoy, with the endpoints and secrets
-    /// that it waits for.
-    fn is_ready(&self, resource: &Resource, ledger: &Ledger) -> bool {
-        // A client that never asks for clusters is not held up for want of them.
-        let asks = |name| self.kinds[ResourceType::Cluster as usize].subscriptions.covers(name);
+    /// that it waits for, and every requirement that it names.
+    fn is_ready(&self, resource: &Resource, replaces: bool, ledger: &Ledger) -> Grant {
+        let (required, clusters): (Vec<_>, Vec<_>) =
+            resource.clusters.iter().partition(|name| l7::is_requirement(name));
+        let grants = required.into_iter().map(|name| self.grant(name, replaces, ledger));
+        // What was refused keeps it back whatever else is awaited.
+        let grant = grants.max_by_key(|grant| *grant as u8).unwrap_or(Grant::Given);
+        match grant {
+            Grant::Given if !clusters.into_iter().all(|name| self.is_warm(name, ledger)) => {
+                Grant::Awaited
+            }
+            grant => grant,
+        }
+    }
+
+    /// Tells whether a cluster has reached Envoy, with the endpoints and secrets that it waits for.
+    fn is_warm(&self, name: &Arc<str>, ledger: &Ledger) -> bool {
         let has = |kind: ResourceType, name: &Arc<str>| {
             self.kinds[kind as usize].held.get(name).is_some_and(|held| held.version.is_some())
                 || ledger.is_hopeless(&self.world, kind, name)
         };
-        resource.clusters.iter().all(|name| {
-            // A cluster that is not to be had is not waited for: its requests get 500.
-            if !asks(name) {
-                return true;
-            }
-            let Some(cluster) = ledger.wanted(&self.world, ResourceType::Cluster, name) else {
-                return true;
-            };
-            // What the cluster of before wants may be gone with the configuration that had it.
-            let gone =
-                |want: &ResourceId| ledger.wanted(&self.world, want.kind, &want.name).is_none();
-            has(ResourceType::Cluster, name)
-                && cluster.wants.iter().all(|want| has(want.kind, &want.name) || gone(want))
-        })
+        // A client that never asks for clusters is not held up for want of them.
+        if !self.kinds[ResourceType::Cluster as usize].subscriptions.covers(name) {
+            return true;
+        }
+        // A cluster that is not to be had is not waited for: its requests get 500.
+        let Some(cluster) = ledger.wanted(&self.world, ResourceType::Cluster, name) else {
+            return true;
+        };
+        // What the cluster of before wants may be gone with the configuration that had it.
+        let gone = |want: &ResourceId| ledger.wanted(&self.world, want.kind, &want.name).is_none();
+        has(ResourceType::Cluster, name)
+            && cluster.wants.iter().all(|want| has(want.kind, &want.name) || gone(want))
     }
 
     /// Tells whether a name that is wanted no more is to be removed.
@@ -221,4 +253,9 @@ impl Session {
         let revision = self.world.revision;
         Response { kind, revision, nonce, resources, removed, answers_prefix }
     }
+}
+
+/// Tells whether a resource is the one that requirements are joined to.
+fn is_joined(kind: ResourceType, name: &str) -> bool {
+    kind == ResourceType::ExtensionConfig && name == TOKENS
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use super::{Held, Kind, Session};
 use crate::{
-    l7::{ResourceId, ResourceType},
+    l7::{ResourceId, ResourceType, TOKENS},
     xds::{ledger::Ledger, subscription::Subscribed},
 };
 
@@ -109,6 +109,7 @@ impl Session {
         let scopes = &self.kinds[ResourceType::ScopedRoute as usize];
         if scopes.fresh.is_empty() && scopes.in_flight.is_none() && scopes.suspects.is_empty() {
             self.clusters.complete(now);
+            self.mark(ResourceType::ExtensionConfig, &TOKENS.into(), self.world.revision, false);
         }
     }
 

@@ -40,6 +40,9 @@ enum Action {
     RemoveService(u8),
     Route(u8, u8, u8),
     RemoveRoute(u8),
+    Guarded(u8, u8, u8),
+    Policy(u8, u8),
+    RemovePolicy(u8),
     Publish,
     Steps(u8),
     /// The next version of a route or service is one that Envoy refuses.
@@ -58,6 +61,9 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (0..4u8).prop_map(Action::RemoveService),
         6 => (0..4u8, 0..4u8, 0..3u8).prop_map(|(n, service, p)| Action::Route(n, service, p)),
         2 => (0..4u8).prop_map(Action::RemoveRoute),
+        3 => (0..4u8, 0..4u8, 0..3u8).prop_map(|(n, service, p)| Action::Guarded(n, service, p)),
+        3 => (0..3u8, 0..3u8).prop_map(|(n, issuer)| Action::Policy(n, issuer)),
+        1 => (0..3u8).prop_map(Action::RemovePolicy),
         6 => Just(Action::Publish),
         8 => (1..20u8).prop_map(Action::Steps),
         2 => (0..4u8, any::<bool>()).prop_map(|(n, route)| Action::Poison(n, route)),
@@ -68,8 +74,16 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// Services that routes refer to are there: validation sees to it.
+/// Services and policies that routes refer to are there: validation sees to it.
 fn keep_references(pair: &mut Pair) {
+    let rules = pair.config.http_routes().flat_map(|(_, route)| &route.rules);
+    let policies: BTreeSet<u8> =
+        rules.filter_map(|rule| rule.filters.auth.as_ref()?.name[1..].parse().ok()).collect();
+    for n in policies {
+        if pair.config.auth_policy("default", &format!("p{n}")).is_none() {
+            pair.policy(n, 9);
+        }
+    }
     let used: BTreeSet<ObjectKey> = pair
         .config
         .http_routes()
@@ -103,6 +117,11 @@ fn run(actions: Vec<Action>) {
             Action::Route(n, service, prefix) => pair.route(n, service, prefix),
             Action::RemoveRoute(n) => {
                 pair.config.remove(&format!("HTTPRoute/default/r{n}").parse().unwrap());
+            }
+            Action::Guarded(n, service, policy) => pair.guarded(n, service, policy),
+            Action::Policy(n, issuer) => pair.policy(n, issuer),
+            Action::RemovePolicy(n) => {
+                pair.config.remove(&format!("AuthPolicy/default/p{n}").parse().unwrap());
             }
             Action::Publish => {
                 keep_references(&mut pair);

@@ -7,15 +7,19 @@ use std::{
     time::Instant,
 };
 
-use envoy_types::pb::envoy::service::discovery::v3 as pb;
+use envoy_types::pb::envoy::{
+    config::core::v3 as core, extensions::filters::http::jwt_authn::v3 as jwt,
+    service::discovery::v3 as pb,
+};
 use model::{Revision, Snapshot};
+use prost::Message as _;
 
 use super::{
     envoy::{Model, Version},
     told::Told,
 };
 use crate::{
-    l7::{Compiler, Input, Resource, ResourceType, Settings},
+    l7::{Compiler, Input, Resource, ResourceType, Settings, TOKENS, is_requirement},
     xds::{
         answer::Answer,
         ledger::{Ledger, Standing},
@@ -136,8 +140,37 @@ impl Pair {
         moved
     }
 
+    /// A route that demands a token.
+    pub(super) fn guarded(&mut self, n: u8, service: u8, policy: u8) {
+        self.put(&format!(
+            "kind: HTTPRoute\nmetadata: {{ name: r{n} }}\nspec:\n  listeners: [{{ name: web }}]\n  \
+             hosts: [h{n}.example]\n  rules:\n    - backends: [{{ service: {{ name: s{service} }} }}]\n      \
+             auth: {{ name: p{policy} }}"
+        ));
+    }
+
+    /// A policy that demands a token.
+    pub(super) fn policy(&mut self, n: u8, issuer: u8) {
+        self.put(&format!(
+            "kind: AuthPolicy\nmetadata: {{ name: p{n} }}\nspec: {{ jwt: {{ providers: [{{ name: a, issuer: \
+             i{issuer}, jwks: {{ file: /k }} }}] }} }}"
+        ));
+    }
+
     /// Lets Envoy hear a response.
     pub(super) fn take(&mut self, response: &pb::DeltaDiscoveryResponse) {
+        for sent in &response.resources {
+            // What is joined by the session is in no world.
+            if sent.name == TOKENS {
+                let base =
+                    self.compiler.world().get(ResourceType::ExtensionConfig, TOKENS).unwrap();
+                let version: Arc<str> = sent.version.as_str().into();
+                let body = sent.resource.clone().unwrap();
+                let joined = Resource { version, body, ..(**base).clone() };
+                let kind = ResourceType::ExtensionConfig;
+                self.known.insert((kind, sent.name.clone(), sent.version.clone()), joined.into());
+            }
+        }
         self.told.send(response);
         self.envoy.take(response, &self.known);
         self.check();
@@ -189,6 +222,13 @@ impl Pair {
                 let key = (kind, name.clone(), version.clone());
                 let came = self.envoy.last.contains(&key);
                 for cluster in &self.known[&key].clusters {
+                    if is_requirement(cluster) {
+                        assert!(
+                            self.requires(cluster),
+                            "{name} names {cluster}, which is not there"
+                        );
+                        continue;
+                    }
                     let bad = self.envoy.bad.iter().any(|bad| bad.1 == **cluster);
                     let version = held[ResourceType::Cluster as usize].get(&**cluster);
                     assert!(
@@ -210,12 +250,42 @@ impl Pair {
         }
     }
 
+    /// Tells whether Envoy knows a requirement.
+    fn requires(&self, requirement: &str) -> bool {
+        let kind = ResourceType::ExtensionConfig;
+        let Some(version) = self.envoy.held[kind as usize].get(TOKENS) else { return false };
+        let joined = &self.known[&(kind, TOKENS.to_owned(), version.clone())];
+        let config = core::TypedExtensionConfig::decode(joined.body.value.as_slice()).unwrap();
+        let filter = jwt::JwtAuthentication::decode(&*config.typed_config.unwrap().value).unwrap();
+        filter.requirement_map.contains_key(requirement)
+    }
+
+    /// At rest Envoy knows the requirements of the configuration, and no others.
+    fn check_requirements(&self) {
+        let kind = ResourceType::ExtensionConfig;
+        let Some(version) = self.envoy.held[kind as usize].get(TOKENS) else { return };
+        let joined = &self.known[&(kind, TOKENS.to_owned(), version.clone())];
+        let config = core::TypedExtensionConfig::decode(joined.body.value.as_slice()).unwrap();
+        let filter = jwt::JwtAuthentication::decode(&*config.typed_config.unwrap().value).unwrap();
+        let known = filter.requirement_map.keys().map(String::as_str);
+        let known: BTreeSet<&str> = known.filter(|name| is_requirement(name)).collect();
+        let world = self.compiler.world().of_kind(kind).map(|(name, _)| &**name);
+        let wanted: BTreeSet<&str> = world.filter(|name| is_requirement(name)).collect();
+        // What stands in for a refused version still names its own.
+        assert!(wanted.is_subset(&known), "{wanted:?} {known:?}");
+        assert!(self.world_has_bad() || wanted == known, "{wanted:?} {known:?}");
+    }
+
     /// At rest Envoy has what is wanted, or the last accepted of what it refused.
     pub(super) fn check_at_rest(&self) {
+        self.check_requirements();
         let world = self.compiler.world();
         for kind in ResourceType::ALL {
             let held = &self.envoy.held[kind as usize];
             for (name, resource) in world.of_kind(kind) {
+                if kind == ResourceType::ExtensionConfig {
+                    continue;
+                }
                 let version = (kind, name.to_string(), resource.version.to_string());
                 let has = held.get(&**name);
                 if self.envoy.bad.contains(&version) {
