@@ -92,6 +92,12 @@ impl Config {
         self.state_dir.join("certificates")
     }
 
+    /// Where the modules of filters lie; survives reboots.
+    #[must_use]
+    pub fn modules_dir(&self) -> PathBuf {
+        self.state_dir.join("modules")
+    }
+
     /// The lock that the running data plane of a run directory holds.
     #[must_use]
     pub fn lock_file(&self) -> PathBuf {

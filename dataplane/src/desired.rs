@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use model::{EndpointId, ObjectKey, Revision, Snapshot};
+use model::{EndpointId, ModuleFile, ObjectKey, Revision, Snapshot};
 use tokio::sync::watch;
 
 /// The desired state of a data plane. Cloning is cheap.
@@ -20,6 +20,8 @@ pub struct Desired {
     pub unhealthy: Arc<BTreeSet<EndpointId>>,
     /// Services so many of whose endpoints fail that the failures are not acted upon.
     pub panicking: Arc<BTreeSet<ObjectKey>>,
+    /// The files of modules that this node has.
+    pub modules: Arc<BTreeSet<ModuleFile>>,
     /// What led to this value, for logs and measurements only.
     pub changed: Changed,
 }
@@ -38,6 +40,8 @@ pub enum Changed {
     Delta,
     /// Endpoints became healthy or unhealthy.
     Health,
+    /// A module came.
+    Modules,
 }
 
 impl Desired {

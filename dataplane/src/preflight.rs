@@ -10,9 +10,14 @@
 
 mod canary;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use model::{Object, ObjectKey, Refusal, Revision, Snapshot};
+use model::{ModuleFile, ModuleId, Object, ObjectKey, Refusal, Revision, Snapshot};
 use runtime::chain::chain;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -24,6 +29,7 @@ use crate::{
     certificates::Certificates,
     desired::DesiredReceiver,
     l7::{ResourceType, Settings},
+    modules::Modules,
     xdp::L4Placement,
 };
 use canary::Canary;
@@ -31,8 +37,12 @@ use canary::Canary;
 /// How long the data plane may be behind the revision that a change is based on: a push takes
 /// milliseconds.
 const BASE_WITHIN: Duration = Duration::from_secs(1);
+/// How long a module that was uploaded in this moment may take to come: 16 MiB at 100 Mb/s.
+const MODULES_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often it is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long the canary may take: a start with 10,000 services, which is 3 s, and two answers.
-const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+const ANSWER_WITHIN: Duration = Duration::from_secs(7);
 
 /// A change that is to be tried.
 #[derive(Debug)]
@@ -61,6 +71,12 @@ pub enum PreflightError {
     NoCanary {
         /// Why.
         reason: String,
+    },
+    /// A module is on its way to this node.
+    #[error("module {module} has not come to this node within {MODULES_WITHIN:?}")]
+    NoModule {
+        /// Which.
+        module: ModuleId,
     },
     /// It takes too long.
     #[error("the Envoy that was to try it did not answer within {ANSWER_WITHIN:?}")]
@@ -96,6 +112,8 @@ pub struct PreflightArguments {
     pub settings: Settings,
     /// The node's certificates, which new ones are to join.
     pub certificates: Certificates,
+    /// The node's modules.
+    pub modules: Modules,
 }
 
 /// Answers questions, one after the other. Clones share the canary.
@@ -127,7 +145,8 @@ impl Preflight {
         }
         let asked = async {
             self.stand_in(&changed).await;
-            self.ask(&base, &changed).await
+            let modules = self.modules(&changed).await?;
+            self.ask(&base, &changed, modules).await
         };
         let answered = timeout(ANSWER_WITHIN, asked).await;
         let refused = answered.unwrap_or(Err(PreflightError::TimedOut))?;
@@ -143,8 +162,11 @@ impl Preflight {
     /// # Errors
     /// See [`PreflightError`]; the first change tries again.
     pub async fn warm(&self) -> Result<(), PreflightError> {
-        let config = self.arguments.desired.borrow().config.clone();
-        let answered = timeout(ANSWER_WITHIN, self.ask(&config, &config)).await;
+        let (config, modules) = {
+            let desired = self.arguments.desired.borrow();
+            (desired.config.clone(), desired.modules.clone())
+        };
+        let answered = timeout(ANSWER_WITHIN, self.ask(&config, &config, modules)).await;
         answered.unwrap_or(Err(PreflightError::TimedOut)).map(drop)
     }
 
@@ -176,10 +198,36 @@ impl Preflight {
         }
     }
 
+    /// Makes the files of the modules of a configuration, when they have come.
+    async fn modules(
+        &self,
+        config: &Snapshot,
+    ) -> Result<Arc<BTreeSet<ModuleFile>>, PreflightError> {
+        let until = Instant::now() + MODULES_WITHIN;
+        loop {
+            let (modules, wanted) = (self.arguments.modules.clone(), config.clone());
+            let prepared = tokio::task::spawn_blocking(move || modules.prepare(&wanted)).await;
+            let ready = match prepared {
+                Ok(Ok(ready)) => ready,
+                Ok(Err(error)) => return Err(PreflightError::NoCanary { reason: chain(&error) }),
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            };
+            let mut files = config.filter_modules().map(|(_, module)| module.file());
+            let Some(missing) = files.find(|file| !ready.contains(file)) else {
+                return Ok(Arc::new(ready));
+            };
+            if Instant::now() > until {
+                return Err(PreflightError::NoModule { module: missing.sha256 });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn ask(
         &self,
         base: &Snapshot,
         changed: &Snapshot,
+        modules: Arc<BTreeSet<ModuleFile>>,
     ) -> Result<Vec<Refusal>, PreflightError> {
         let mut place = self.canary.lock().await;
         if place.as_ref().is_some_and(|canary| !canary.runs()) {
@@ -189,11 +237,11 @@ impl Preflight {
             Some(canary) => canary,
             none => none.insert(Canary::start(&self.arguments).await?),
         };
-        let refused = canary.ask(changed).await?;
+        let refused = canary.ask(changed, &modules).await?;
         if refused.is_empty() {
             return Ok(refused);
         }
-        let before = canary.ask(base).await?;
+        let before = canary.ask(base, &modules).await?;
         let known = |refusal: &Refusal| {
             before.iter().any(|it| it.resource == refusal.resource && it.message == refusal.message)
         };

@@ -47,6 +47,7 @@ use crate::{
     envoy::Life,
     hand_over::HandOver,
     lkg::{RecorderStatus, RefusalStore, Store, StoreError},
+    modules::Modules,
     preflight::{Preflight, PreflightArguments},
     quotas::Quotas,
     subscriber::{PushStatus, ReportBook, Reports},
@@ -180,12 +181,17 @@ impl DataPlane {
         let (refusals, standing) =
             RefusalStore::open(&config.state_dir, identity.cluster().clone());
         let certificates = Certificates::new(&config.certificates_dir());
-        let desired = match restored {
+        let modules = Modules::new(&config.modules_dir());
+        let mut desired = match restored {
             Some(config) => Desired::of(config, Changed::Restored),
             None => Desired::default(),
         };
         if let Err(error) = certificates.stand_in(&desired.config) {
             tracing::error!(error = %chain(&error), "a certificate has nothing in its place");
+        }
+        match modules.prepare(&desired.config) {
+            Ok(ready) => desired.modules = Arc::new(ready),
+            Err(error) => tracing::error!(error = %chain(&error), "modules cannot be read"),
         }
         crate::metrics::describe();
         tracing::info!(peer = %identity.peer(), revision = %desired.revision,
@@ -244,6 +250,7 @@ impl DataPlane {
                 cluster: identity.cluster().to_string(),
                 settings: children::l7_settings(&config),
                 certificates: certificates.clone(),
+                modules: modules.clone(),
             }),
             supervisor: OnceLock::new(),
         });
@@ -251,6 +258,7 @@ impl DataPlane {
             identity: SavedIdentity::new(config.identity_dir.clone(), &identity)?,
             config,
             certificates,
+            modules,
             plane,
             desired: Arc::new(desired),
             desired_receiver,

@@ -10,6 +10,7 @@
 //! there.
 
 mod apply;
+mod arriving;
 mod renewal;
 mod retry;
 mod session;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 
 use crate::{
     acme::Challenges, announce::Granted, certificates::Certificates, desired::Desired,
-    quotas::Quotas, shares::Loan, tasks::Task,
+    modules::Modules, quotas::Quotas, shares::Loan, tasks::Task,
 };
 
 pub use reports::{ReportBook, Reports};
@@ -62,6 +63,8 @@ pub struct SubscriberArguments {
     pub certificates: Certificates,
     /// How long Envoy has lived without one that nothing names before it is removed.
     pub forget_after: Duration,
+    /// Where modules are kept.
+    pub modules: Modules,
     /// Where it stands what challenges of ACME are answered.
     pub challenges: watch::Sender<Arc<Challenges>>,
     /// How many requests may pass that all nodes count together.

@@ -7,6 +7,7 @@ use crate::{
     cluster::{NodeAddresses, NodeId},
     endpoint::EndpointHealth,
     error::{ConfigError, ConfigErrors},
+    filter_module::ModuleId,
     key::ObjectKey,
     revision::Revision,
     rollout::Rollout,
@@ -51,6 +52,31 @@ pub struct ApplyResponse {
     /// What does not hinder the write: that it was not tried on an Envoy, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// A module of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleInfo {
+    /// Which one.
+    pub sha256: ModuleId,
+    /// Its bytes.
+    pub bytes: u64,
+    /// The memory that an instance begins with, in MiB, rounded up.
+    pub least_memory_mib: u64,
+    /// Since when it is there.
+    pub created_ms: u64,
+    /// Who uploaded it.
+    pub created_by: String,
+    /// The objects that run it.
+    pub used_by: Vec<ObjectKey>,
+}
+
+/// All modules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleList {
+    /// By their hashes.
+    pub modules: Vec<ModuleInfo>,
 }
 
 /// One revision of the history.

@@ -40,6 +40,8 @@ pub enum Kind {
     AuthPolicy,
     /// How many requests listeners and routes let through.
     RateLimit,
+    /// Code of the user's own that requests pass.
+    FilterModule,
     /// Which nodes get a revision before the others.
     RolloutPolicy,
     /// A certificate with its key, for listeners.
@@ -50,7 +52,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order in which they are listed.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Listener,
         Self::HttpRoute,
         Self::GrpcRoute,
@@ -63,6 +65,7 @@ impl Kind {
         Self::QosPolicy,
         Self::AuthPolicy,
         Self::RateLimit,
+        Self::FilterModule,
         Self::RolloutPolicy,
         Self::Certificate,
         Self::Issuer,
@@ -84,6 +87,7 @@ impl Kind {
             Self::QosPolicy => "QoSPolicy",
             Self::AuthPolicy => "AuthPolicy",
             Self::RateLimit => "RateLimit",
+            Self::FilterModule => "FilterModule",
             Self::RolloutPolicy => "RolloutPolicy",
             Self::Certificate => "Certificate",
             Self::Issuer => "Issuer",
@@ -103,8 +107,8 @@ pub enum InvalidKey {
     /// The kind is not one of [`Kind::ALL`].
     #[error(
         "unknown kind {0:?}; known are Listener, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute, \
-         Service, PacketFilter, PrefixList, QoSPolicy, AuthPolicy, RateLimit, RolloutPolicy, Certificate \
-         and Issuer"
+         Service, PacketFilter, PrefixList, QoSPolicy, AuthPolicy, RateLimit, FilterModule, RolloutPolicy, \
+         Certificate and Issuer"
     )]
     Kind(String),
     /// The text is not `kind/namespace/name`.

@@ -276,3 +276,21 @@ pub const MAX_CERTIFICATE_LIFETIME: Duration = Duration::from_secs(398 * 86_400)
 pub const MAX_CONTACTS: usize = 8;
 /// The length of an e-mail address (RFC 5321, section 4.5.3.1.3).
 pub const MAX_EMAIL_BYTES: usize = 254;
+/// The bytes of a module: filters in Rust have some hundred kilobytes, those in Go a few million.
+pub const MAX_MODULE_BYTES: usize = 16 * 1024 * 1024;
+/// The modules of the store: several versions of each that is in use.
+pub const MAX_MODULES: usize = 64;
+/// The bytes of all modules of the store, which every node keeps in memory and on disk.
+pub const MAX_MODULES_BYTES: usize = 128 * 1024 * 1024;
+/// The memory of one instance of a module, in MiB. Each worker of an Envoy has one.
+pub const MAX_MODULE_MEMORY_MIB: u32 = 512;
+/// What an instance may have where nothing is said: thirty times what a filter in Rust begins with.
+pub const DEFAULT_MODULE_MEMORY_MIB: u32 = 32;
+/// The modules of one listener, and of one route: each request passes all, at some 8 us each.
+pub const MAX_TARGET_MODULES: usize = 8;
+/// The highest place among the modules of a request.
+pub const MAX_MODULE_ORDER: u32 = 1_000;
+/// What a module is configured with, which stands in every route that it is for.
+pub const MAX_MODULE_CONFIGURATION_BYTES: usize = 64 * 1024;
+/// The length of the name of a filter within a module.
+pub const MAX_ROOT_ID_BYTES: usize = 256;

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     auth_policy::AuthPolicy,
     certificate::{Certificate, Issuer},
+    filter_module::FilterModule,
     key::{Kind, ObjectKey},
     listener::Listener,
     packet_filter::{PacketFilter, PrefixList},
@@ -63,6 +64,8 @@ pub enum Spec {
     AuthPolicy(AuthPolicy),
     /// How many requests pass.
     RateLimit(RateLimit),
+    /// Code that requests pass.
+    FilterModule(FilterModule),
     /// Which nodes get a revision before the others.
     RolloutPolicy(RolloutPolicy),
     /// What listeners show.
@@ -88,6 +91,7 @@ impl Spec {
             Self::QosPolicy(_) => Kind::QosPolicy,
             Self::AuthPolicy(_) => Kind::AuthPolicy,
             Self::RateLimit(_) => Kind::RateLimit,
+            Self::FilterModule(_) => Kind::FilterModule,
             Self::RolloutPolicy(_) => Kind::RolloutPolicy,
             Self::Certificate(_) => Kind::Certificate,
             Self::Issuer(_) => Kind::Issuer,

@@ -10,6 +10,7 @@ mod backend;
 mod certificate;
 mod cors;
 mod fault;
+mod filter_module;
 mod forwarding;
 mod grpc_route;
 mod header;
@@ -50,6 +51,15 @@ use crate::{
 
 /// The value of `apiVersion`, which a document may leave out.
 pub const API_VERSION: &str = "marchproxy.io/v1";
+
+/// Reads the raw objects of an input, in order, before they are looked at.
+///
+/// # Errors
+///
+/// It is neither YAML nor JSON, or too much of it.
+pub fn raw_documents(text: &str) -> Result<Vec<Value>, ConfigErrors> {
+    text::raw_objects(text)
+}
 
 /// Reads an input of many objects: YAML or JSON documents, JSON arrays, `{items: […]}`.
 ///
@@ -174,6 +184,7 @@ fn spec(fields: &Fields<'_>, kind: Read<Kind>, metadata: Option<&Metadata>) -> R
         Kind::QosPolicy => qos_policy::qos_policy(node, namespace).map(Spec::QosPolicy),
         Kind::AuthPolicy => auth_policy::auth_policy(node, namespace).map(Spec::AuthPolicy),
         Kind::RateLimit => rate_limit::rate_limit(node, namespace).map(Spec::RateLimit),
+        Kind::FilterModule => filter_module::filter_module(node, namespace).map(Spec::FilterModule),
         Kind::RolloutPolicy => rollout_policy::rollout_policy(node).map(Spec::RolloutPolicy),
         Kind::Certificate => certificate::certificate(node, namespace).map(Spec::Certificate),
         Kind::Issuer => certificate::issuer(node).map(Spec::Issuer),

@@ -7,6 +7,7 @@ use imbl::{OrdMap, OrdSet, ordmap::DiffItem};
 use crate::{
     auth_policy::AuthPolicy,
     certificate::{AcmeChallenge, Certificate, Issued, Issuer},
+    filter_module::FilterModule,
     key::{Kind, ObjectKey},
     listener::Listener,
     object::{Object, Spec},
@@ -321,6 +322,23 @@ impl Snapshot {
     pub fn qos_policies(&self) -> impl Iterator<Item = (&ObjectKey, &QosPolicy)> {
         self.of_kind(Kind::QosPolicy).filter_map(|(key, object)| match &object.spec {
             Spec::QosPolicy(policy) => Some((key, policy)),
+            _ => None,
+        })
+    }
+
+    /// Returns where and how a module runs.
+    #[must_use]
+    pub fn filter_module(&self, key: &ObjectKey) -> Option<&FilterModule> {
+        match &self.get(key)?.spec {
+            Spec::FilterModule(module) => Some(module),
+            _ => None,
+        }
+    }
+
+    /// Walks over where and how modules run.
+    pub fn filter_modules(&self) -> impl Iterator<Item = (&ObjectKey, &FilterModule)> {
+        self.of_kind(Kind::FilterModule).filter_map(|(key, object)| match &object.spec {
+            Spec::FilterModule(module) => Some((key, module)),
             _ => None,
         })
     }

@@ -24,6 +24,7 @@ mod health;
 mod history;
 mod joining;
 mod metrics;
+mod modules;
 mod objects;
 mod openapi;
 mod plane;

@@ -17,6 +17,7 @@ pub mod exit;
 mod explain;
 mod flows;
 mod input;
+mod modules;
 mod plane;
 mod print;
 mod process;
@@ -103,6 +104,7 @@ async fn client_command(
         Command::Certificates { command, output } => {
             certificates::certificates(&client, command, output).await
         }
+        Command::Modules { command, output } => modules::modules(&client, command, output).await,
         Command::Get(arguments) => browse::get(&client, arguments).await,
         Command::Diff(arguments) => browse::diff(&client, arguments).await,
         Command::History(arguments) => browse::history(&client, arguments).await,

@@ -9,6 +9,7 @@ mod dataplane;
 mod entry;
 mod errors;
 pub mod handle;
+mod modules;
 mod objects;
 pub mod ports;
 pub mod process;

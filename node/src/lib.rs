@@ -15,6 +15,7 @@ mod issuing;
 pub mod joining;
 pub mod ledger;
 pub(crate) mod membership;
+mod modules;
 mod preflight;
 pub(crate) mod probes;
 pub(crate) mod publisher;

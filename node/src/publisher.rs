@@ -168,10 +168,10 @@ impl Publisher {
         stop: &CancellationToken,
     ) -> Result<(), session::SessionEnd> {
         match (hello, role) {
-            (FromPlane::Hello { plane, resume }, Role::DataPlane) => {
+            (FromPlane::Hello { plane, resume, modules }, Role::DataPlane) => {
                 let _open = self.sessions.open(node, self.ledger.clone());
                 tracing::info!(%node, version = plane.version, pid = plane.pid, "a data plane connected");
-                session::plane(self, link, node, resume, stop).await
+                session::plane(self, link, node, session::Held { resume, modules }, stop).await
             }
             (FromPlane::PeerHello { .. }, Role::Control) => {
                 session::peer(self, link, node, stop).await
@@ -236,5 +236,10 @@ pub(crate) fn describe() {
         "marchproxy_push_snapshots_total",
         Unit::Count,
         "Whole configurations pushed to data planes"
+    );
+    describe_counter!(
+        "marchproxy_push_modules_total",
+        Unit::Count,
+        "Modules pushed to data planes"
     );
 }

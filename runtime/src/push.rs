@@ -18,7 +18,7 @@ pub use endpoint::{
 };
 pub use frame::{FrameError, FrameReader, FrameWriter, MAX_FRAME};
 pub use messages::{
-    ChallengeAnswer, FromPlane, Grant, HealthUpdate, Material, PlaneInfo, PrivateKey, Resume,
-    ShareGrant, ToPlane, snapshot_messages,
+    ChallengeAnswer, FromPlane, Grant, HealthUpdate, Material, ModulePart, PlaneInfo, PrivateKey,
+    Resume, ShareGrant, ToPlane, snapshot_messages,
 };
 pub use sm::{Command, Follower, ProtocolError};

@@ -12,6 +12,7 @@ mod lab_command;
 mod progress;
 mod setup;
 mod test;
+mod wasm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     /// Measures; prints a table and writes target/bench/NAME.json
     #[command(subcommand)]
     Bench(bench::Command),
+    /// Builds the sample filter of examples/wasm-filter and prints where it is
+    Wasm,
     /// The network-namespace laboratory: hosts, links, cuts, servers, load
     #[command(subcommand)]
     Lab(lab_command::Command),
@@ -58,6 +61,10 @@ fn main() -> ExitCode {
         Command::Check => check::run_command(),
         Command::Fix => check::fix(),
         Command::Bench(command) => bench::run(&command),
+        Command::Wasm => wasm::filter().map(|path| {
+            println!("{}", path.display());
+            ExitCode::SUCCESS
+        }),
         Command::Lab(command) => lab_command::run(command),
     };
     match result {

@@ -5,19 +5,22 @@ mod long;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::junit::{self, Counts};
 use crate::progress::step;
-use crate::workspace::{self, cargo, read, root, status, target};
-use crate::{build, setup};
+use crate::workspace::{cargo, read, status, target};
+use crate::{build, setup, wasm};
 
 /// nextest ends with this when a test failed; anything else is a fault of the run itself.
 const NEXTEST_TESTS_FAILED: i32 = 100;
+
+/// Where tests find the sample filter.
+const FILTER: &str = "MARCHPROXY_WASM_FILTER";
 
 /// What to test.
 #[derive(Debug, clap::Args)]
@@ -80,6 +83,10 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
         .copied()
         .filter(|kind| arguments.only.is_none_or(|only| only == *kind))
         .collect();
+    let mut built = vec![("MARCHPROXY_BIN", binary)];
+    if kinds.iter().any(|kind| matches!(kind, Kind::L7 | Kind::Cluster)) {
+        built.push((FILTER, wasm::filter()?));
+    }
     let mut table: BTreeMap<Kind, Counts> = BTreeMap::new();
     let mut left_out = Vec::new();
     let mut unsteady = Vec::new();
@@ -94,8 +101,8 @@ pub(crate) fn run_kinds(arguments: &Arguments) -> Result<(Counts, bool)> {
         eprintln!("\n== {kind:?} ==");
         let counts = match kind {
             Kind::Doc => doc()?,
-            Kind::Wasm => wasm()?,
-            _ => nextest(kind, &binary, &mut unsteady)?,
+            Kind::Wasm => wasm_model(),
+            _ => nextest(kind, &built, &mut unsteady)?,
         };
         table.insert(kind, counts);
     }
@@ -168,7 +175,7 @@ fn count_listed(kind: Kind) -> Result<usize> {
 }
 
 /// Runs the tests of a kind; notes in `unsteady` those that fail, and those that failed at first.
-fn nextest(kind: Kind, binary: &Path, unsteady: &mut Vec<String>) -> Result<Counts> {
+fn nextest(kind: Kind, built: &[(&str, PathBuf)], unsteady: &mut Vec<String>) -> Result<Counts> {
     let filter = kind.filter().context("not a kind that nextest runs")?;
     let report = target().join("nextest").join("default").join("junit.xml");
     if report.exists() {
@@ -178,7 +185,7 @@ fn nextest(kind: Kind, binary: &Path, unsteady: &mut Vec<String>) -> Result<Coun
         cargo()
             .args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass"])
             .args(["--config-file", "xtask/nextest.toml", "--filterset", filter])
-            .env("MARCHPROXY_BIN", binary)
+            .envs(built.iter().map(|(name, path)| (name, path)))
             .env("MARCHPROXY_ENVOY", setup::envoy_binary()),
     )?;
     if !status.success() && status.code() != Some(NEXTEST_TESTS_FAILED) {
@@ -224,36 +231,14 @@ fn doc_counts(text: &str) -> Counts {
     counts
 }
 
-/// The console runs the model in a browser: it must build without an operating system. Debian's
-/// second compiler brings the sources of the standard library.
-fn wasm() -> Result<Counts> {
-    let mut command = cargo();
-    command
-        .args(["check", "--package", "model", "--target", "wasm32-unknown-unknown"])
-        .arg("--target-dir")
-        .arg(target().join("wasm"));
-    if !has_wasm_target() {
-        command
-            .env("RUSTC", "/usr/bin/rustc")
-            .env("RUSTC_BOOTSTRAP", "1")
-            .arg("-Zbuild-std=std,panic_abort");
-    }
-    Ok(match workspace::run(&mut command) {
+fn wasm_model() -> Counts {
+    match wasm::model() {
         Ok(()) => Counts { passed: 1, failed: 0 },
         Err(error) => {
             eprintln!("{error:#}");
             Counts { passed: 0, failed: 1 }
         }
-    })
-}
-
-/// Whether the usual toolchain brings the target (a machine with full rustup).
-fn has_wasm_target() -> bool {
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).current_dir(root()).output();
-    sysroot.is_ok_and(|output| {
-        let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        std::path::Path::new(&sysroot).join("lib/rustlib/wasm32-unknown-unknown/lib").is_dir()
-    })
+    }
 }
 
 #[cfg(test)]

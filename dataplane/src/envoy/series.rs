@@ -1,4 +1,4 @@
-//! What Envoy counts of each listener, service and limit of requests, as series of Prometheus' text format (pure).
+//! What Envoy counts of each listener, service, limit of requests and module, as series of Prometheus' text format (pure).
 //!
 //! They are no metrics of the recorder, which would keep those of objects that are gone for ever.
 //! Counters are Envoy's own: one that takes over goes on with those of the one before, one that
@@ -15,7 +15,8 @@ pub(super) const NAMES: &str = "http\\.[^.]*/[^.]*\\.downstream_(rq_[1-5]xx|rq_t
 |cluster\\.[^.]*/[^.]*\\.(upstream_rq_([1-5]xx|active|timeout|retry|pending_overflow|time)\
 |upstream_cx_(active|connect_fail|overflow)|outlier_detection\\.ejections_active\
 |membership_(healthy|total))\
-|limit\\..*\\.http_local_rate_limit\\.(ok|rate_limited)";
+|limit\\..*\\.http_local_rate_limit\\.(ok|rate_limited)\
+|wasm\\.[^.]*/.*\\.vm_reload_(success|failure|backoff)";
 
 /// One family of series: those of listeners or of services.
 struct Family {
@@ -129,13 +130,27 @@ const LIMITS: [Family; 1] = [Family {
     members: &[("ok", ",outcome=\"passed\""), ("rate_limited", ",outcome=\"limited\"")],
 }];
 
+const MODULES: [Family; 1] = [Family {
+    name: "marchproxy_envoy_module_reloads_total",
+    help: "Machines that were made in place of one that failed (success), could not be (failure), or were \
+           to wait, while requests were refused (backoff)",
+    kind: "counter",
+    members: &[
+        ("success", ",outcome=\"success\""),
+        ("failure", ",outcome=\"failure\""),
+        ("backoff", ",outcome=\"backoff\""),
+    ],
+}];
+
 /// What stands between the name of a limit and what is counted of it.
 const LIMIT_INFIX: &str = ".http_local_rate_limit.";
+/// The same of a module.
+const MODULE_INFIX: &str = ".vm_reload_";
 
 /// The percentiles that are told, as Envoy writes them and as a quantile.
 const QUANTILES: [(&str, &str); 3] = [("P50(", "0.5"), ("P90(", "0.9"), ("P99(", "0.99")];
 
-/// What was counted of one listener, service or limit, by the end of Envoy's name.
+/// What was counted of one listener, service, limit or module, by the end of Envoy's name.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Counted<'a> {
     values: BTreeMap<&'a str, u64>,
@@ -146,16 +161,21 @@ struct Counted<'a> {
 /// Makes the series of Envoy's answer; what is not understood is passed over.
 pub(super) fn of(text: &str) -> String {
     let (mut listeners, mut services) = (BTreeMap::new(), BTreeMap::new());
-    let mut limits = BTreeMap::new();
+    let (mut limits, mut modules) = (BTreeMap::new(), BTreeMap::new());
     for line in text.lines() {
         let Some((name, value)) = line.split_once(": ") else { continue };
         let Some((kind, rest)) = name.split_once('.') else { continue };
-        let infix = if kind == "limit" { LIMIT_INFIX } else { "." };
+        let infix = match kind {
+            "limit" => LIMIT_INFIX,
+            "wasm" => MODULE_INFIX,
+            _ => ".",
+        };
         let Some((object, counted)) = rest.split_once(infix) else { continue };
         let objects = match kind {
             "http" | "tcp" => &mut listeners,
             "cluster" => &mut services,
             "limit" => &mut limits,
+            "wasm" => &mut modules,
             _ => continue,
         };
         // Envoy's own have no namespace.
@@ -175,7 +195,8 @@ pub(super) fn of(text: &str) -> String {
     write(&mut series, "service", &services, &SERVICES);
     write_times(&mut series, "service", &services);
     write(&mut series, "policy", &limits, &LIMITS);
-    let without: usize = [listeners.len(), services.len(), limits.len()]
+    write(&mut series, "module", &modules, &MODULES);
+    let without: usize = [listeners.len(), services.len(), limits.len(), modules.len()]
         .into_iter()
         .map(|objects| objects.saturating_sub(SERIES_MAX))
         .sum();
@@ -183,8 +204,8 @@ pub(super) fn of(text: &str) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(
         series,
-        "# HELP {name} Listeners, services and limits of requests that have no series of their \
-         own, being more than {SERIES_MAX} of a kind\n# TYPE {name} gauge\n{name} {without}"
+        "# HELP {name} Listeners, services, limits of requests and modules that have no series of \
+         their own, being more than {SERIES_MAX} of a kind\n# TYPE {name} gauge\n{name} {without}"
     );
     series
 }
@@ -247,7 +268,8 @@ mod tests {
             cluster.a/b.outlier_detection.ejections_active: 1\ntcp.a/l4.downstream_cx_total: 5\n\
             cluster.a/b.upstream_rq_time: P0(nan,0.0) P50(1.5,2.0) P90(nan,9.0) P99(20.5,30.0)\n\
             limit.a/b.c.http_local_rate_limit.ok: 6\n\
-            limit.a/b.c.http_local_rate_limit.rate_limited: 2\n");
+            limit.a/b.c.http_local_rate_limit.rate_limited: 2\nwasm.a/b.c.vm_reload_success: 3\n\
+            wasm.envoy.wasm.runtime.v8.created: 4\nwasm.a/b.c.vm_reload: 4\n");
         let lines: Vec<&str> = series.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             lines,
@@ -262,6 +284,7 @@ mod tests {
                 "marchproxy_envoy_service_request_seconds{service=\"a/b\",quantile=\"0.99\"} 0.0205",
                 "marchproxy_envoy_rate_limit_requests_total{policy=\"a/b.c\",outcome=\"passed\"} 6",
                 "marchproxy_envoy_rate_limit_requests_total{policy=\"a/b.c\",outcome=\"limited\"} 2",
+                "marchproxy_envoy_module_reloads_total{module=\"a/b.c\",outcome=\"success\"} 3",
                 "marchproxy_envoy_objects_without_series 0",
             ]
         );

@@ -12,8 +12,8 @@ use std::{
 
 use imbl::OrdMap;
 use model::{
-    AcmeChallenge, EndpointId, Kind, Listener, Object, ObjectKey, Snapshot, Spec,
-    listener::EngineChoice, route::Reference,
+    AcmeChallenge, EndpointId, FilterModule, Kind, Listener, ModuleFile, Object, ObjectKey,
+    Snapshot, Spec, listener::EngineChoice, rate_limit::TargetRef, route::Reference,
 };
 
 use super::{
@@ -48,6 +48,8 @@ pub struct Settings {
     pub system_roots: PathBuf,
     /// Where certificates lie that were issued for the cluster.
     pub certificates: PathBuf,
+    /// Where the files of modules lie.
+    pub modules: PathBuf,
     /// Whether Envoy is there for traffic: otherwise it opens no port and asks no endpoint.
     pub opens_ports: bool,
 }
@@ -58,6 +60,7 @@ impl Default for Settings {
             any_address: Ipv6Addr::UNSPECIFIED.into(),
             system_roots: SYSTEM_ROOTS[0].into(),
             certificates: PathBuf::new(),
+            modules: PathBuf::new(),
             opens_ports: true,
         }
     }
@@ -86,6 +89,8 @@ pub struct Input {
     pub config: Snapshot,
     /// Endpoints that get nothing new.
     pub unhealthy: Arc<BTreeSet<EndpointId>>,
+    /// The files of modules that are there.
+    pub modules: Arc<BTreeSet<ModuleFile>>,
     /// TCP and UDP listeners that XDP decided on; those that it carries are not Envoy's.
     pub placements: OrdMap<ObjectKey, Placement>,
     /// TCP and UDP listeners on which XDP is yet to decide: new ones are held back.
@@ -149,7 +154,7 @@ impl Compiler {
     fn affected(&mut self, input: &Input) -> Affected {
         let mut affected = Affected::default();
         let mut policies = Vec::new();
-        let mut limited = BTreeSet::new();
+        let mut targeted = BTreeSet::new();
         for change in self.input.config.diff(&input.config) {
             let Some((old, new)) = change.of_spec() else { continue };
             let key = change.key();
@@ -177,7 +182,10 @@ impl Compiler {
                     }
                     Spec::AuthPolicy(_) => policies.push(key.clone()),
                     Spec::RateLimit(limit) => {
-                        self.index.limit(&key, limit, present, &mut limited);
+                        self.index.targeting(&key, &limit.target_refs, present, &mut targeted);
+                    }
+                    Spec::FilterModule(module) => {
+                        self.index.targeting(&key, &module.target_refs, present, &mut targeted);
                     }
                     Spec::Certificate(_) => {
                         affected.listeners.extend(showing(&input.config, &key));
@@ -202,14 +210,22 @@ impl Compiler {
             let all = input.config.of_kind(Kind::AuthPolicy);
             affected.sessions.extend(all.map(|(key, _)| key.clone()));
         }
-        let (listeners, limited): (Vec<_>, Vec<_>) =
-            limited.into_iter().partition(|target| target.kind == Kind::Listener);
+        if !Arc::ptr_eq(&self.input.modules, &input.modules) {
+            let came = |module: &FilterModule| {
+                let file = module.file();
+                self.input.modules.contains(&file) != input.modules.contains(&file)
+            };
+            let came = input.config.filter_modules().filter(|(_, module)| came(module));
+            targeted.extend(came.flat_map(|(_, it)| it.target_refs.iter().map(TargetRef::key)));
+        }
+        let (listeners, targeted): (Vec<_>, Vec<_>) =
+            targeted.into_iter().partition(|target| target.kind == Kind::Listener);
         for listener in listeners {
             let hosts = self.index.hosts(&listener);
             affected.hosts.extend(hosts.map(|(host, _)| (listener.clone(), host.to_owned())));
         }
         let referring = policies.iter().flat_map(|policy| self.index.referring(policy));
-        for route in referring.chain(&limited) {
+        for route in referring.chain(&targeted) {
             let Some(route) = input.config.http_route(route) else { continue };
             for listener in route.listeners.iter().map(listener_key) {
                 let hosts = route.hosts.iter().map(|host| (listener.clone(), host.clone()));
@@ -381,7 +397,7 @@ impl Compiler {
             }
             let scope = self.serves_http(listener).then(|| {
                 let routes = self.attached(listener, self.index.routes(listener, host));
-                table::scope(&self.input.config, listener, host, &routes)
+                table::scope(self.ground(), listener, host, &routes)
             });
             let name = names::scope(listener, host);
             if self.world.set(ResourceType::ScopedRoute, &name, scope.flatten()) {
@@ -395,7 +411,7 @@ impl Compiler {
                     .wildcards(listener)
                     .map(|(host, keys)| (host, self.attached(listener, keys)))
                     .collect();
-                table::wildcards(&self.input.config, listener, &hosts)
+                table::wildcards(self.ground(), listener, &hosts)
             });
             let name = names::wildcards(listener);
             if self.world.set(ResourceType::ScopedRoute, &name, scope) {
@@ -411,16 +427,35 @@ impl Compiler {
     ) -> Vec<table::Attached<'a>> {
         let config = &self.input.config;
         let limits = |target: &'a ObjectKey| {
-            self.index.limits(target).filter_map(move |key| {
+            self.index.targeted_by(target).filter_map(move |key| {
                 Some(filters::Limit { key, limit: config.rate_limit(key)?, target })
             })
         };
         let attached = |key: &'a ObjectKey| {
             let route = config.http_route(key)?;
             let limits = limits(listener).chain(limits(key)).collect();
-            Some(table::Attached { key, route, limits })
+            let modules = self.modules([listener, key]);
+            Some(table::Attached { key, route, limits, modules })
         };
         keys.into_iter().filter_map(attached).collect()
+    }
+
+    /// Lists the modules that are for a listener or one of its routes, in their order.
+    fn modules(&self, targets: [&ObjectKey; 2]) -> Vec<filters::Module<'_>> {
+        let Input { config, modules, .. } = &self.input;
+        let keys: BTreeSet<_> =
+            targets.into_iter().flat_map(|target| self.index.targeted_by(target)).collect();
+        let module = |key| {
+            let wanted = config.filter_module(key)?;
+            Some(filters::Module { key, wanted, is_there: modules.contains(&wanted.file()) })
+        };
+        let mut found: Vec<_> = keys.into_iter().filter_map(module).collect();
+        found.sort_by_key(|module| (module.wanted.order, module.key));
+        found
+    }
+
+    fn ground(&self) -> table::Ground<'_> {
+        table::Ground { config: &self.input.config, modules: &self.settings.modules }
     }
 
     fn serves_http(&self, listener: &ObjectKey) -> bool {

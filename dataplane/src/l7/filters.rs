@@ -35,14 +35,15 @@ mod grpc_web;
 pub(super) mod jwt;
 mod limit;
 pub(super) mod miss;
+mod module;
 pub(super) mod oidc;
 mod removal;
 mod session;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use model::{
-    AuthPolicy, ObjectKey, RateLimit,
+    AuthPolicy, FilterModule, ObjectKey, RateLimit,
     listener::Compression,
     route::{HttpRule, RuleFilters},
 };
@@ -50,10 +51,10 @@ use model::{
 use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_matcher};
 
 /// The names of the composite filters, and of their settings in routes: the one that finds routes, that of the
-/// chain of a route, and that of its faults.
+/// chain of a route, and that of what comes behind: modules, which cannot have a request wait, and faults.
 const FIND: &str = "marchproxy.find";
 const NAME: &str = "marchproxy";
-const FAULTS: &str = "marchproxy.faults";
+const BEHIND: &str = "marchproxy.behind";
 
 /// Names what a policy's filters are made of beside its fields, so that Envoys are told when it changes.
 pub(super) fn made_of(policy: &AuthPolicy) -> impl Iterator<Item = &'static str> {
@@ -90,7 +91,7 @@ pub(super) fn listener(extras: Extras<'_>) -> Vec<hcm::HttpFilter> {
     filters.push(jwt::filter());
     filters.push(cluster_limits::of_listener());
     filters.push(filter(NAME, of_routes.clone()));
-    filters.push(filter(FAULTS, of_routes));
+    filters.push(filter(BEHIND, of_routes));
     filters.extend(extras.compression.into_iter().flat_map(compression::filters));
     filters.push(router());
     filters
@@ -105,7 +106,7 @@ pub(super) fn router() -> hcm::HttpFilter {
 /// Returns the settings of a route table: nothing, unless a route asks for it.
 pub(super) fn of_table() -> HashMap<String, Any> {
     let off = pb::any(&route::FilterConfig { disabled: true, ..Default::default() });
-    [FIND, oidc::NAME, jwt::NAME, cluster_limits::NAME, NAME, FAULTS]
+    [FIND, oidc::NAME, jwt::NAME, cluster_limits::NAME, NAME, BEHIND]
         .map(|name| (name.to_owned(), off.clone()))
         .into()
 }
@@ -119,15 +120,41 @@ pub(super) struct Limit<'a> {
     pub(super) target: &'a ObjectKey,
 }
 
+/// What a module's filters are made of beside its fields, so that Envoys are told when it changes.
+pub(super) const MODULES_MADE_OF: [&str; 3] = module::SCRIPTS;
+
+/// A module that a request passes.
+#[derive(Clone, Copy)]
+pub(super) struct Module<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) wanted: &'a FilterModule,
+    /// Whether this node has its file.
+    pub(super) is_there: bool,
+}
+
+/// What requests of a route pass beside what its rule says.
+#[derive(Clone, Copy)]
+pub(super) struct Passed<'a> {
+    /// Limits of requests.
+    pub(super) limits: &'a [Limit<'a>],
+    /// Modules, in their order.
+    pub(super) modules: &'a [Module<'a>],
+    /// Where their files lie.
+    pub(super) directory: &'a Path,
+    /// Where the route stands.
+    pub(super) around: Around<'a>,
+}
+
 /// Returns the settings of a route: the session or token that the policy demands which its rule refers to,
-/// the chain of what else the rule asks for, with the limits of its requests; and whether its answers are
-/// compressed where the rule says it.
+/// the chain of what else the rule asks for, with the limits of its requests and the modules that they pass;
+/// and whether its answers are compressed where the rule says it.
 pub(super) fn of_route(
+    name: &str,
     rule: &HttpRule,
     auth: Option<Policy<'_>>,
-    limits: &[Limit<'_>],
-    around: Around<'_>,
+    passed: Passed<'_>,
 ) -> HashMap<String, Any> {
+    let Passed { limits, around, .. } = passed;
     let place = oidc::Place { host: around.host, cors: rule.filters.cors.is_some() };
     let mut settings = HashMap::new();
     if let Some((name, policy)) = auth {
@@ -136,8 +163,9 @@ pub(super) fn of_route(
         let required = required(name, policy);
         settings.extend(required.map(|it| (jwt::NAME.to_owned(), jwt::of_route(&it))));
     }
-    let faults = rule.filters.fault.iter().flat_map(fault::filters).collect();
-    for (name, chain) in [(NAME, chain(&rule.filters, auth, limits, around)), (FAULTS, faults)] {
+    let mut behind = module::filters(passed.modules, name, passed.directory);
+    behind.extend(rule.filters.fault.iter().flat_map(fault::filters));
+    for (name, chain) in [(NAME, chain(&rule.filters, auth, limits, around)), (BEHIND, behind)] {
         if !chain.is_empty() {
             let composite = composite::CompositePerRoute { matcher: Some(always(chain)) };
             settings.insert(name.to_owned(), on(pb::any(&composite)));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{
-    Kind, ObjectKey, RateLimit,
+    Kind, ObjectKey,
     rate_limit::TargetRef,
     route::{HttpRoute, Reference},
 };
@@ -32,8 +32,8 @@ pub(super) struct Index {
     l4: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// HTTP routes by the policies that they refer to.
     policies: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
-    /// Limits of requests by the listeners and routes that they are for.
-    limits: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// Limits of requests and modules by the listeners and routes that they are for.
+    targeting: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
 }
 
 impl Index {
@@ -100,34 +100,34 @@ impl Index {
         }
     }
 
-    /// Adds (`present`) or removes a limit of requests; notes what it is for.
-    pub(super) fn limit(
+    /// Adds (`present`) or removes a limit of requests or a module; notes what it is for.
+    pub(super) fn targeting(
         &mut self,
         key: &ObjectKey,
-        limit: &RateLimit,
+        targets: &[TargetRef],
         present: bool,
         touched: &mut BTreeSet<ObjectKey>,
     ) {
-        for target in limit.target_refs.iter().map(TargetRef::key) {
-            let limits = self.limits.entry(target.clone()).or_default();
+        for target in targets.iter().map(TargetRef::key) {
+            let limits = self.targeting.entry(target.clone()).or_default();
             if present {
                 limits.insert(key.clone());
             } else {
                 limits.remove(key);
             }
             if limits.is_empty() {
-                self.limits.remove(&target);
+                self.targeting.remove(&target);
             }
             touched.insert(target);
         }
     }
 
-    /// Walks over the limits of requests that are for a listener or route.
-    pub(super) fn limits<'a>(
+    /// Walks over the limits of requests and the modules that are for a listener or route.
+    pub(super) fn targeted_by<'a>(
         &'a self,
         target: &ObjectKey,
     ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
-        self.limits.get(target).into_iter().flatten()
+        self.targeting.get(target).into_iter().flatten()
     }
 
     /// Walks over the HTTP routes that refer to a policy.

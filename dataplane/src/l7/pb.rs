@@ -30,7 +30,7 @@ pub(crate) use envoy_types::pb::{
                     header_mutation::v3 as header_mutation, jwt_authn::v3 as jwt,
                     local_ratelimit::v3 as limit, lua::v3 as lua, oauth2::v3 as oauth2,
                     ratelimit::v3 as rate_limit, rbac::v3 as rbac, router::v3 as router,
-                    stateful_session::v3 as stateful_session,
+                    stateful_session::v3 as stateful_session, wasm::v3 as wasm,
                 },
                 listener::{
                     proxy_protocol::v3 as client_proxy_protocol, tls_inspector::v3 as tls_inspector,
@@ -49,11 +49,13 @@ pub(crate) use envoy_types::pb::{
                 raw_buffer::v3 as raw_buffer, tls::v3 as tls,
             },
             upstreams::http::v3 as upstream_http,
+            wasm::v3 as plugin,
         },
         r#type::{http::v3 as kind_http, matcher::v3 as matcher, v3 as kind},
     },
     google::protobuf::{
-        Any, BoolValue, Duration as PbDuration, Struct, UInt32Value, UInt64Value, Value, value,
+        Any, BoolValue, Duration as PbDuration, StringValue, Struct, UInt32Value, UInt64Value,
+        Value, value,
     },
     opentelemetry::proto::common::v1 as otlp,
     xds::{core::v3 as xds_core, r#type::matcher::v3 as xds_matcher},

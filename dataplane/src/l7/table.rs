@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::Arc,
 };
 
 use model::{
-    AuthPolicy, Kind, ObjectKey, RateLimit, Snapshot,
+    AuthPolicy, FilterModule, Kind, ObjectKey, RateLimit, Snapshot,
     auth_policy::Oidc,
     qos_policy::LimitScope,
     route::{FaultAnswer, HttpMatch, HttpRoute, HttpRule},
@@ -23,11 +24,21 @@ use super::{
     version::Version,
 };
 
-/// A route object, what it says, and the limits of its requests on this listener.
+/// A route object, what it says, and the limits and modules of its requests on this listener.
 pub(super) struct Attached<'a> {
     pub(super) key: &'a ObjectKey,
     pub(super) route: &'a HttpRoute,
     pub(super) limits: Vec<Limit<'a>>,
+    pub(super) modules: Vec<filters::Module<'a>>,
+}
+
+/// What tables are made from beside the routes.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    /// Where the policies are that routes refer to.
+    pub(super) config: &'a Snapshot,
+    /// Where the files of modules lie.
+    pub(super) modules: &'a Path,
 }
 
 /// Collects what the translation of a table finds on its way.
@@ -57,6 +68,17 @@ impl Sink<'_> {
         }
     }
 
+    /// Notes a module, which Envoy names where it refuses it.
+    pub(super) fn module(&mut self, key: &ObjectKey) {
+        self.origins.push(Origin {
+            object: key.clone(),
+            field: "spec.sha256".to_owned(),
+            text: names::plain(key),
+            // Its place in the table says nothing of it.
+            route: None,
+        });
+    }
+
     /// Notes a cluster that gets traffic, or a requirement.
     pub(super) fn cluster(&mut self, name: Arc<str>) {
         self.clusters.insert(name);
@@ -65,7 +87,7 @@ impl Sink<'_> {
 
 /// Makes the scope of an exact host; nothing when no route serves it.
 pub(super) fn scope(
-    config: &Snapshot,
+    ground: Ground<'_>,
     listener: &ObjectKey,
     host: &str,
     routes: &[Attached<'_>],
@@ -73,7 +95,7 @@ pub(super) fn scope(
     if routes.is_empty() {
         return None;
     }
-    let mut table = Table::new(config);
+    let mut table = Table::new(ground);
     table.host(host, "*", routes);
     Some(table.finish(names::scope(listener, host), host, listener, ""))
 }
@@ -81,11 +103,11 @@ pub(super) fn scope(
 /// Makes the scope with all wildcard hosts of a listener; there also when it has none, so that
 /// every listener has a scope and Envoy need not wait for one.
 pub(super) fn wildcards(
-    config: &Snapshot,
+    ground: Ground<'_>,
     listener: &ObjectKey,
     hosts: &[(&str, Vec<Attached<'_>>)],
 ) -> Resource {
-    let mut table = Table::new(config);
+    let mut table = Table::new(ground);
     for (host, routes) in hosts {
         table.host(host, host, routes);
     }
@@ -98,11 +120,12 @@ pub(super) fn wildcards(
 }
 
 struct Table<'a> {
-    /// Where the policies are that routes refer to.
-    config: &'a Snapshot,
+    ground: Ground<'a>,
     policies: Vec<&'a AuthPolicy>,
     /// Limits, with the names of the routes that they are for.
     limits: Vec<(String, Limit<'a>)>,
+    /// Modules, with the names of the routes that they are for.
+    modules: Vec<(String, filters::Module<'a>)>,
     hosts: Vec<route::VirtualHost>,
     parts: Vec<Part>,
     origins: Vec<Origin>,
@@ -117,11 +140,12 @@ struct Table<'a> {
 struct Part(String, Vec<(String, HttpMatch, HttpRule)>);
 
 impl<'a> Table<'a> {
-    fn new(config: &'a Snapshot) -> Self {
+    fn new(ground: Ground<'a>) -> Self {
         Self {
-            config,
+            ground,
             policies: Vec::new(),
             limits: Vec::new(),
+            modules: Vec::new(),
             hosts: Vec::new(),
             parts: Vec::new(),
             origins: Vec::new(),
@@ -144,7 +168,7 @@ impl<'a> Table<'a> {
             }
         }
         entries.sort_by(|a, b| a.0.cmp(&b.0));
-        let logins = logins(self.config, entries.iter().map(|entry| entry.1));
+        let logins = logins(self.ground.config, entries.iter().map(|entry| entry.1));
         let around = Around { host, sessions: !logins.is_empty() };
         // First the paths of logins.
         let first = 2 * logins.len();
@@ -162,11 +186,14 @@ impl<'a> Table<'a> {
                 origins: &mut self.origins,
                 clusters: &mut self.clusters,
             };
-            let auth = auth(self.config, rule);
-            let limits = &attached.limits;
+            let auth = auth(self.ground.config, rule);
+            let Attached { limits, modules, .. } = attached;
+            let directory = self.ground.modules;
+            let passed = filters::Passed { limits, modules, directory, around };
             let place = (rule_index, position);
-            let route = one((rule, m), place, auth, (limits, around), &mut sink);
+            let route = one((rule, m), place, auth, passed, &mut sink);
             self.limits.extend(limits.iter().map(|limit| (route.name.clone(), *limit)));
+            self.modules.extend(modules.iter().map(|module| (route.name.clone(), *module)));
             self.policies.extend(auth.ok().flatten());
             let bare = HttpRule { matches: Vec::new(), ..rule.clone() };
             part.1.push((route.name.clone(), m.clone(), bare));
@@ -204,6 +231,10 @@ impl<'a> Table<'a> {
             if limit.scope == LimitScope::Cluster {
                 version.add(target);
             }
+        }
+        for (route, module) in &self.modules {
+            let bare = FilterModule { target_refs: Vec::new(), ..module.wanted.clone() };
+            version.add(&(route, module.key, bare, module.is_there, filters::MODULES_MADE_OF));
         }
         // Their filters were others once, of the same rules; tables without them keep their versions.
         let rules = self.parts.iter().flat_map(|Part(_, routes)| routes).map(|(_, _, rule)| rule);
@@ -282,7 +313,7 @@ fn one(
     (rule, m): (&HttpRule, &HttpMatch),
     (rule_index, position): (usize, usize),
     auth: Result<Option<&AuthPolicy>, Missing>,
-    (limits, around): (&[Limit<'_>], Around<'_>),
+    passed: filters::Passed<'_>,
     sink: &mut Sink<'_>,
 ) -> route::Route {
     let field = format!("spec.rules[{rule_index}]");
@@ -295,6 +326,11 @@ fn one(
     for file in auth.ok().flatten().into_iter().flat_map(AuthPolicy::files) {
         sink.origin(format!("{field}.auth"), file);
     }
+    for module in passed.modules {
+        sink.module(module.key);
+    }
+    // Named, because the script for hosts without a scope asks whether there is a name.
+    let name = format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name);
     let named = policy_name(rule);
     let policy = named.as_deref().zip(auth.ok().flatten());
     let required = policy.and_then(|(name, policy)| filters::required(name, policy));
@@ -305,11 +341,10 @@ fn one(
         Err(Missing) => answer(500),
     };
     route::Route {
-        // Named, because the script for hosts without a scope asks whether there is a name.
-        name: format!("{}/{}#{rule_index}.{position}", sink.object.namespace, sink.object.name),
         r#match: Some(matching::route_match(m, &format!("{field}.matches[{position}]"), sink)),
         action: Some(action),
-        typed_per_filter_config: filters::of_route(rule, policy, limits, around),
+        typed_per_filter_config: filters::of_route(&name, rule, policy, passed),
+        name,
         request_headers_to_add: edits::options(&rule.request_headers, &requests, sink),
         request_headers_to_remove: edits::removed(&rule.request_headers, &requests, sink),
         response_headers_to_add: edits::options(&rule.response_headers, &responses, sink),

@@ -192,6 +192,8 @@ impl Replay {
             | Command::Shares(_)
             | Command::Certificate(_)
             | Command::Challenges(_)
+            | Command::Modules(_)
+            | Command::ModulePart(_)
             | Command::CountTraffic(_)
             | Command::Pong
             | Command::Leave { .. } => {

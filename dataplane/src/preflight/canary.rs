@@ -1,11 +1,12 @@
 //! One canary: a configuration server and an Envoy, supervised as the node's are.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use model::{AckState, EngineReport, Refusal, Revision, Snapshot};
+use model::{AckState, EngineReport, ModuleFile, Refusal, Revision, Snapshot};
 use runtime::{
     durable,
     supervision::{ChildSpec, RestartBudget, SupervisorHandle},
@@ -107,13 +108,18 @@ impl Canary {
     }
 
     /// Has Envoy take a configuration; returns what it refuses of it. Safe to cancel.
-    pub(super) async fn ask(&mut self, config: &Snapshot) -> Result<Vec<Refusal>, PreflightError> {
+    pub(super) async fn ask(
+        &mut self,
+        config: &Snapshot,
+        modules: &Arc<BTreeSet<ModuleFile>>,
+    ) -> Result<Vec<Refusal>, PreflightError> {
         self.asked = Revision(self.asked.0 + 1);
         let asked = self.asked;
         let mut config = config.clone();
         config.set_revision(asked);
         self.crashes.mark_unchanged();
-        self.desired.send_replace(Arc::new(Desired::of(config, Changed::Delta)));
+        let desired = Desired::of(config, Changed::Delta);
+        self.desired.send_replace(Arc::new(Desired { modules: modules.clone(), ..desired }));
         let answered = self.report.wait_for(|report| {
             report.as_ref().is_some_and(|report| {
                 let answers = matches!(report.ack, AckState::Applied | AckState::Refused { .. });

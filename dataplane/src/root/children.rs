@@ -28,6 +28,7 @@ use crate::{
     envoy::{self, EnvoyActor, EnvoyArguments, EnvoyMessage, Life},
     l7,
     lkg::{RecorderActor, RecorderArguments, RecorderStatus, RefusalStore, Store},
+    modules::Modules,
     quotas::Quotas,
     shares::Loan,
     subscriber::{FORGET_AFTER, PushStatus, Reports, SubscriberActor, SubscriberArguments},
@@ -56,6 +57,7 @@ pub(super) struct Parts {
     pub(super) desired: Arc<watch::Sender<Arc<Desired>>>,
     pub(super) desired_receiver: DesiredReceiver,
     pub(super) certificates: Certificates,
+    pub(super) modules: Modules,
     pub(super) push: Arc<watch::Sender<PushStatus>>,
     pub(super) store: Arc<Mutex<Store>>,
     pub(super) refusals: Arc<Mutex<RefusalStore>>,
@@ -173,6 +175,7 @@ fn xds(parts: &Parts) -> ChildSpec {
 pub(super) fn l7_settings(config: &Config) -> l7::Settings {
     l7::Settings {
         certificates: config.certificates_dir(),
+        modules: config.modules_dir(),
         ..l7::Settings::of_host(config.any_address())
     }
 }
@@ -206,6 +209,7 @@ fn subscriber(parts: &Parts) -> ChildSpec {
         plane: parts.plane.clone(),
         certificates: parts.certificates.clone(),
         forget_after: FORGET_AFTER,
+        modules: parts.modules.clone(),
         challenges: parts.challenges.clone(),
         quotas: parts.quotas.clone(),
         desired: Arc::clone(&parts.desired),

@@ -76,6 +76,11 @@ pub(super) fn with_health_of(desired: Desired, present: &Desired) -> Desired {
     Desired { unhealthy, panicking, ..desired }
 }
 
+/// Tells whether something among objects runs modules.
+pub(super) fn has_modules(objects: &[Value]) -> bool {
+    objects.iter().any(|object| object["kind"] == Kind::FilterModule.as_str())
+}
+
 /// Tells whether there is a certificate among objects.
 pub(super) fn has_certificates(objects: &[Value]) -> bool {
     objects.iter().any(|object| object["kind"] == Kind::Certificate.as_str())

@@ -15,7 +15,9 @@ use runtime::{
 use tokio::time::timeout;
 
 use self::endpoints::Endpoints;
-use super::{SubscriberArguments, apply::InvalidObject, renewal, retry::Retry};
+use super::{
+    SubscriberArguments, apply::InvalidObject, arriving::InvalidPart, renewal, retry::Retry,
+};
 use crate::{certificates::Certificates, metrics};
 
 /// How long a handshake may take: several round trips around the world.
@@ -47,6 +49,8 @@ enum SessionError {
     Protocol(#[from] ProtocolError),
     #[error(transparent)]
     Invalid(#[from] InvalidObject),
+    #[error(transparent)]
+    Module(#[from] InvalidPart),
     #[error("the control node left: {reason}")]
     Left { reason: String },
     #[error("the control node ended the session")]

@@ -7,13 +7,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use model::{AckState, Engine, EngineReport, ObjectKey};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use model::{AckState, Engine, EngineReport, ModuleFile, ModuleId, ObjectKey};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use runtime::{
     identity::{Authority, ClusterId, KeyPair, NodeIdentity, PeerIdentity, Role, Validity},
     push::{
-        FrameReader, FrameWriter, FromPlane, HealthUpdate, Resume, ToPlane, server_endpoint,
-        snapshot_messages,
+        FrameReader, FrameWriter, FromPlane, HealthUpdate, ModulePart, Resume, ToPlane,
+        server_endpoint, snapshot_messages,
     },
     supervision::{Backoff, ChildSpec, Current, SupervisorHandle},
 };
@@ -70,6 +71,8 @@ struct Served {
     reader: FrameReader<RecvStream, FromPlane>,
     writer: FrameWriter<SendStream, ToPlane>,
     resume: Option<Resume>,
+    /// The modules that the data plane had.
+    modules: Vec<ModuleId>,
 }
 
 impl Control {
@@ -93,11 +96,12 @@ impl Control {
         soon(async {
             let (send, receive) = connection.accept_bi().await.unwrap();
             let mut reader = FrameReader::new(receive);
-            let Some(FromPlane::Hello { resume, .. }) = reader.read().await.unwrap() else {
+            let Some(FromPlane::Hello { resume, modules, .. }) = reader.read().await.unwrap()
+            else {
                 panic!("no hello")
             };
             let writer = FrameWriter::new(send);
-            let mut served = Served { connection, reader, writer, resume };
+            let mut served = Served { connection, reader, writer, resume, modules };
             served.say(ToPlane::Welcome { cluster: self.cluster.clone(), node: self.node }).await;
             let reports = served.reports().await;
             (served, reports)
@@ -109,6 +113,12 @@ impl Control {
 impl Served {
     async fn say(&mut self, message: ToPlane) {
         soon(self.writer.write(&message)).await.unwrap();
+    }
+
+    /// Waits until all that was said is done.
+    async fn done(&mut self) {
+        self.say(ToPlane::Ping).await;
+        assert_eq!(soon(self.reader.read()).await.unwrap(), Some(FromPlane::Pong));
     }
 
     async fn snapshot(&mut self, revision: u64, objects: Vec<Value>) {
@@ -158,6 +168,7 @@ impl Plane {
             plane: PlaneInfo { version: "test".into(), host: "test".into(), pid: 1 },
             desired: Arc::new(desired),
             certificates: certificates.clone(),
+            modules: Modules::new(&identity_dir.path().join("modules")),
             forget_after: FORGOTTEN_AFTER,
             challenges: challenges.clone(),
             quotas: Quotas::default(),
@@ -241,6 +252,70 @@ async fn a_snapshot_deltas_and_health_reach_the_engines_and_reports_go_back() {
     assert_eq!(again.resume.unwrap().revision, Revision(6));
     assert_eq!(reports, [report]);
     assert!(plane.desired.borrow().unhealthy.contains(&endpoint));
+    plane.supervisor.stop("test over").await;
+}
+
+#[tokio::test]
+async fn modules_come_in_parts_and_are_kept_while_the_store_or_the_configuration_has_them() {
+    let ca = Authority::create(ClusterId::random()).unwrap();
+    let control = Control::start(&ca, 1);
+    let mut plane = Plane::start(&ca, vec![control.address()], Desired::default()).await;
+    let (mut served, _) = control.serve().await;
+    assert_eq!(served.modules, []);
+    let code = wat::parse_str(
+        r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+           (func (export "malloc") (param i32) (result i32) (i32.const 0)))"#,
+    )
+    .unwrap();
+    let id = runtime::filter_code::sha256(&code);
+    let object = json!({"kind": "FilterModule", "metadata": {"name": "a"},
+        "spec": {"targetRefs": [{"kind": "Listener", "name": "web"}], "sha256": id.to_string()}});
+    let part = |id: ModuleId, part: u32, bytes: &[u8]| {
+        let data = STANDARD.encode(bytes);
+        ToPlane::ModulePart(ModulePart { module: id, part, parts: 2, data })
+    };
+    let file = ModuleFile { sha256: id, memory_limit_mib: 32 };
+    let (first, second) = code.split_at(10);
+
+    // Of one that was damaged on its way nothing is left.
+    served.say(part(id, 0, first)).await;
+    served.say(part(id, 1, first)).await;
+    served.snapshot(4, vec![object]).await;
+    assert!(plane.at(4).await.modules.is_empty());
+    served.say(part(id, 0, first)).await;
+    served.say(delta(4, 5, vec![service("a", 1)], vec![])).await;
+    assert!(plane.at(5).await.modules.is_empty(), "a part is not enough");
+    served.say(part(id, 1, second)).await;
+    let came = plane.desired.wait_for(|desired| desired.modules.contains(&file));
+    assert_eq!(soon(came).await.unwrap().changed, crate::Changed::Modules);
+
+    // The configuration names it.
+    served.say(ToPlane::Modules { stored: vec![] }).await;
+    served.done().await;
+    drop(served);
+    let (mut served, _) = control.serve().await;
+    assert_eq!(served.modules, [id]);
+    let key = ObjectKey::new(model::Kind::FilterModule, "default", "a");
+    served.say(delta(5, 6, vec![], vec![key])).await;
+    served.say(ToPlane::Modules { stored: vec![id] }).await;
+    served.done().await;
+    drop(served);
+    let (mut served, _) = control.serve().await;
+    assert_eq!(served.modules, [id]);
+    served.say(ToPlane::Modules { stored: vec![] }).await;
+    served.done().await;
+    drop(served);
+    let (mut served, _) = control.serve().await;
+    assert_eq!(served.modules, []);
+
+    // Parts out of order end the session, and what had come of the module is forgotten.
+    served.say(part(id, 1, second)).await;
+    let (mut served, _) = control.serve().await;
+    served.say(part(id, 0, first)).await;
+    served.say(part(id, 1, second)).await;
+    served.done().await;
+    drop(served);
+    assert_eq!(control.serve().await.0.modules, [id]);
     plane.supervisor.stop("test over").await;
 }
 

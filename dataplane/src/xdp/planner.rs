@@ -153,6 +153,7 @@ impl Planner {
                 | Kind::PacketFilter
                 | Kind::PrefixList
                 | Kind::RateLimit
+                | Kind::FilterModule
                 | Kind::RolloutPolicy
                 | Kind::Certificate
                 | Kind::Issuer => {}

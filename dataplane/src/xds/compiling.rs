@@ -118,6 +118,7 @@ impl Compiling {
         let mut input = Input {
             config,
             unhealthy: latest.unhealthy.clone(),
+            modules: latest.modules.clone(),
             placements: placed.listeners.clone(),
             undecided: Arc::new(held_back),
             secret_files: SecretFiles::default(),

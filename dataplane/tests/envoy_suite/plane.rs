@@ -8,7 +8,7 @@ use std::{
 };
 
 use dataplane::{
-    Changed, Desired,
+    Changed, Desired, Modules,
     acme::Challenges,
     envoy::{
         Admin, EnvoyActor, EnvoyArguments, EnvoyMessage, Life, Restart, RestartError, admin_socket,
@@ -19,7 +19,7 @@ use dataplane::{
     xdp::L4Placement,
     xds::{CrashLimits, Transferred, XdsActor, XdsArguments},
 };
-use model::{AckState, EndpointId, EngineReport, ObjectKey, Refusal, Revision, Snapshot};
+use model::{AckState, EndpointId, EngineReport, ModuleId, ObjectKey, Refusal, Revision, Snapshot};
 use ractor::{ActorCell, rpc::CallResult};
 use runtime::supervision::{ChildSpec, Current, SupervisorHandle};
 use tokio::sync::{mpsc, watch};
@@ -38,6 +38,7 @@ pub(crate) struct Plane {
     pub(crate) placement: watch::Sender<Arc<L4Placement>>,
     report: watch::Receiver<Option<EngineReport>>,
     pub(crate) config: Snapshot,
+    modules: Modules,
     pub(crate) transferred: Arc<Transferred>,
     pub(crate) life: Life,
     pub(crate) challenges: watch::Sender<Arc<Challenges>>,
@@ -82,6 +83,7 @@ impl Plane {
             settings: Settings {
                 any_address: Ipv4Addr::LOCALHOST.into(),
                 certificates: directory.path().join("certificates"),
+                modules: directory.path().join("modules"),
                 ..Settings::default() //
             },
             ledger: Arc::new(Mutex::default()),
@@ -122,6 +124,7 @@ impl Plane {
         ];
         let (supervisor, _) = SupervisorHandle::start(children).await.unwrap();
         let config = Snapshot::default();
+        let modules = Modules::new(&directory.path().join("modules"));
         Self {
             xds: xds_actor,
             directory,
@@ -130,6 +133,7 @@ impl Plane {
             placement,
             report,
             config,
+            modules,
             transferred,
             life,
             challenges,
@@ -172,8 +176,25 @@ impl Plane {
     pub(crate) fn next(&mut self) -> Revision {
         let revision = Revision(self.config.revision().0 + 1);
         self.config.set_revision(revision);
-        self.desired.send_replace(Arc::new(Desired::of(self.config.clone(), Changed::Delta)));
+        self.desired.send_replace(Arc::new(self.wanted(Changed::Delta)));
         revision
+    }
+
+    /// Keeps a module.
+    pub(crate) fn keep(&self, code: &[u8]) -> ModuleId {
+        let id = runtime::filter_code::sha256(code);
+        self.modules.keep(id, code).unwrap();
+        id
+    }
+
+    /// Publishes which modules are there, without a new revision.
+    pub(crate) fn modules_came(&self) {
+        self.desired.send_replace(Arc::new(self.wanted(Changed::Modules)));
+    }
+
+    fn wanted(&self, changed: Changed) -> Desired {
+        let modules = Arc::new(self.modules.prepare(&self.config).unwrap());
+        Desired { modules, ..Desired::of(self.config.clone(), changed) }
     }
 
     /// Publishes which endpoints fail, without a new revision.

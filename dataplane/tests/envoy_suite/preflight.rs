@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Instant};
 
 use dataplane::{
-    Certificates, Changed, Desired,
+    Certificates, Changed, Desired, Modules,
     envoy::{Admin, admin_socket},
     l7::Settings,
     preflight::{Candidate, Preflight, PreflightArguments, PreflightError, Verdict},
@@ -39,7 +39,11 @@ impl Place {
             node: "node-1".into(),
             cluster: "test".into(),
             certificates: Certificates::new(&directory.path().join("certificates")),
-            settings: Settings::of_host(Ipv4Addr::LOCALHOST.into()),
+            modules: Modules::new(&directory.path().join("modules")),
+            settings: Settings {
+                modules: directory.path().join("modules"),
+                ..Settings::of_host(Ipv4Addr::LOCALHOST.into())
+            },
         });
         let place = Self { directory, desired, xdp, preflight };
         place.force(1, yaml);

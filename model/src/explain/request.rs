@@ -21,6 +21,7 @@ mod health;
 mod incoming;
 mod keys;
 mod limits;
+mod modules;
 mod passing;
 mod policies;
 mod question;

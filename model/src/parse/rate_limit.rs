@@ -6,7 +6,7 @@ use super::{
     backend::unique,
     header::edited_name,
     name::{name, namespace},
-    reader::{Node, Read},
+    reader::{Fields, Node, Read},
     scalar::{duration, whole, word},
 };
 use crate::{
@@ -24,11 +24,7 @@ const SCOPES: [(&str, LimitScope); 2] =
 
 pub(super) fn rate_limit(node: &Node<'_>, own_namespace: &str) -> Read<RateLimit> {
     let fields = node.fields()?;
-    let target_refs = fields.required("targetRefs", "a list of {kind: …, name: …}", |node| {
-        let items = node.items(1, MAX_LIMIT_TARGETS, |node| target_ref(node, own_namespace))?;
-        unique(node, &items, |target| target)?;
-        items.into_iter().collect()
-    });
+    let target_refs = target_refs(&fields, own_namespace);
     let count = |node: &Node<'_>| whole(node, 1..=MAX_LIMITED_REQUESTS);
     let requests = fields.required("requests", "how many pass in an interval", count);
     let interval = fields.required("interval", "a duration such as 1m", |node| {
@@ -48,6 +44,15 @@ pub(super) fn rate_limit(node: &Node<'_>, own_namespace: &str) -> Read<RateLimit
         scope: scope?,
     };
     known.map(|()| limit)
+}
+
+/// Reads what a policy is for.
+pub(super) fn target_refs(fields: &Fields<'_>, own_namespace: &str) -> Read<Vec<TargetRef>> {
+    fields.required("targetRefs", "a list of {kind: …, name: …}", |node| {
+        let items = node.items(1, MAX_LIMIT_TARGETS, |node| target_ref(node, own_namespace))?;
+        unique(node, &items, |target| target)?;
+        items.into_iter().collect()
+    })
 }
 
 fn target_ref(node: &Node<'_>, own_namespace: &str) -> Read<TargetRef> {

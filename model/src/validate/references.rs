@@ -9,6 +9,7 @@ use crate::{
     listener::{Listener, Protocol, access_log::LogTarget},
     object::{Object, Spec},
     packet_filter::PacketFilter,
+    rate_limit::TargetRef,
     route::{HttpAction, HttpRoute, Reference, WeightedBackend},
     snapshot::Snapshot,
 };
@@ -75,6 +76,7 @@ fn check_referred(
             | Kind::PacketFilter
             | Kind::QosPolicy
             | Kind::RateLimit
+            | Kind::FilterModule
             | Kind::RolloutPolicy => false,
         })
         .map(|key| ((key.kind, key.name.as_str(), key.namespace.as_str()), key))
@@ -95,6 +97,7 @@ fn check_referred(
         Kind::AuthPolicy,
         Kind::Certificate,
         Kind::RateLimit,
+        Kind::FilterModule,
     ];
     for (key, object) in referring.into_iter().flat_map(|kind| snapshot.of_kind(kind)) {
         if changed.contains(key) {
@@ -169,11 +172,8 @@ fn each_reference(spec: &Spec, visit: Visit<'_>) {
         Spec::GrpcRoute(route) => each_of_http(route.as_http(), visit),
         Spec::PacketFilter(filter) => each_list(filter, visit),
         Spec::QosPolicy(policy) => each_listener(&policy.listeners, visit),
-        Spec::RateLimit(limit) => {
-            for (index, target) in limit.target_refs.iter().enumerate() {
-                visit(target.kind, &target.object, &|| format!("spec.targetRefs[{index}]"));
-            }
-        }
+        Spec::RateLimit(limit) => each_target(&limit.target_refs, visit),
+        Spec::FilterModule(module) => each_target(&module.target_refs, visit),
         Spec::AuthPolicy(policy) => {
             for (path, service) in policy.services() {
                 visit(Kind::Service, service, &|| path.clone());
@@ -196,6 +196,12 @@ fn each_of_http(route: &HttpRoute, visit: Visit<'_>) {
         if let Some(policy) = &rule.filters.auth {
             visit(Kind::AuthPolicy, policy, &|| format!("spec.rules[{index}].auth"));
         }
+    }
+}
+
+fn each_target(targets: &[TargetRef], visit: Visit<'_>) {
+    for (index, target) in targets.iter().enumerate() {
+        visit(target.kind, &target.object, &|| format!("spec.targetRefs[{index}]"));
     }
 }
 
@@ -241,7 +247,9 @@ fn each_backend(backends: &[WeightedBackend], parent: &dyn Fn() -> String, visit
 /// Tells whether objects of a kind may attach to a listener.
 fn fits(route: Kind, listener: &Listener) -> bool {
     match route {
-        Kind::HttpRoute | Kind::GrpcRoute | Kind::RateLimit => listener.protocol.is_http(),
+        Kind::HttpRoute | Kind::GrpcRoute | Kind::RateLimit | Kind::FilterModule => {
+            listener.protocol.is_http()
+        }
         Kind::TlsRoute => listener.protocol == Protocol::Tls,
         Kind::TcpRoute => listener.protocol == Protocol::Tcp,
         Kind::UdpRoute => listener.protocol == Protocol::Udp,
@@ -271,6 +279,7 @@ fn wanted(route: Kind) -> &'static str {
         | Kind::PrefixList
         | Kind::AuthPolicy
         | Kind::RateLimit
+        | Kind::FilterModule
         | Kind::RolloutPolicy
         | Kind::Certificate
         | Kind::Issuer => "HTTP or HTTPS",

@@ -4,7 +4,7 @@
 use crate::checking::objects;
 use model::parse;
 
-const CASES: [(&str, &[u8]); 20] = [
+const CASES: [(&str, &[u8]); 22] = [
     ("Listener", include_bytes!("../fixtures/canonical-v1/listener.json")),
     ("Listener/edge/partners", include_bytes!("../fixtures/canonical-v1/listener_clients.json")),
     ("Listener/edge/secrets", include_bytes!("../fixtures/canonical-v1/listener_tls.json")),
@@ -32,6 +32,7 @@ const CASES: [(&str, &[u8]); 20] = [
         "RolloutPolicy/default/packets",
         include_bytes!("../fixtures/canonical-v1/rollout_policy_drops.json"),
     ),
+    ("FilterModule", include_bytes!("../fixtures/canonical-v1/filter_module.json")),
 ];
 
 #[test]

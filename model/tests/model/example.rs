@@ -49,6 +49,25 @@ fn the_other_examples_are_valid_each_as_a_whole() {
 }
 
 #[test]
+fn the_example_with_a_module_is_valid_once_its_file_is_uploaded() {
+    let example = include_str!("../../../examples/modules.yaml");
+    let errors = parse::parse_documents(example).expect_err("a file of the caller's");
+    let [error] = &errors.0[..] else { panic!("{errors}") };
+    assert_eq!(error.path, "spec.file");
+    let mut documents = parse::raw_documents(example).unwrap_or_else(|errors| panic!("{errors}"));
+    for spec in documents.iter_mut().filter_map(|document| document["spec"].as_object_mut()) {
+        if spec.remove("file").is_some() {
+            spec.insert("sha256".to_owned(), "ab".repeat(32).into());
+        }
+    }
+    let objects = documents.iter().map(|document| {
+        parse::object_from_value(document).unwrap_or_else(|errors| panic!("{errors}"))
+    });
+    let plan = model::plan_apply(&model::Snapshot::default(), objects.collect());
+    assert_eq!(plan.unwrap_or_else(|errors| panic!("{errors}")).puts.len(), 4);
+}
+
+#[test]
 fn the_shop_is_valid_and_round_trips() {
     let objects = parse::parse_documents(SHOP).unwrap_or_else(|errors| panic!("{errors}"));
     let kinds: Vec<Kind> = objects.iter().map(|object| object.spec.kind()).collect();

@@ -12,7 +12,10 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{generate_auth, generate_grpc, generate_listener, generate_policy, generate_service};
+use crate::{
+    generate_auth, generate_grpc, generate_listener, generate_module, generate_policy,
+    generate_service,
+};
 
 pub(crate) type Raw = BoxedStrategy<Value>;
 pub(crate) type Optional = (&'static str, Option<Value>);
@@ -34,6 +37,7 @@ pub(crate) fn document() -> Raw {
         prefix_list(),
         qos_policy(),
         rate_limit(),
+        generate_module::filter_module(),
         rollout_policy()
     ]
     .boxed()
@@ -74,12 +78,17 @@ fn certificate() -> Raw {
     object("Certificate", prop_oneof![files, issued])
 }
 
-fn rate_limit() -> Raw {
+/// What a policy is for.
+pub(crate) fn targets() -> impl Strategy<Value = Value> {
     let kind = select(vec!["Listener", "HTTPRoute", "GRPCRoute"]);
-    let targets = btree_set((kind, "[a-c]"), 1..4).prop_map(|set| {
+    btree_set((kind, "[a-c]"), 1..4).prop_map(|set| {
         let target = |(kind, name)| json!({ "kind": kind, "name": name });
         set.into_iter().map(target).collect::<Value>()
-    });
+    })
+}
+
+fn rate_limit() -> Raw {
+    let targets = targets();
     let per = prop_oneof![
         select(vec!["Route", "Client"]).prop_map(Value::from),
         "[xX]-[a-z]{1,4}".prop_map(|name| json!({ "header": name })),

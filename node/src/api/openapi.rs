@@ -95,6 +95,9 @@ fn describe(operation: &Operation) -> Value {
         Input::Json(schema) => {
             out["requestBody"] = body(json!({"application/json": {"schema": reference(schema)}}));
         }
+        Input::Bytes(media_type) => {
+            out["requestBody"] = body(json!({media_type: {}}));
+        }
         Input::Documents => {
             let documents = json!({"schema": reference("Documents")});
             out["requestBody"] =
@@ -112,6 +115,7 @@ fn parameters(operation: &Operation) -> Vec<Value> {
             "namespace" => "Namespace",
             "revision" => "Revision",
             "id" => "NodeId",
+            "sha256" => "Sha256",
             _ => "Name",
         };
         out.push(json!({

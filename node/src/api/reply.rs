@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::{
     control::{ApplyError, RemoveError, SnapshotError},
     joining::JoinError,
+    modules::ModuleError,
     tokens::TokenError,
 };
 
@@ -191,6 +192,20 @@ impl From<TokenError> for ApiError {
             TokenError::Unavailable { .. } => Self::unavailable(message),
             TokenError::LastAdmin { .. } => Self::new(StatusCode::CONFLICT, "unsafe", message),
             _ => Self::invalid(message),
+        }
+    }
+}
+
+impl From<ModuleError> for ApiError {
+    fn from(error: ModuleError) -> Self {
+        let message = error.to_string();
+        match error {
+            ModuleError::OtherContent { .. } | ModuleError::Invalid(_) => Self::invalid(message),
+            ModuleError::Full { .. } => Self::new(StatusCode::CONFLICT, "full", message),
+            ModuleError::NotFound { .. } => Self::not_found(message),
+            ModuleError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", message),
+            ModuleError::Rollout { .. } => Self::busy(message),
+            ModuleError::Unavailable { .. } => Self::unavailable(message),
         }
     }
 }

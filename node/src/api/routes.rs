@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, delete, get, post, put},
 };
 use http::Method;
 
@@ -12,7 +12,7 @@ use super::{
     Shared,
     access::{self, Access, Guard},
     acks, certificates, cluster, dataplane, endpoints, events, explain, flows, health, history,
-    joining, metrics, objects, openapi, qos,
+    joining, metrics, modules, objects, openapi, qos,
     reply::ApiError,
     rollout, tokens, writes,
 };
@@ -34,6 +34,8 @@ pub(super) enum Input {
     Documents,
     /// JSON of this schema.
     Json(&'static str),
+    /// Bytes of this media type.
+    Bytes(&'static str),
 }
 
 /// What comes out when all is well.
@@ -262,6 +264,36 @@ pub(super) fn operations() -> Vec<Operation> {
                 "getIssuerAuthority",
                 Read,
                 get(certificates::authority),
+            )
+        },
+        Operation {
+            text: "Lists the modules that filters are made of, and the objects that run each.",
+            output: Output::Json(200, "ModuleList"),
+            ..operation(Method::GET, "/v1/modules", "listModules", Read, get(modules::list))
+        },
+        Operation {
+            text: "Shows a module.",
+            output: Output::Json(200, "ModuleInfo"),
+            errors: &[404],
+            ..operation(Method::GET, "/v1/modules/{sha256}", "getModule", Read, get(modules::one))
+        },
+        Operation {
+            text: "Keeps a module, a WebAssembly filter for proxy-wasm, under its SHA-256. What is there \
+                   already stays as it is; an upload that broke off is taken up again.",
+            input: Input::Bytes("application/wasm"),
+            output: Output::Json(200, "ModuleInfo"),
+            errors: &[408, 409, 413, 422],
+            ..operation(Method::PUT, "/v1/modules/{sha256}", "putModule", Admin, put(modules::push))
+        },
+        Operation {
+            text: "Removes a module that no object runs.",
+            errors: &[404, 409],
+            ..operation(
+                Method::DELETE,
+                "/v1/modules/{sha256}",
+                "deleteModule",
+                Admin,
+                delete(modules::remove),
             )
         },
         Operation {

@@ -6,6 +6,7 @@ mod events;
 mod flows;
 mod harness;
 mod hostile;
+mod modules;
 mod openapi;
 mod qos;
 mod schema;

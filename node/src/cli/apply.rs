@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     arguments::{ApplyArgs, DeleteArgs, Format, RollbackArgs},
     exit::Failure,
-    input, print,
+    input, modules, print,
     view::{acks, changes},
 };
 use crate::{
@@ -31,7 +31,8 @@ struct Written<'a> {
 }
 
 pub(super) async fn apply(client: &Client, arguments: ApplyArgs) -> Result<(), Failure> {
-    let text = input::read(&arguments.files.files)?;
+    let inputs = input::read(&arguments.files.files)?;
+    let text = modules::resolved(client, inputs, !arguments.dry_run).await?;
     let request = Request::post("/v1/apply").yaml(text);
     let ApplyArgs { dry_run, waiting, writing, output, .. } = arguments;
     write(client, request, dry_run, waiting, &writing, output).await

@@ -4,6 +4,7 @@ mod certificates;
 mod client;
 mod explain;
 mod explain_request;
+mod modules;
 mod node;
 mod qos;
 mod rollout;
@@ -20,6 +21,7 @@ pub use client::{
 };
 pub use explain::{ExplainArgs, ExplainCommand, ProtocolArg};
 pub use explain_request::RequestArgs;
+pub use modules::ModulesCommand;
 pub use node::{
     DataplaneArgs, DataplaneCommand, DetachArgs, DoctorArgs, JoinArgs, LogArgs, LogFormat,
     RestartArgs, UpArgs,
@@ -122,6 +124,16 @@ pub enum Command {
         /// What to do about them.
         #[command(subcommand)]
         command: Option<CertificatesCommand>,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show, upload or remove modules that filters are made of
+    #[command(args_conflicts_with_subcommands = true)]
+    Modules {
+        /// What to do about them.
+        #[command(subcommand)]
+        command: Option<ModulesCommand>,
         /// How to print.
         #[command(flatten)]
         output: Output,

@@ -10,7 +10,7 @@ use super::{
     apply::object_path,
     arguments::{DiffArgs, Format, GetArgs, HistoryArgs},
     exit::Failure,
-    input, print,
+    input, modules, print,
     view::{changes, objects},
 };
 use crate::client::{Client, Request};
@@ -43,7 +43,8 @@ pub(super) async fn get(client: &Client, arguments: GetArgs) -> Result<(), Failu
 }
 
 pub(super) async fn diff(client: &Client, arguments: DiffArgs) -> Result<(), Failure> {
-    let text = input::read(&arguments.files.files)?;
+    let inputs = input::read(&arguments.files.files)?;
+    let text = modules::resolved(client, inputs, false).await?;
     let request = Request::post("/v1/diff").yaml(text).read_only();
     let answer: DiffResponse = client.call(request).await?;
     print::answer(arguments.output.format, &answer, changes::diff)

@@ -4,6 +4,7 @@ use std::{fmt, io, path::PathBuf, process::ExitCode};
 
 use model::Revision;
 
+use super::modules::ModuleFileError;
 use crate::client::{ClientError, ContextError};
 
 /// The API's code for a write that expected another revision; other answers of status 409 refuse
@@ -66,6 +67,9 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+    /// A module that a document names, or that was given, is not taken.
+    #[error(transparent)]
+    Module(#[from] ModuleFileError),
     /// The arguments do not go together.
     #[error("{reason}")]
     Usage {

@@ -1,4 +1,4 @@
-//! Documents from files, directories and the standard input, as one text.
+//! Documents from files, directories and the standard input.
 
 use std::{
     fs,
@@ -12,22 +12,26 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// What the API takes.
 const INPUT_BYTES_MAX: u64 = crate::api::BODY_BYTES_MAX as u64;
 
-/// Reads everything that was named, in the order named, as one multi-document text.
-pub(super) fn read(paths: &[PathBuf]) -> Result<String, Failure> {
+/// A text, and the file that it is from, or `-`.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+}
+
+/// Reads everything that was named, in the order named.
+pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Input>, Failure> {
     if paths.iter().filter(|path| is_stdin(path)).count() > 1 {
         return Err(Failure::Usage { reason: "-f - may be given once only".to_owned() });
     }
-    let mut text = String::new();
+    let mut inputs = Vec::new();
     for path in paths {
-        for file in expand(path)? {
-            let content = read_one(&file)?;
-            if !text.is_empty() {
-                text.push_str("\n---\n");
-            }
-            text.push_str(&content);
+        for path in expand(path)? {
+            let text = read_one(&path)?;
+            inputs.push(Input { path, text });
         }
     }
-    Ok(text)
+    Ok(inputs)
 }
 
 /// Reads one file, or the standard input for `-`.
@@ -86,8 +90,10 @@ mod tests {
         {
             fs::write(directory.path().join(name), content).unwrap();
         }
-        let text = read(&[directory.path().to_owned()]).unwrap();
-        assert_eq!(text, "a: 1\n---\nb: 1\n---\n{}");
+        let inputs = read(&[directory.path().to_owned()]).unwrap();
+        let texts: Vec<_> = inputs.iter().map(|input| input.text.as_str()).collect();
+        assert_eq!(texts, ["a: 1", "b: 1", "{}"]);
+        assert_eq!(inputs[1].path, directory.path().join("b.yml"));
     }
 
     #[test]

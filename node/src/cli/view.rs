@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod explain;
 pub mod explain_request;
 pub mod flows;
+pub mod modules;
 pub mod objects;
 pub mod qos;
 pub mod rollout;

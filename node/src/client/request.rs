@@ -57,6 +57,12 @@ impl Request {
         Self::new(Method::POST, path)
     }
 
+    /// Makes a write that replaces, under a fresh idempotency key.
+    #[must_use]
+    pub fn put(path: &str) -> Self {
+        Self::new(Method::PUT, path)
+    }
+
     /// Makes a deletion, under a fresh idempotency key.
     #[must_use]
     pub fn delete(path: &str) -> Self {
@@ -86,6 +92,14 @@ impl Request {
     pub fn json(mut self, value: &impl serde::Serialize) -> Self {
         self.body = serde_json::to_vec(value).expect("bodies have string keys").into();
         self.content_type = Some("application/json");
+        self
+    }
+
+    /// Sets the body to a WebAssembly module.
+    #[must_use]
+    pub fn module(mut self, bytes: impl Into<Bytes>) -> Self {
+        self.body = bytes.into();
+        self.content_type = Some("application/wasm");
         self
     }
 

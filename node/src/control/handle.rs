@@ -34,6 +34,7 @@ use crate::membership::{
     self, Membership, Record,
     removal::{self, Removed, RemovedError},
 };
+use crate::modules::Modules;
 use crate::probes::Results;
 use crate::quotas::Quotas;
 use crate::rollout::{self, Traffic};
@@ -60,6 +61,7 @@ struct Inner {
     certificates: Certificates,
     configuration: Configuration,
     writer: Writer,
+    modules: Modules,
     tokens: Tokens,
     admissions: Admissions,
     ledger: Ledger,
@@ -127,6 +129,7 @@ impl Control {
             addresses: settings.addresses(),
             api_tls: certificates.live().server_api()?,
             writer: Writer::new(consensus.clone(), configuration.clone(), preflight),
+            modules: Modules::new(consensus.clone(), configuration.clone()),
             tokens: Tokens::new(consensus.clone()),
             admissions: Admissions::new(consensus.clone(), certificates.clone()),
             ledger: Ledger::default(),
@@ -447,6 +450,11 @@ impl Control {
             cluster: self.identity().cluster().to_string(),
             data_dir: self.inner.settings.data_dir.clone(),
         }
+    }
+
+    /// The modules of filters.
+    pub(crate) fn modules(&self) -> &Modules {
+        &self.inner.modules
     }
 
     pub(crate) fn certificates(&self) -> &Certificates {

@@ -14,6 +14,8 @@
 //! | `acme/accounts/<namespace>/<name>` | the account of an `Issuer` that is asked by ACME, its key encrypted |
 //! | `acme/challenges/<token>` | what the authority is to be answered |
 //! | `acme/failures/<namespace>/<name>` | why a `Certificate` was not issued, and when it is tried again |
+//! | `modules/<SHA-256>` | size and parts of a module that is whole (`crate::modules`) |
+//! | `module-parts/<SHA-256>/<number>` | a part of a module |
 //! | `tokens/<name>` | role and SHA-256 of a token |
 //! | `join/<SHA-256 of the secret>` | a join secret's expiry and, once used, by whom |
 
@@ -45,6 +47,10 @@ pub const ACCOUNTS: &str = "acme/accounts/";
 pub const CHALLENGES: &str = "acme/challenges/";
 /// Start of the keys of what came of orders that failed.
 pub const FAILURES: &str = "acme/failures/";
+/// Start of the keys of modules that are whole.
+pub const MODULES: &str = "modules/";
+/// Start of the keys of parts of modules.
+pub const MODULE_PARTS: &str = "module-parts/";
 /// Start of the keys of API tokens.
 pub const TOKENS: &str = "tokens/";
 /// Start of the keys of join secrets.

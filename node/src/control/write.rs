@@ -22,6 +22,7 @@ use super::{
     configuration::Configuration,
     errors::{ApplyError, SnapshotError},
     handle::{ApplyOptions, Spread},
+    modules::modules_of,
     objects::operations,
     store::{configuration_unchanged, touch_configuration},
 };
@@ -88,6 +89,7 @@ impl Writer {
             check_expected(&options, present.revision())?;
             let plan = self.plan(&edit, &present)?;
             let cut_off = self.guard(&plan, &present, &options)?;
+            let needed = modules_of(&plan, &view, options.dry_run)?;
             let tried = match options.spread {
                 // Envoys have run it, and it is urgent.
                 Spread::TakesBack { .. } => Tried::default(),
@@ -107,7 +109,7 @@ impl Writer {
                 dry_run: options.dry_run,
                 objects: plan.outcomes.clone(),
                 forced: forced.clone(),
-                warnings: tried.warnings.clone(),
+                warnings: [needed.warnings.as_slice(), &tried.warnings].concat(),
             };
             let takes_back = matches!(options.spread, Spread::TakesBack { .. });
             if options.dry_run || (plan.is_empty() && !takes_back) {
@@ -116,6 +118,7 @@ impl Writer {
             operations.push(touch_configuration());
             let spread = spread(&options, rollout::in_view(&view), &present, &plan.next)?;
             let mut compare = vec![configuration_unchanged(present.revision())];
+            compare.extend_from_slice(&needed.unchanged);
             if let Some((put, unchanged)) = spread {
                 operations.push(put);
                 compare.push(unchanged);

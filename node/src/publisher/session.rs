@@ -1,11 +1,12 @@
 //! One session of a push client.
 
 mod certificates;
+mod modules;
 
 use std::{collections::BTreeMap, convert::Infallible, future::ready, time::Duration};
 
-use consensus::{Batch, Compacted, Consensus, Consistency, WatchError, Watcher};
-use model::{ObjectKey, Revision, cluster::NodeId};
+use consensus::{Batch, Compacted, Consensus, Consistency, View, WatchError, Watcher};
+use model::{ModuleId, ObjectKey, Revision, Snapshot, cluster::NodeId};
 use quinn::{RecvStream, SendStream};
 use runtime::{
     push::{
@@ -110,17 +111,23 @@ impl Writer {
     }
 }
 
+/// What a data plane has when it comes.
+pub(super) struct Held {
+    pub(super) resume: Option<Resume>,
+    pub(super) modules: Vec<ModuleId>,
+}
+
 /// Serves a data plane until it leaves, fails, or the token is cancelled.
 pub(super) async fn plane(
     publisher: &Publisher,
     link: &mut Link,
     node: NodeId,
-    resume: Option<Resume>,
+    held: Held,
     stop: &CancellationToken,
 ) -> Result<(), SessionEnd> {
     let Link { reader, writer } = link;
     let listen = listen(publisher, reader, node);
-    let follow = follow(publisher, writer, node, resume);
+    let follow = follow(publisher, writer, node, held);
     tokio::select! {
         end = listen => end.map(|never| match never {}),
         end = follow => end.map(|never| match never {}),
@@ -155,14 +162,14 @@ async fn follow(
     publisher: &Publisher,
     writer: &mut Writer,
     node: NodeId,
-    resume: Option<Resume>,
+    Held { resume, modules }: Held,
 ) -> Result<Infallible, SessionEnd> {
     let cluster = publisher.cluster.clone();
     let held = resume.filter(|resume| resume.cluster == cluster).map(|resume| resume.revision);
     writer.send(&ToPlane::Welcome { cluster, node: publisher.node }).await?;
     let position = match held {
-        Some(held) => caught_up(&publisher.consensus, held).await?,
-        None => snapshot(publisher, writer, node).await?,
+        Some(held) => Some(caught_up(&publisher.consensus, held).await?),
+        None => None,
     };
     let mut changes = changes(&publisher.consensus).await?;
     let mut health = publisher.health.clone();
@@ -173,8 +180,10 @@ async fn follow(
     loan.mark_changed();
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut standing =
-        Standing { position, counting: false, whole: true, certificates: Certificates::default() };
+    let outgoing = modules::Outgoing::new(modules);
+    let certificates = Certificates::default();
+    let mut standing = Standing { position, counting: false, whole: true, certificates, outgoing };
+    standing.outgoing.look(publisher, writer).await?;
     standing.advance(publisher, writer, node).await?;
     loop {
         if std::mem::take(&mut standing.whole) {
@@ -187,18 +196,22 @@ async fn follow(
         tokio::select! {
             biased;
             change = changes.next() => {
-                let (issued, asked) = match change {
+                let (issued, asked, kept) = match change {
                     Ok(batch) => {
-                        (certificates::in_batch(&batch), certificates::asks_otherwise(&batch))
+                        let asked = certificates::asks_otherwise(&batch);
+                        (certificates::in_batch(&batch), asked, modules::in_batch(&batch))
                     }
                     // What it says is looked up, so nothing is missed.
                     Err(WatchError::Lagged { .. }) => {
                         changes = self::changes(&publisher.consensus).await?;
                         standing.whole = true;
-                        (Vec::new(), true)
+                        (Vec::new(), true, true)
                     }
                     Err(WatchError::Stopped) => return Err(SessionEnd::Stopped),
                 };
+                if kept {
+                    standing.outgoing.look(publisher, writer).await?;
+                }
                 standing.advance(publisher, writer, node).await?;
                 standing.certificates.add(issued);
                 if asked {
@@ -225,9 +238,14 @@ async fn follow(
                 }
             }
             _ = ping.tick() => writer.send(&ToPlane::Ping).await?,
-            // The last: nothing waits for thousands of them.
-            () = ready(()), if standing.certificates.wait() => {
-                standing.certificates.send_some(publisher, writer, standing.position).await?;
+            // The last two: nothing waits for the parts of a module, nor for thousands of certificates.
+            () = ready(()), if standing.outgoing.is_under_way() => {
+                if standing.outgoing.send(publisher, writer).await? {
+                    standing.advance(publisher, writer, node).await?;
+                }
+            }
+            Some(position) = ready(standing.position), if standing.certificates.wait() => {
+                standing.certificates.send_some(publisher, writer, position).await?;
             }
         }
     }
@@ -255,7 +273,8 @@ async fn changes(consensus: &Consensus) -> Result<Watcher, SessionEnd> {
 
 /// Where a client stands.
 struct Standing {
-    position: Revision,
+    /// None before it has a configuration.
+    position: Option<Revision>,
     /// Whether it counts traffic.
     counting: bool,
     /// Whether it is to be sent all certificates: at the begin, and after a snapshot, with which it may
@@ -263,11 +282,13 @@ struct Standing {
     whole: bool,
     /// Those that it is yet to be sent.
     certificates: Certificates,
+    /// The modules that it lacks.
+    outgoing: modules::Outgoing,
 }
 
 impl Standing {
-    /// Brings a client to the revision that its node should have; has it count traffic while that is
-    /// asked of it.
+    /// Brings a client to the revision that its node should have, once it has the modules which that
+    /// names; has it count traffic while that is asked of it.
     async fn advance(
         &mut self,
         publisher: &Publisher,
@@ -281,20 +302,24 @@ impl Standing {
             writer.send(&ToPlane::CountTraffic { wanted }).await?;
         }
         self.counting = wanted;
-        let from = self.position;
-        if to <= from {
+        if self.position.is_some_and(|from| to <= from) {
             return Ok(());
         }
+        if self.outgoing.is_under_way()
+            && self.outgoing.lacks_of(&configuration(publisher, &view, node)?)
+        {
+            return Ok(());
+        }
+        let Some(from) = self.position else {
+            return self.begin_anew(publisher, writer, node).await;
+        };
         let batches = history_after(consensus, from).map(|batches| {
             let due = batches.into_iter().filter(|batch| batch.revision <= to);
             due.collect::<Vec<_>>()
         });
         let Some(batches) = batches.ok().filter(|batches| weight(batches) <= DELTA_BYTES_MAX)
         else {
-            self.position = snapshot(publisher, writer, node).await?;
-            self.whole = true;
-            self.certificates.moved();
-            return Ok(());
+            return self.begin_anew(publisher, writer, node).await;
         };
         for batch in &batches {
             if batch.events.iter().any(|event| event.key == CONFIGURATION) {
@@ -303,7 +328,19 @@ impl Standing {
         }
         writer.send(&delta(from, to, &batches)?).await?;
         metrics::counter!("marchproxy_push_deltas_total").increment(1);
-        self.position = to;
+        self.position = Some(to);
+        self.certificates.moved();
+        Ok(())
+    }
+
+    async fn begin_anew(
+        &mut self,
+        publisher: &Publisher,
+        writer: &mut Writer,
+        node: NodeId,
+    ) -> Result<(), SessionEnd> {
+        self.position = Some(snapshot(publisher, writer, node).await?);
+        self.whole = true;
         self.certificates.moved();
         Ok(())
     }
@@ -316,12 +353,8 @@ async fn snapshot(
     node: NodeId,
 ) -> Result<Revision, SessionEnd> {
     let view = publisher.consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
-    let mut snapshot = publisher.configuration.in_view(&view)?;
-    // A newer one than the view's is of another view, which may hold the node back.
-    let (wanted, _) = rollout::standing(&view, node);
-    if snapshot.revision() != wanted {
-        snapshot = publisher.configuration.read_at(wanted)?;
-    }
+    let snapshot = configuration(publisher, &view, node)?;
+    let wanted = snapshot.revision();
     let objects = snapshot.objects().map(|(_, object)| {
         let value = object.to_value();
         let length = value.to_string().len();
@@ -332,6 +365,17 @@ async fn snapshot(
     }
     metrics::counter!("marchproxy_push_snapshots_total").increment(1);
     Ok(wanted)
+}
+
+/// Returns the configuration that a node should have.
+fn configuration(publisher: &Publisher, view: &View, node: NodeId) -> Result<Snapshot, SessionEnd> {
+    let snapshot = publisher.configuration.in_view(view)?;
+    // A newer one than the view's is of another view, which may hold the node back.
+    let (wanted, _) = rollout::standing(view, node);
+    if snapshot.revision() == wanted {
+        return Ok(snapshot);
+    }
+    Ok(publisher.configuration.read_at(wanted)?)
 }
 
 /// Lists what came after a revision of the configuration. Where the kept history begins later, that

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::{Op, Transaction};
-use model::{AckState, Engine, EngineReport, Revision, Snapshot, cluster::NodeId};
+use model::{AckState, Engine, EngineReport, ModuleId, Revision, Snapshot, cluster::NodeId};
 use node::control::{ApplyOptions, Control};
 use runtime::{
     identity::{KeyPair, NodeIdentity, PeerIdentity, Role},
@@ -35,6 +35,15 @@ async fn identity(control: &Control) -> NodeIdentity {
 
 impl Plane {
     pub(crate) async fn connect(control: &Control, resume: Option<Revision>) -> Self {
+        Self::connect_with(control, resume, Vec::new()).await
+    }
+
+    /// Connects with modules that it has.
+    async fn connect_with(
+        control: &Control,
+        resume: Option<Revision>,
+        modules: Vec<ModuleId>,
+    ) -> Self {
         let identity = identity(control).await;
         let live = LiveIdentity::new(&identity).unwrap();
         let endpoint = client_endpoint(&live, "0.0.0.0:0".parse().unwrap()).unwrap();
@@ -45,7 +54,7 @@ impl Plane {
         let plane = PlaneInfo { version: "test".to_owned(), host: "test".to_owned(), pid: 1 };
         let cluster = identity.cluster().clone();
         let resume = resume.map(|revision| Resume { cluster, revision });
-        writer.write(&FromPlane::Hello { plane, resume }).await.unwrap();
+        writer.write(&FromPlane::Hello { plane, resume, modules }).await.unwrap();
         Self { reader: FrameReader::new(receive), writer, connection, _endpoint: endpoint }
     }
 
@@ -279,6 +288,78 @@ async fn what_a_plane_has_missed_is_one_delta_or_where_that_is_too_large_a_snaps
     }
     let mut plane = Plane::connect(&control, Some(last)).await;
     assert_eq!(plane.next().await, ToPlane::SnapshotStart { revision: newest, objects_total: 3 });
+    plane.close().await;
+    cluster.shutdown().await;
+}
+
+/// Keeps a module of so many parts past what looks at its content.
+async fn keep(control: &Control, id: ModuleId, parts: u32) {
+    let put = |key: String, value: Bytes| Op::Put { key, value };
+    let part = |n| put(format!("module-parts/{id}/{n:04}"), Bytes::from(vec![b'x'; 200_000]));
+    let record = format!(
+        r#"{{"bytes":{},"parts":{parts},"leastMemoryMib":1,"createdBy":"test"}}"#,
+        200_000 * parts
+    );
+    let ops = (0..parts).map(part).chain([put(format!("modules/{id}"), record.into())]).collect();
+    control.consensus().propose(Transaction::new("test", "", ops)).await.unwrap();
+}
+
+async fn run_module(control: &Control, id: ModuleId) -> Revision {
+    let yaml = format!(
+        "kind: Listener\nmetadata: {{ name: web }}\nspec: {{ protocol: HTTP, port: 80 }}\n---\nkind: \
+         FilterModule\nmetadata: {{ name: it }}\nspec: {{ targetRefs: [{{ kind: Listener, name: web }}], \
+         sha256: {id} }}\n"
+    );
+    let options = ApplyOptions { actor: "test".to_owned(), ..ApplyOptions::default() };
+    let objects = model::parse::parse_documents(&yaml).unwrap();
+    control.apply(objects, options).await.unwrap().revision
+}
+
+/// Reads a module that comes whole.
+async fn takes(plane: &mut Plane, id: ModuleId, parts: u32) {
+    for n in 0..parts {
+        match plane.next().await {
+            ToPlane::ModulePart(part) => {
+                assert_eq!((part.module, part.part, part.parts), (id, n, parts));
+            }
+            other => panic!("part {n} was due: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_comes_before_the_configuration_that_names_it() {
+    let mut cluster = Cluster::new(29);
+    cluster.up(1).await;
+    let control = cluster.control(1).clone();
+    let [first, second, unnamed] = [1, 2, 3].map(|n| ModuleId([n; 32]));
+    keep(&control, unnamed, 2).await;
+    keep(&control, first, 3).await;
+    let named = run_module(&control, first).await;
+    // What it runs goes first, then its configuration, then the rest.
+    let mut plane = Plane::connect(&control, None).await;
+    let stored = ToPlane::Modules { stored: vec![first, unnamed] };
+    assert_eq!(plane.next().await, stored);
+    takes(&mut plane, first, 3).await;
+    let start = ToPlane::SnapshotStart { revision: named, objects_total: 2 };
+    assert_eq!(plane.next().await, start);
+    assert!(matches!(plane.next().await, ToPlane::SnapshotChunk { .. }));
+    assert_eq!(plane.next().await, ToPlane::SnapshotEnd { revision: named });
+    takes(&mut plane, unnamed, 2).await;
+
+    // One that is uploaded comes at once; what names it, in its turn.
+    keep(&control, second, 2).await;
+    assert_eq!(plane.next().await, ToPlane::Modules { stored: vec![first, second, unnamed] });
+    takes(&mut plane, second, 2).await;
+    let renamed = run_module(&control, second).await;
+    assert!(matches!(plane.next().await, ToPlane::Delta { to, .. } if to == renamed));
+    plane.close().await;
+
+    // What it has is not sent again.
+    let mut plane = Plane::connect_with(&control, None, vec![first, second, unnamed]).await;
+    assert_eq!(plane.next().await, ToPlane::Modules { stored: vec![first, second, unnamed] });
+    let start = ToPlane::SnapshotStart { revision: renamed, objects_total: 2 };
+    assert_eq!(plane.next().await, start);
     plane.close().await;
     cluster.shutdown().await;
 }

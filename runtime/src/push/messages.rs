@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use model::{
-    EndpointId, EngineReport, ObjectKey, Revision,
+    EndpointId, EngineReport, ModuleId, ObjectKey, Revision,
     ack::NodeReport,
     announce::AddressReport,
     cluster,
@@ -50,6 +50,9 @@ pub enum FromPlane {
         plane: PlaneInfo,
         /// What it has already; `None` asks for everything.
         resume: Option<Resume>,
+        /// The modules that it has already.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        modules: Vec<ModuleId>,
     },
     /// First message of another control node that wants this node's ledger.
     PeerHello {
@@ -136,6 +139,15 @@ pub enum ToPlane {
         /// The answers.
         challenges: BTreeMap<String, ChallengeAnswer>,
     },
+    /// The modules of the store; replaces what was said before. Others are not needed, unless the
+    /// client's configuration names them.
+    Modules {
+        /// All of them.
+        stored: Vec<ModuleId>,
+    },
+    /// A part of a module, between other messages; the parts of one come in order, and before any
+    /// configuration that names it.
+    ModulePart(ModulePart),
     /// Whether to count traffic once a second.
     CountTraffic {
         /// It is wanted from now on, or not any more.
@@ -177,6 +189,19 @@ pub struct Material {
     pub chain: String,
     /// The private key, in PEM.
     pub key: PrivateKey,
+}
+
+/// A part of a module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModulePart {
+    /// Which module.
+    pub module: ModuleId,
+    /// Which part, from 0 on.
+    pub part: u32,
+    /// How many there are.
+    pub parts: u32,
+    /// Its bytes, in base64.
+    pub data: String,
 }
 
 /// What an authority is answered that is asked by ACME.
@@ -342,6 +367,16 @@ mod tests {
             json!({"type": "challenges", "challenges": {"t": {"host": "a.example",
                    "key_authorization": "t.x", "by_handshake": true, "at_ms": 7}}}),
         );
+        let module = ModuleId([0xab; 32]);
+        let digits = "ab".repeat(32);
+        check(
+            ToPlane::Modules { stored: vec![module] },
+            json!({"type": "modules", "stored": [digits]}),
+        );
+        check(
+            ToPlane::ModulePart(ModulePart { module, part: 0, parts: 2, data: "AGFz".into() }),
+            json!({"type": "module_part", "module": digits, "part": 0, "parts": 2, "data": "AGFz"}),
+        );
         let key = PrivateKey::from(Zeroizing::new("k".to_owned()));
         let certificate = "Certificate/default/a".parse().unwrap();
         let material = Material { certificate, chain: "c".to_owned(), key };
@@ -377,6 +412,7 @@ mod tests {
                 cluster: "0123456789abcdef".parse().unwrap(),
                 revision: Revision(9),
             }),
+            modules: Vec::new(),
         };
         let wire = json!({"type": "hello", "plane": {"version": "0.1.0", "host": "a", "pid": 7},
                           "resume": {"cluster": "0123456789abcdef", "revision": 9}});

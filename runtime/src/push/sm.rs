@@ -16,12 +16,12 @@
 
 use std::collections::BTreeMap;
 
-use model::{ObjectKey, Revision};
+use model::{ModuleId, ObjectKey, Revision};
 use serde_json::Value;
 
 use super::{
-    ChallengeAnswer, FromPlane, Grant, HealthUpdate, Material, PlaneInfo, Resume, ShareGrant,
-    ToPlane,
+    ChallengeAnswer, FromPlane, Grant, HealthUpdate, Material, ModulePart, PlaneInfo, Resume,
+    ShareGrant, ToPlane,
 };
 use crate::identity::{ClusterId, NodeId};
 
@@ -64,6 +64,10 @@ pub enum Command {
     Certificate(Material),
     /// Answer these challenges, and no others.
     Challenges(BTreeMap<String, ChallengeAnswer>),
+    /// Keep these modules, and no others that nothing names.
+    Modules(Vec<ModuleId>),
+    /// Take a part of a module.
+    ModulePart(ModulePart),
     /// Count traffic once a second, or do not any more.
     CountTraffic(bool),
     /// Send a pong.
@@ -179,14 +183,14 @@ impl Follower {
     }
 
     /// The message that opens the session. `everything` asks for a snapshot although a state is
-    /// held.
+    /// held; `modules` are held in any case.
     #[must_use]
-    pub fn hello(&self, plane: PlaneInfo, everything: bool) -> FromPlane {
+    pub fn hello(&self, plane: PlaneInfo, everything: bool, modules: Vec<ModuleId>) -> FromPlane {
         let resume = self
             .held
             .filter(|_| !everything)
             .map(|revision| Resume { cluster: self.cluster.clone(), revision });
-        FromPlane::Hello { plane, resume }
+        FromPlane::Hello { plane, resume, modules }
     }
 
     /// The revision of the state that was handed out last.
@@ -237,6 +241,12 @@ impl Follower {
             }
             (State::Following | State::Loading { .. }, M::Challenges { challenges }) => {
                 Ok(Command::Challenges(challenges))
+            }
+            (State::Following | State::Loading { .. }, M::Modules { stored }) => {
+                Ok(Command::Modules(stored))
+            }
+            (State::Following | State::Loading { .. }, M::ModulePart(part)) => {
+                Ok(Command::ModulePart(part))
             }
             (State::Following | State::Loading { .. }, M::CountTraffic { wanted }) => {
                 Ok(Command::CountTraffic(wanted))
@@ -328,6 +338,8 @@ impl Follower {
             ToPlane::Uses { .. } => "uses",
             ToPlane::Certificate(_) => "certificate",
             ToPlane::Challenges { .. } => "challenges",
+            ToPlane::Modules { .. } => "modules",
+            ToPlane::ModulePart(_) => "module part",
             ToPlane::CountTraffic { .. } => "count_traffic",
             ToPlane::Traffic { .. } => "traffic",
             ToPlane::Ledger { .. } => "ledger",

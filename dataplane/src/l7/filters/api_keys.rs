@@ -52,7 +52,7 @@ fn settings(wanted: &ApiKeys) -> String {
 }
 
 /// Writes text as Lua does, each byte by its number, so that none has a meaning.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let bytes: String = text.bytes().map(|byte| format!("\\{byte:03}")).collect();
     format!("\"{bytes}\"")
 }

@@ -1,4 +1,5 @@
-//! What a session does to the files of certificates, on a thread for such work, one thing at a time.
+//! What a session does to the files of certificates and modules, on a thread for such work, one thing at a
+//! time.
 //!
 //! ```text
 //! came ─▶ those that have not come are stood in for ─▶ in force ─▶ Envoy has applied it, for a time ─▶ the rest is removed
@@ -6,20 +7,21 @@
 //! **Invariants.** A configuration is in force when each certificate that it names has a file. What nothing
 //! names is removed when Envoy has lived without it, and never while something else is on its way.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 
-use model::{AckState, Engine};
+use model::{AckState, Engine, filter_module::ModuleFile};
 use runtime::chain::chain;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
-use crate::{certificates::Certificates, desired::Desired, subscriber::Reports};
+use crate::{certificates::Certificates, desired::Desired, modules::Modules, subscriber::Reports};
 
 /// The files, and what waits for them.
 pub(super) struct Files {
     certificates: Certificates,
+    modules: Modules,
     forget_after: Duration,
     /// What came last, while it is not in force.
     ahead: Option<Arc<Desired>>,
@@ -27,19 +29,23 @@ pub(super) struct Files {
     lie_about: bool,
     /// When Envoy was found to do without them.
     spared: Option<Instant>,
-    work: Option<(Work, JoinHandle<()>)>,
+    work: Option<(Work, JoinHandle<Option<BTreeSet<ModuleFile>>>)>,
 }
 
 enum Work {
-    /// Lets certificates stand in.
+    /// Lets certificates stand in, and makes the files of modules; returns those that there are.
     Prepare(Arc<Desired>),
     Forget,
 }
 
 impl Files {
-    pub(super) fn new(certificates: Certificates, forget_after: Duration) -> Self {
+    pub(super) fn new(
+        certificates: Certificates,
+        modules: Modules,
+        forget_after: Duration,
+    ) -> Self {
         let (ahead, spared, work) = (None, None, None);
-        Self { certificates, forget_after, ahead, lie_about: true, spared, work }
+        Self { certificates, modules, forget_after, ahead, lie_about: true, spared, work }
     }
 
     /// What came last, while it is not in force.
@@ -85,6 +91,7 @@ impl Files {
             if let Err(error) = certificates.forget_others(&config) {
                 tracing::warn!(error = %chain(&error), "a certificate of before stays on the disk");
             }
+            None
         };
         self.work = Some((Work::Forget, tokio::task::spawn_blocking(forget)));
     }
@@ -98,9 +105,10 @@ impl Files {
             }
             return None;
         };
-        if let Err(error) = work.await {
-            std::panic::resume_unwind(error.into_panic());
-        }
+        let modules = match work.await {
+            Ok(modules) => modules,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
         let (work, _) = self.work.take()?;
         let Work::Prepare(prepared) = work else {
             self.prepare();
@@ -111,18 +119,29 @@ impl Files {
         }
         // What came meanwhile.
         self.prepare();
-        Some(Desired::clone(&prepared))
+        let mut next = Desired::clone(&prepared);
+        if let Some(modules) = modules.filter(|modules| *modules != *next.modules) {
+            next.modules = Arc::new(modules);
+        }
+        Some(next)
     }
 
     fn prepare(&mut self) {
         let Some(next) = self.ahead.clone().filter(|_| self.work.is_none()) else { return };
         let (certificates, config) = (self.certificates.clone(), next.config.clone());
-        let stand_in = move || {
+        let modules = self.modules.clone();
+        let prepare = move || {
             // An engine tells of one that it misses.
             if let Err(error) = certificates.stand_in(&config) {
                 tracing::error!(error = %chain(&error), "a certificate has nothing in its place");
             }
+            let prepared = modules.prepare(&config);
+            prepared
+                .inspect_err(|error| {
+                    tracing::error!(error = %chain(error), "modules cannot be read");
+                })
+                .ok()
         };
-        self.work = Some((Work::Prepare(next), tokio::task::spawn_blocking(stand_in)));
+        self.work = Some((Work::Prepare(next), tokio::task::spawn_blocking(prepare)));
     }
 }

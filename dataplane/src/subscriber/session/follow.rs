@@ -2,12 +2,13 @@
 //! what came: who does not answer in time is cut off, and loses its addresses.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use model::{Kind, cluster::NodeId, shares::Uses};
+use model::{Kind, ModuleId, cluster::NodeId, shares::Uses};
 use quinn::{Connection, RecvStream, SendStream};
 use runtime::{
     chain::chain,
@@ -18,10 +19,10 @@ use tokio::time::timeout;
 use super::{SessionError, WRITE_WITHIN, blocking, files::Files};
 use crate::{
     announce::Granted,
-    desired::Desired,
+    desired::{Changed, Desired},
     metrics, quotas,
     shares::Loan,
-    subscriber::{SubscriberArguments, apply},
+    subscriber::{SubscriberArguments, apply, arriving::Arriving},
     tasks::Task,
 };
 
@@ -36,6 +37,7 @@ struct Session<'a> {
     follower: Follower,
     writer: FrameWriter<SendStream, FromPlane>,
     files: Files,
+    arriving: Arriving,
     address: SocketAddr,
     greeted: &'a mut bool,
 }
@@ -57,11 +59,23 @@ pub(super) async fn follow(
         arguments,
         follower: Follower::new(cluster, held),
         writer: FrameWriter::new(send),
-        files: Files::new(arguments.certificates.clone(), arguments.forget_after),
+        files: Files::new(
+            arguments.certificates.clone(),
+            arguments.modules.clone(),
+            arguments.forget_after,
+        ),
+        arriving: Arriving::default(),
         address: connection.remote_address(),
         greeted,
     };
-    let hello = session.follower.hello(arguments.plane.clone(), everything);
+    let modules = arguments.modules.clone();
+    let modules = blocking(move || modules.held()).await.unwrap_or_else(|error| {
+        // They are sent again.
+        tracing::error!(error = %chain(&error), "modules cannot be read");
+        BTreeSet::new()
+    });
+    let modules = modules.into_iter().collect();
+    let hello = session.follower.hello(arguments.plane.clone(), everything, modules);
     if let Err(error) = session.write(&hello).await {
         return error;
     }
@@ -151,8 +165,9 @@ impl Session<'_> {
             }
             Command::Change { revision, puts, deletes } => {
                 let now = self.newest();
-                let brings = apply::has_certificates(&puts);
-                if deletes.iter().any(|key| key.kind == Kind::Certificate) || brings {
+                let certificates = apply::has_certificates(&puts);
+                let brings = certificates || apply::has_modules(&puts);
+                if deletes.iter().any(|key| key.kind == Kind::Certificate) || certificates {
                     self.files.may_lie_about();
                 }
                 let next = if puts.len() <= INLINE_OBJECTS {
@@ -187,6 +202,20 @@ impl Session<'_> {
                     }
                 }
             }
+            Command::Modules(stored) => {
+                let (modules, config) =
+                    (self.arguments.modules.clone(), self.newest().config.clone());
+                let stored = stored.into_iter().collect();
+                let forgotten = blocking(move || modules.forget_others(&stored, &config)).await;
+                if let Err(error) = forgotten {
+                    tracing::warn!(error = %chain(&error), "a module of before stays on the disk");
+                }
+            }
+            Command::ModulePart(part) => {
+                if let Some((module, bytes)) = self.arriving.take(part)? {
+                    self.keep(module, bytes).await;
+                }
+            }
             Command::CountTraffic(wanted) => {
                 self.arguments.counting.send_replace(wanted);
             }
@@ -194,6 +223,23 @@ impl Session<'_> {
             Command::Leave { reason } => return Err(SessionError::Left { reason }),
         }
         Ok(())
+    }
+
+    /// Keeps a module that has come, and has it run where it was missing.
+    async fn keep(&mut self, module: ModuleId, bytes: Vec<u8>) {
+        let modules = self.arguments.modules.clone();
+        match blocking(move || modules.keep(module, &bytes)).await {
+            Ok(()) => tracing::info!(%module, "a module came"),
+            Err(error) => {
+                tracing::error!(%module, error = %chain(&error), "not kept");
+                return;
+            }
+        }
+        let mut next = Desired::clone(&self.newest());
+        if next.config.filter_modules().any(|(_, it)| it.sha256 == module) {
+            next.changed = Changed::Modules;
+            self.next(next, true);
+        }
     }
 
     fn in_force(&self) -> Arc<Desired> {

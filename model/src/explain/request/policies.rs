@@ -1,9 +1,9 @@
 //! What a request meets before it is forwarded, in the order in which it does: sessions, tokens, CORS, limits, keys,
-//! a password, the consent of a service, faults.
+//! a password, the consent of a service, modules, faults.
 
 use super::{
-    expression::takes_all, grpc::Telling, incoming::Incoming, keys, limits, made_by, routes::Found,
-    sessions, tokens,
+    expression::takes_all, grpc::Telling, incoming::Incoming, keys, limits, made_by, modules,
+    routes::Found, sessions, tokens,
 };
 use crate::{
     auth_policy::{AuthPolicy, Basic, External, ExternalProtocol, OnFailure},
@@ -95,6 +95,7 @@ pub(super) fn pass(
             decisions.push(consent(external, key));
         }
     }
+    modules::tell(config, listener, found, decisions);
     filters.fault.as_ref().map_or(Passage::Passes, |wanted| fault(wanted, found, decisions))
 }
 

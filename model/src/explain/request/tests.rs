@@ -404,6 +404,35 @@ fn limits_of_the_listener_and_of_the_route_are_told() {
 }
 
 #[test]
+fn modules_are_told_in_their_order() {
+    let mut config = config();
+    for (name, target, digit, fields) in [
+        ("all", "Listener, name: web", "a", "order: 5"),
+        ("one", "HTTPRoute, name: early", "b", "onFailure: Open, allowUnchecked: true"),
+        ("elsewhere", "Listener, name: other", "c", ""),
+    ] {
+        let yaml = format!(
+            "kind: FilterModule\nmetadata: {{ name: {name} }}\nspec: {{ targetRefs: [{{ kind: {target} \
+             }}], sha256: {}, {fields} }}\n",
+            digit.repeat(64)
+        );
+        config.put(Arc::new(parse_documents(&yaml).unwrap().remove(0)));
+    }
+    let told = |url: &str| {
+        let failing = BTreeSet::new();
+        let grounds = Grounds { node: NodeId(1), config: &config, live: true, failing: &failing };
+        let lines = lines(&explain(&question(url, &[]), &grounds).unwrap());
+        lines.into_iter().filter(|line| line.starts_with("module: ")).collect::<Vec<_>>()
+    };
+    let sees = |digit: &str| format!("module: module {} sees it, ", digit.repeat(64));
+    let [first, second] = &told("http://shop.example/cart?q=1")[..] else { panic!("two modules") };
+    assert!(first.starts_with(&sees("b")) && first.contains("if it fails, it goes on"), "{first}");
+    assert!(second.starts_with(&sees("a")) && second.contains("if it fails, 503"), "{second}");
+    assert!(second.ends_with("(FilterModule/default/all spec.targetRefs[0])"), "{second}");
+    assert_eq!(told("http://shop.example/ping").len(), 1);
+}
+
+#[test]
 fn the_listener_is_named_or_found() {
     let asked = question("http://shop.example/cart", &[]);
     let ends = |question: RequestQuestion| answer(&question, &[]).outcome;

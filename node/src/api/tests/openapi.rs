@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
@@ -211,6 +212,29 @@ spec:
 /// A packet.
 const EXPLAIN: &str = r#"{"from":"10.0.0.1:4242","to":"10.0.0.2:80"}"#;
 
+const MODULE: &str = "/v1/modules/{sha256}";
+/// One that is not there.
+const NO_MODULE: &str =
+    "/v1/modules/0000000000000000000000000000000000000000000000000000000000000000";
+/// A module with every field.
+const MODULES: &str = "\
+kind: Listener
+metadata: { name: filtered }
+spec: { protocol: HTTP, port: 8099 }
+---
+kind: FilterModule
+metadata: { name: full }
+spec:
+  targetRefs: [{ kind: Listener, name: filtered }]
+  sha256: CODE
+  rootId: a
+  configuration: { a: [1] }
+  memoryLimitMib: 4
+  order: 7
+  onFailure: Open
+  allowUnchecked: true
+";
+
 const ASK: &str = "/v1/explain/request";
 /// A question about a request, to a listener and host of the test's configuration.
 const REQUEST: &str =
@@ -320,6 +344,8 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
     let document = node.get("/v1/openapi.json").await.json();
     let mut reached = BTreeSet::new();
     let bad = SHOP.replace("port: 8080", "port: 0");
+    let code = super::modules::code(0);
+    let sha256 = runtime::filter_code::sha256(&code).to_string();
     let secret = "mpj_wrong";
     let join = super::access::join();
     // Method, template, path, body, expected status; in this order.
@@ -418,6 +444,22 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
         ("POST", "/v1/rollout/abort", "/v1/rollout/abort?message=m", String::new(), 200),
         ("POST", "/v1/rollout/pause", "/v1/rollout/pause", String::new(), 409),
         ("GET", "/v1/rollout", "/v1/rollout", String::new(), 200),
+        ("GET", MODULE, NO_MODULE, String::new(), 404),
+        ("PUT", MODULE, NO_MODULE, "no module".to_owned(), 422),
+        ("PUT", MODULE, "/v1/modules/CODE", "CODE".to_owned(), 200),
+        ("GET", MODULE, "/v1/modules/CODE", String::new(), 200),
+        ("POST", "/v1/apply", "/v1/apply?allAtOnce=true", MODULES.to_owned(), 200),
+        ("GET", "/v1/objects/{kind}", "/v1/objects/filtermodules", String::new(), 200),
+        ("GET", "/v1/modules", "/v1/modules", String::new(), 200),
+        ("DELETE", MODULE, "/v1/modules/CODE", String::new(), 409),
+        (
+            "DELETE",
+            "/v1/objects/{kind}/{namespace}/{name}",
+            "/v1/objects/filtermodule/default/full?allAtOnce=true",
+            String::new(),
+            200,
+        ),
+        ("DELETE", MODULE, "/v1/modules/CODE", String::new(), 204),
         ("GET", "/v1/events", "/v1/events", String::new(), 200),
         ("GET", "/v1/flows", "/v1/flows?follow=true&verdict=dropped", String::new(), 502),
         ("GET", "/v1/flows", "/v1/flows?verdict=lost", String::new(), 400),
@@ -461,7 +503,12 @@ async fn real_answers_of_every_operation_are_as_the_document_says() {
             entry.map_or_else(|| "0".to_owned(), |entry| entry["revision"].to_string())
         };
         let path = path.replace("NEWEST", &revision(entries.first()));
+        let path = path.replace("CODE", &sha256);
         let body = body.replace("OLDEST", &revision(entries.last()));
+        let body = match body.as_str() {
+            "CODE" => Bytes::from(code.clone()),
+            text => text.replace("CODE", &sha256).into(),
+        };
         let method: Method = method.parse().unwrap();
         let token = if template == "/v1/join" { secret } else { &node.admin };
         let raw = node.call(method.clone(), &path, Some(token), &[], body).await;

@@ -80,8 +80,8 @@ Examples:
   marchproxy get listeners -A")]
 pub struct GetArgs {
     /// Listener, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute, Service, PacketFilter, PrefixList,
-    /// QoSPolicy, AuthPolicy, RateLimit, RolloutPolicy, Certificate or Issuer; letter case and the plural do
-    /// not matter
+    /// QoSPolicy, AuthPolicy, RateLimit, FilterModule, RolloutPolicy, Certificate or Issuer; letter case and
+    /// the plural do not matter
     pub kind: Kind,
     /// One object of that kind
     pub name: Option<String>,

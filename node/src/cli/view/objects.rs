@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::cli::table;
 
+/// Digits of a module's hash that are shown: enough to tell it from others.
+const SHOWN_DIGITS: usize = 12;
+
 /// Lays out objects of one kind.
 #[must_use]
 pub fn table(kind: Kind, objects: &[Value], with_namespace: bool) -> String {
@@ -42,6 +45,7 @@ fn columns(kind: Kind) -> &'static [&'static str] {
         Kind::Certificate => &["HOSTS", "ISSUER", "LIFETIME", "FILE"],
         Kind::Issuer => &["SIGNS"],
         Kind::RateLimit => &["TARGETS", "REQUESTS", "INTERVAL", "BURST", "PER"],
+        Kind::FilterModule => &["TARGETS", "MODULE", "MEMORY", "ORDER", "ON FAILURE"],
         Kind::RolloutPolicy => &["STEPS", "MAX ERRORS", "MAX P99"],
     }
 }
@@ -121,6 +125,13 @@ fn cells(kind: Kind, spec: &Value) -> Vec<String> {
                 Value::Null => text(&spec["per"]),
                 header => format!("header {}", text(header)),
             },
+        ],
+        Kind::FilterModule => vec![
+            join(&spec["targetRefs"], target),
+            text(&spec["sha256"]).chars().take(SHOWN_DIGITS).collect(),
+            format!("{} MiB", text(&spec["memoryLimitMib"])),
+            text(&spec["order"]),
+            text(&spec["onFailure"]),
         ],
         Kind::RolloutPolicy => vec![
             join(&spec["steps"], step),

@@ -150,10 +150,11 @@ fn a_server_of_another_cluster_is_left() {
 #[test]
 fn hello_offers_what_is_held_unless_everything_is_wanted() {
     let plane = || PlaneInfo { version: String::new(), host: String::new(), pid: 1 };
-    let resume = |follower: &Follower, everything| match follower.hello(plane(), everything) {
-        FromPlane::Hello { resume, .. } => resume,
-        other => panic!("{other:?}"),
-    };
+    let resume =
+        |follower: &Follower, everything| match follower.hello(plane(), everything, Vec::new()) {
+            FromPlane::Hello { resume, .. } => resume,
+            other => panic!("{other:?}"),
+        };
     assert_eq!(resume(&follower(&[]), false).unwrap().revision, Revision(10));
     assert_eq!(resume(&follower(&[]), true), None);
     assert_eq!(resume(&Follower::new(cluster(), None), false), None);
