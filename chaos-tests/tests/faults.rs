@@ -26,6 +26,8 @@ mod joining;
 mod leader;
 #[path = "faults/limits.rs"]
 mod limits;
+#[path = "faults/modules.rs"]
+mod modules;
 #[path = "faults/poison.rs"]
 mod poison;
 #[path = "faults/ports.rs"]
