@@ -12,7 +12,7 @@ const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 fn the_examples_of_the_reference_are_valid() {
     let blocks = REFERENCE.split("```yaml\n").skip(1);
     let examples: Vec<&str> = blocks.filter_map(|block| block.split("```").next()).collect();
-    assert_eq!(examples.len(), 20);
+    assert_eq!(examples.len(), 21);
     for example in examples {
         if let Err(errors) = parse::parse_documents(example) {
             panic!("{errors}\n{example}");

@@ -1,3 +1,5 @@
+//! What a slice does with answers, late ones, and none.
+
 use super::*;
 
 const LIMIT: QuotaLimit = QuotaLimit { requests: 1_000, interval_ms: 1_000, burst: 100 };

@@ -1,3 +1,5 @@
+//! Answers to one node and to several.
+
 use proptest::prelude::*;
 
 use super::*;
