@@ -69,6 +69,11 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// As the file system reports them.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Returns how many bytes are free for files of `folder`.
+    ///
+    /// # Errors
+    /// As the file system reports them.
+    fn free(&self, folder: &Path) -> io::Result<u64>;
 }
 
 /// The operating system's file system.
@@ -124,6 +129,11 @@ impl Disk for RealDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
+    }
+
+    fn free(&self, folder: &Path) -> io::Result<u64> {
+        let told = nix::sys::statvfs::statvfs(folder)?;
+        Ok(told.blocks_available() * told.fragment_size())
     }
 }
 

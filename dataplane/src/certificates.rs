@@ -116,13 +116,18 @@ impl Certificates {
         self.waiting.changed().await;
     }
 
-    /// Keeps one that was handed in; tells which, and what came of it. None when none waits.
+    /// Keeps one that was handed in; tells which, and what came of it. None when none waits. One that could
+    /// not be written waits again, behind the others.
     pub fn keep_next(&self) -> Option<(ObjectKey, Result<(), CertificateError>)> {
         // The lock comes first: a newer one that is handed in meanwhile is written later.
         let _alone = self.alone();
         let material = self.waiting.take()?;
+        let name = material.certificate.clone();
         let kept = self.keep(&material);
-        Some((material.certificate, kept))
+        if !matches!(kept, Ok(()) | Err(CertificateError::NoCertificate { .. })) {
+            self.waiting.put_back(material);
+        }
+        Some((name, kept))
     }
 
     fn keep(&self, material: &Material) -> Result<(), CertificateError> {

@@ -286,8 +286,9 @@ pub const MAX_MODULES_BYTES: usize = 128 * 1024 * 1024;
 pub const MAX_MODULE_MEMORY_MIB: u32 = 512;
 /// What an instance may have where nothing is said: thirty times what a filter in Rust begins with.
 pub const DEFAULT_MODULE_MEMORY_MIB: u32 = 32;
-/// The modules of one listener, and of one route: each request passes all, at some 8 us each.
-pub const MAX_TARGET_MODULES: usize = 8;
+/// The modules of one listener, and of one route: a request meets two at most, each in a filter of its own.
+/// Behind one that keeps a body back, Envoy passes over what stands in the same filter.
+pub const MAX_TARGET_MODULES: usize = 1;
 /// The highest place among the modules of a request.
 pub const MAX_MODULE_ORDER: u32 = 1_000;
 /// What a module is configured with, which stands in every route that it is for.

@@ -57,7 +57,7 @@ impl Rollout {
     }
 }
 
-/// Traffic of a node: of HTTP since its Envoy, of packets since XDP began to count.
+/// Traffic of a node since its Envoy began to count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeTraffic {
@@ -67,11 +67,18 @@ pub struct NodeTraffic {
     pub errors: u64,
     /// The 99th percentile of how long requests of late took, of the listener where it is highest.
     pub p99_ms: Option<u64>,
-    /// Packets that XDP has seen.
+    /// Packets, once they were read.
     #[serde(default)]
-    pub packets: u64,
+    pub packets: Option<PacketCounts>,
+}
+
+/// Packets of a node since XDP began to count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PacketCounts {
+    /// Those that it has seen.
+    pub all: u64,
     /// Those of them that it dropped.
-    #[serde(default)]
     pub dropped: u64,
 }
 

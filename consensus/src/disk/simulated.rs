@@ -90,6 +90,10 @@ impl SimulatedDisk {
         self.shared.faults.fail_sync.store(fail, Ordering::SeqCst);
     }
 
+    fn used(&self) -> u64 {
+        self.names().current.values().map(|content| lock(content).data.len() as u64).sum()
+    }
+
     /// Limits the bytes of all files together; zero lifts the limit.
     pub fn set_capacity(&self, bytes: u64) {
         self.shared.faults.capacity.store(bytes, Ordering::SeqCst);
@@ -150,12 +154,8 @@ impl DiskFile for Open {
         let end = offset + bytes.len();
         let grown = end.saturating_sub(lock(&self.content).data.len());
         let capacity = self.disk.shared.faults.capacity.load(Ordering::SeqCst);
-        if capacity > 0 && grown > 0 {
-            let names = self.disk.names();
-            let used: usize = names.current.values().map(|c| lock(c).data.len()).sum();
-            if (used + grown) as u64 > capacity {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
+        if capacity > 0 && grown > 0 && self.disk.used() + grown as u64 > capacity {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         let mut content = lock(&self.content);
         let size = content.data.len().max(end);
@@ -225,6 +225,13 @@ impl Disk for SimulatedDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let removed = self.names().current.remove(path);
         removed.map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn free(&self, _folder: &Path) -> io::Result<u64> {
+        match self.shared.faults.capacity.load(Ordering::SeqCst) {
+            0 => Ok(u64::MAX),
+            capacity => Ok(capacity.saturating_sub(self.used())),
+        }
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

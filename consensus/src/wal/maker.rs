@@ -17,6 +17,9 @@ use crate::telemetry;
 /// to write never has one, and early enough that it is ready when the segment is full.
 const BEGIN_AT: u64 = 4;
 
+/// It is begun when so many of its size are free: until it is needed, its room is others'.
+const FREE_MIN: u64 = 4;
+
 /// Where segments are made, and the next one.
 pub(super) struct Maker {
     pub(super) disk: Arc<dyn Disk>,
@@ -30,6 +33,10 @@ impl Maker {
     /// Sees to it that the next segment is made, once the active one is written up to `end`.
     pub(super) fn prepare(&mut self, end: u64) {
         if self.spare.is_some() || end < self.bytes / BEGIN_AT {
+            return;
+        }
+        // Where that cannot be told, the log makes the segment when it needs it.
+        if self.disk.free(&self.folder).is_ok_and(|free| free / FREE_MIN < self.bytes) {
             return;
         }
         match Spare::begin(self.disk.clone(), &self.folder, self.bytes) {
@@ -51,35 +58,21 @@ impl Maker {
         if size == self.bytes
             && let Some(spare) = self.spare.take()
         {
-            match self.adopt(spare, header) {
-                Ok(made) => {
+            let path = spare.path.clone();
+            match spare.take() {
+                Ok(file) => {
+                    // From here on a failure is the log's: a name or a folder that was not synced may
+                    // look so at the next try.
+                    let made =
+                        Segment::begin(&*self.disk, &self.folder, &path, file, size, header)?;
                     metrics::counter!(telemetry::WAL_SEGMENTS, "made" => "ahead").increment(1);
                     return Ok(made);
                 }
-                // Nothing was written to it that anyone was told of, so it can be made anew.
-                Err(error) => tracing::warn!(error = %told(&error), size,
+                Err(error) => tracing::warn!(%error, size,
                     "the log's next segment could not be made ahead; the log waits for it"),
             }
         }
         metrics::counter!(telemetry::WAL_SEGMENTS, "made" => "late").increment(1);
         Segment::create(&*self.disk, &self.folder, size, header)
-    }
-
-    fn adopt(&self, spare: Spare, header: &SegmentHeader) -> Result<(Arc<Segment>, u64), WalError> {
-        let path = spare.path.clone();
-        let file = spare.take().map_err(|source| WalError::Io {
-            action: "fill log segment ahead",
-            path: path.clone(),
-            source,
-        })?;
-        Segment::begin(&*self.disk, &self.folder, &path, file, self.bytes, header)
-    }
-}
-
-/// An error with its source, which `Display` leaves out.
-fn told(error: &WalError) -> String {
-    match error {
-        WalError::Io { source, .. } => format!("{error}: {source}"),
-        _ => error.to_string(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -12,18 +13,36 @@ use tokio::sync::Notify;
 /// The newest of each certificate: there are never more than the cluster has.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    newest: Mutex<BTreeMap<ObjectKey, Material>>,
+    state: Mutex<State>,
     changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    newest: BTreeMap<ObjectKey, Material>,
+    /// What was taken last: the next is behind it, so that one that cannot be written keeps back no other.
+    last: Option<ObjectKey>,
 }
 
 impl Waiting {
     pub(super) fn put(&self, material: Material) {
-        self.newest().insert(material.certificate.clone(), material);
+        self.state().newest.insert(material.certificate.clone(), material);
         self.changed.notify_one();
     }
 
+    /// Puts one back that was not written, unless a newer one has come.
+    pub(super) fn put_back(&self, material: Material) {
+        self.state().newest.entry(material.certificate.clone()).or_insert(material);
+    }
+
     pub(super) fn take(&self) -> Option<Material> {
-        self.newest().pop_first().map(|(_, material)| material)
+        let mut state = self.state();
+        let from = state.last.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = state.newest.range((from, Bound::Unbounded)).next();
+        let key = behind.or_else(|| state.newest.first_key_value())?.0.clone();
+        let material = state.newest.remove(&key);
+        state.last = Some(key);
+        material
     }
 
     /// Returns when one was put since it last returned.
@@ -31,7 +50,7 @@ impl Waiting {
         self.changed.notified().await;
     }
 
-    fn newest(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Material>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

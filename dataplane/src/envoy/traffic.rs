@@ -24,8 +24,7 @@ pub(super) async fn count(admin: Admin, life: Life) {
                 let counted = parse(&String::from_utf8_lossy(&text));
                 // What XDP counts is not Envoy's to say.
                 life.traffic.send_modify(|all| {
-                    let (packets, dropped) = (all.packets, all.dropped);
-                    *all = NodeTraffic { packets, dropped, ..counted };
+                    *all = NodeTraffic { packets: all.packets, ..counted };
                 });
             }
             Err(error) => tracing::debug!(%error, "reading envoy's traffic"),

@@ -51,10 +51,12 @@ use model::{
 use super::pb::{self, Any, composite, core, hcm, route, router, xds_core, xds_matcher};
 
 /// The names of the composite filters, and of their settings in routes: the one that finds routes, that of the
-/// chain of a route, and that of what comes behind: modules, which cannot have a request wait, and faults.
+/// chain of a route, that of its faults, and those of modules. A fault and a module have what they hold back
+/// go on by themselves, and so each has a filter to itself.
 const FIND: &str = "marchproxy.find";
 const NAME: &str = "marchproxy";
-const BEHIND: &str = "marchproxy.behind";
+const FAULTS: &str = "marchproxy.faults";
+const MODULES: [&str; 2] = ["marchproxy.module.1", "marchproxy.module.2"];
 
 /// Names what a policy's filters are made of beside its fields, so that Envoys are told when it changes.
 pub(super) fn made_of(policy: &AuthPolicy) -> impl Iterator<Item = &'static str> {
@@ -91,7 +93,8 @@ pub(super) fn listener(extras: Extras<'_>) -> Vec<hcm::HttpFilter> {
     filters.push(jwt::filter());
     filters.push(cluster_limits::of_listener());
     filters.push(filter(NAME, of_routes.clone()));
-    filters.push(filter(BEHIND, of_routes));
+    filters.push(filter(FAULTS, of_routes.clone()));
+    filters.extend(MODULES.map(|name| filter(name, of_routes.clone())));
     filters.extend(extras.compression.into_iter().flat_map(compression::filters));
     filters.push(router());
     filters
@@ -106,9 +109,8 @@ pub(super) fn router() -> hcm::HttpFilter {
 /// Returns the settings of a route table: nothing, unless a route asks for it.
 pub(super) fn of_table() -> HashMap<String, Any> {
     let off = pb::any(&route::FilterConfig { disabled: true, ..Default::default() });
-    [FIND, oidc::NAME, jwt::NAME, cluster_limits::NAME, NAME, BEHIND]
-        .map(|name| (name.to_owned(), off.clone()))
-        .into()
+    let names = [FIND, oidc::NAME, jwt::NAME, cluster_limits::NAME, NAME, FAULTS];
+    names.into_iter().chain(MODULES).map(|name| (name.to_owned(), off.clone())).collect()
 }
 
 /// A limit of requests.
@@ -163,9 +165,10 @@ pub(super) fn of_route(
         let required = required(name, policy);
         settings.extend(required.map(|it| (jwt::NAME.to_owned(), jwt::of_route(&it))));
     }
-    let mut behind = module::filters(passed.modules, name, passed.directory);
-    behind.extend(rule.filters.fault.iter().flat_map(fault::filters));
-    for (name, chain) in [(NAME, chain(&rule.filters, auth, limits, around)), (BEHIND, behind)] {
+    let faults = rule.filters.fault.iter().flat_map(fault::filters).collect();
+    let chains = [(NAME, chain(&rule.filters, auth, limits, around)), (FAULTS, faults)];
+    let modules = module::chains(passed.modules, name, passed.directory);
+    for (name, chain) in chains.into_iter().chain(MODULES.into_iter().zip(modules)) {
         if !chain.is_empty() {
             let composite = composite::CompositePerRoute { matcher: Some(always(chain)) };
             settings.insert(name.to_owned(), on(pb::any(&composite)));
@@ -213,6 +216,8 @@ fn chain(
     let mut chain = Vec::new();
     chain.extend(around.sessions.then(oidc::cookies_off));
     chain.extend(wanted.cors.as_ref().map(|_| cors::filter()));
+    let logs_in = auth.is_some_and(|(_, policy)| policy.oidc.is_some());
+    chain.extend((logs_in && wanted.cors.is_some()).then(oidc::no_options));
     chain.extend(wanted.grpc_web.then(grpc_web::filter));
     if let Some((name, policy)) = auth
         && let Some(wanted) = oidc::tokens(name, policy)

@@ -64,6 +64,9 @@ impl SessionError {
     }
 }
 
+/// Between two tries to write a certificate.
+const KEPT_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// Keeps a session with one of the control nodes, and the certificates that came; never returns.
 pub(super) async fn run(arguments: SubscriberArguments) {
     tokio::select! {
@@ -82,6 +85,8 @@ async fn keep(certificates: &Certificates) -> Infallible {
             Some((name, Ok(()))) => tracing::info!(certificate = %name, "a certificate came"),
             Some((name, Err(error))) => {
                 tracing::error!(certificate = %name, error = %chain(&error), "not kept");
+                // The disk may be full, and have room again.
+                tokio::time::sleep(KEPT_AGAIN_AFTER).await;
             }
         }
     }

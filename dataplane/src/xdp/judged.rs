@@ -2,7 +2,7 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use model::rollout::NodeTraffic;
+use model::rollout::{NodeTraffic, PacketCounts};
 use runtime::chain::chain;
 use tokio::{
     sync::watch,
@@ -22,7 +22,14 @@ pub(super) async fn count(
 ) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+    loop {
+        if !*wanted.borrow_and_update() {
+            // What is asked for next is not what was counted before.
+            traffic.send_if_modified(|all| all.packets.take().is_some());
+        }
+        if wanted.wait_for(|wanted| *wanted).await.is_err() {
+            return;
+        }
         ticks.tick().await;
         let engine = engine.clone();
         let read = tokio::task::spawn_blocking(move || {
@@ -31,7 +38,7 @@ pub(super) async fn count(
         });
         match read.await {
             Ok(Some(Ok(counted))) => traffic.send_modify(|all| {
-                (all.packets, all.dropped) = (counted.all, counted.dropped);
+                all.packets = Some(PacketCounts { all: counted.all, dropped: counted.dropped });
             }),
             Ok(Some(Err(error))) => {
                 tracing::debug!(error = %chain(&error), "XDP's packets were not read");

@@ -1,9 +1,13 @@
 //! Modules act on requests and answers, whichever way the route is found, and are replaced, fail and are
 //! missed without harm to anything but what they are for.
 
-use std::path::PathBuf;
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use model::ModuleId;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     backend::Backend,
@@ -18,6 +22,7 @@ use crate::{
 const HOSTS: [&str; 4] = ["a.example", "A.Example", "x.w.example", "X.W.example"];
 /// The routes of the hosts above.
 const ROUTES: &str = "{ kind: HTTPRoute, name: exact }, { kind: HTTPRoute, name: wild }";
+const WILD: &str = "{ kind: HTTPRoute, name: wild }";
 
 fn config(port: u16, backend: &Backend) -> String {
     http_listener(port)
@@ -105,29 +110,66 @@ async fn envoy_runs_modules_in_their_order_behind_what_lets_requests_in() {
     let port = free_port();
     let mut plane = Plane::with(&config(port, &backend)).await;
     // Each adds to the same header.
-    let [one, two, three] = ["1", "2", "3"].map(|value| wasm::adds("x-seen", value));
-    let [one, two, three] = [one, two, three].map(|code| plane.keep(&code));
+    let [one, two] = ["1", "2"].map(|value| plane.keep(&wasm::adds("x-seen", value)));
     let limit = "---\nkind: RateLimit\nmetadata: { name: few }\nspec: { targetRefs: [{ kind: HTTPRoute, \
                  name: exact }], requests: 3, interval: 1h }\n";
     plane
         .apply(
-            &(module("m-a", "{ kind: HTTPRoute, name: exact }", three, "order: 9")
-                + &module("m-b", "{ kind: Listener, name: web }", two, "order: 5")
-                + &module("m-c", &format!("{ROUTES}, {{ kind: Listener, name: web }}"), one, "")
+            &(module("m-a", "{ kind: HTTPRoute, name: exact }", two, "order: 9")
+                + &module(
+                    "m-b",
+                    &format!("{WILD}, {{ kind: Listener, name: web }}"),
+                    one,
+                    "order: 5",
+                )
                 + limit),
         )
         .await;
     for _ in 0..3 {
         let answer = get(port, "a.example", "/").await;
-        assert_eq!(seen(&answer, "x-seen"), "1,2,3");
+        assert_eq!(seen(&answer, "x-seen"), "1,2");
         let answered = answer.headers.get_all("x-answered");
-        assert_eq!(answered.iter().collect::<Vec<_>>(), ["3", "2", "1"]);
+        assert_eq!(answered.iter().collect::<Vec<_>>(), ["2", "1"]);
     }
     // The module that is for listener and route runs once.
-    assert_eq!(seen(&get(port, "free.example", "/").await, "x-seen"), "1,2");
+    for host in ["free.example", "x.w.example"] {
+        assert_eq!(seen(&get(port, host, "/").await, "x-seen"), "1", "{host}");
+    }
     // What a limit refuses, no module sees.
     let refused = get(port, "a.example", "/").await;
     assert_eq!((refused.status.as_u16(), refused.header("x-answered")), (429, ""));
+    plane.stop().await;
+}
+
+/// Envoy goes on behind the filter that kept something back.
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_a_module_sees_the_whole_body_behind_one_that_kept_it_back() {
+    let backend = Backend::start("a").await;
+    let port = free_port();
+    let mut plane = Plane::with(&config(port, &backend)).await;
+    let [first, second] =
+        [wasm::keeps_back(), wasm::refuses_bodies_of(10)].map(|code| plane.keep(&code));
+    let web = "{ kind: Listener, name: web }";
+    let modules =
+        module("m-a", web, first, "order: 1") + &module("m-b", ROUTES, second, "order: 2");
+    plane.apply(&modules).await;
+    for host in HOSTS {
+        // The service answers when all has come.
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: {host}\r\nx-delay-ms: 500\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+        for (end, expected) in [("5\r\nworld\r\n0\r\n\r\n", 418), ("3\r\nyou\r\n0\r\n\r\n", 200)] {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+            stream.write_all(format!("{head}5\r\nhello\r\n").as_bytes()).await.unwrap();
+            // In another read of Envoy's.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.write_all(end.as_bytes()).await.unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            let status = std::str::from_utf8(&answer[9..]).unwrap();
+            assert_eq!(status, expected.to_string(), "{host}");
+        }
+    }
     plane.stop().await;
 }
 

@@ -41,6 +41,31 @@ pub(crate) fn adds(header: &str, value: &str) -> Vec<u8> {
     filter(&text)
 }
 
+/// A module that keeps the body of a request back until it is whole.
+pub(crate) fn keeps_back() -> Vec<u8> {
+    filter(
+        "(func (export \"proxy_on_request_body\") (param i32 i32 i32) (result i32)
+           (i32.eqz (local.get 2)))",
+    )
+}
+
+/// A module that answers 418 to a request with so long a body, once it is whole.
+pub(crate) fn refuses_bodies_of(length: u32) -> Vec<u8> {
+    filter(&format!(
+        "(import \"env\" \"proxy_send_local_response\"
+           (func $answer (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+         (func (export \"proxy_on_request_body\") (param i32) (param $length i32) (param $end i32)
+             (result i32)
+           (if (i32.eqz (local.get $end)) (then (return (i32.const 1))))
+           (if (i32.eq (local.get $length) (i32.const {length}))
+             (then
+               (drop (call $answer (i32.const 418) (i32.const 0) (i32.const 0) (i32.const 0)
+                 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const -1)))
+               (return (i32.const 1))))
+           (i32.const 0))"
+    ))
+}
+
 /// A function `$asks` that tells whether a request has a header, whose name it puts at address 300.
 pub(crate) fn asks(header: &str) -> String {
     format!(

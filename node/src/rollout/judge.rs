@@ -6,7 +6,7 @@ use model::{
     Engine, Revision, Rollout, RolloutPolicy,
     ack::{AckState, Bearing, NodeReport},
     cluster::NodeId,
-    rollout::{NodeTraffic, Phase},
+    rollout::{NodeTraffic, PacketCounts, Phase},
 };
 use tokio::time::Instant;
 
@@ -73,8 +73,10 @@ impl Judge {
             let Some(heard) = traffic.get(&report.node).filter(|heard| heard.at > *at) else {
                 continue;
             };
-            let before = *before.get_or_insert(heard.traffic);
-            if let Some(fault) = fault(policy, before, heard.traffic) {
+            let before = before.get_or_insert(heard.traffic);
+            // They are read by themselves, and may come later.
+            before.packets = before.packets.or(heard.traffic.packets);
+            if let Some(fault) = fault(policy, *before, heard.traffic) {
                 return Next::Abort(format!("{place}: {fault}"));
             }
         }
@@ -151,8 +153,11 @@ fn fault(policy: &RolloutPolicy, before: NodeTraffic, counted: NodeTraffic) -> O
         }
     }
     let gate = policy.gates.drops.as_ref()?;
-    let packets = since(before.packets, counted.packets);
-    let dropped = since(before.dropped, counted.dropped);
+    let (before, counted) = before.packets.zip(counted.packets)?;
+    // One that counts anew counts both anew.
+    let anew = counted.all < before.all || counted.dropped < before.dropped;
+    let before = if anew { PacketCounts::default() } else { before };
+    let (packets, dropped) = (counted.all - before.all, counted.dropped - before.dropped);
     let limit = gate.max_percent;
     (packets >= gate.min_packets.into() && dropped * 100 > packets * u64::from(limit))
         .then(|| format!("XDP dropped {dropped} of {packets} packets, more than {limit} %"))

@@ -24,6 +24,7 @@ enum Refused {
     Create,
     Sync,
     Rename,
+    SyncFolder,
 }
 
 struct File {
@@ -67,12 +68,12 @@ impl DiskFile for File {
 impl Disk for Watched {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let by = thread::current().name().unwrap_or_default().to_owned();
-        self.created.lock().unwrap().push((by, path.to_path_buf()));
         let spare = path == Path::new(SPARE);
-        if spare {
-            self.refuses(Refused::Create)?;
-        }
-        let file = self.disk.create(path)?;
+        let refused = if spare { self.refuses(Refused::Create) } else { Ok(()) };
+        let file = refused.and_then(|()| self.disk.create(path));
+        // Who waits for it finds the file.
+        self.created.lock().unwrap().push((by, path.to_path_buf()));
+        let file = file?;
         Ok(Box::new(File { file, spare, refused: self.refused.clone() }))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -91,7 +92,11 @@ impl Disk for Watched {
         self.disk.remove(path)
     }
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.refuses(Refused::SyncFolder)?;
         self.disk.sync_folder(folder)
+    }
+    fn free(&self, folder: &Path) -> io::Result<u64> {
+        self.disk.free(folder)
     }
 }
 
@@ -119,13 +124,20 @@ async fn fill_up_to(wal: &Wal, disk: &SimulatedDisk, sequence: u64, mut next: u6
 /// Appends until the spare was begun; returns the next index.
 async fn begin_spare(wal: &Wal, watched: &Watched, mut next: u64) -> u64 {
     let begun = watched.created_by("wal-spare").len();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while watched.created_by("wal-spare").len() == begun {
-        assert!(Instant::now() < deadline, "none was begun");
+    let is_begun = || watched.created_by("wal-spare").len() > begun;
+    for _ in 0..SEGMENT_BYTES {
         append(wal, vec![entry(next)]).await.unwrap();
         next += 1;
+        // Its thread may take a while to run.
+        let deadline = Instant::now() + Duration::from_millis(50);
+        while !is_begun() && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        if is_begun() {
+            return next;
+        }
     }
-    next
+    panic!("none was begun");
 }
 
 #[test]
@@ -167,7 +179,7 @@ fn a_log_with_little_in_it_takes_no_second_segment() {
 
 #[test]
 fn without_a_spare_the_log_makes_its_segments_itself() {
-    for refused in [Refused::Create, Refused::Sync, Refused::Rename] {
+    for refused in [Refused::Create, Refused::Sync] {
         let watched = Watched::default();
         *watched.refused.lock().unwrap() = Some(refused);
         let disk = watched.disk.clone();
@@ -187,17 +199,37 @@ fn without_a_spare_the_log_makes_its_segments_itself() {
 }
 
 #[test]
-fn a_spare_that_does_not_fit_gives_the_disk_back_what_it_took() {
+fn what_may_not_be_on_the_device_is_no_segment() {
+    for refused in [Refused::Rename, Refused::SyncFolder] {
+        let watched = Watched::default();
+        let disk = watched.disk.clone();
+        block_on(async {
+            let wal = Wal::open(WalOptions { disk: Arc::new(watched.clone()), ..options(&disk) });
+            let wal = wal.unwrap();
+            let mut next = begin_spare(&wal, &watched, 0).await;
+            *watched.refused.lock().unwrap() = Some(refused);
+            while append(&wal, vec![entry(next)]).await.is_ok() {
+                next += 1;
+                assert!(next < SEGMENT_BYTES, "{refused:?}: the log goes on");
+            }
+            *watched.refused.lock().unwrap() = None;
+            assert!(append(&wal, vec![entry(next)]).await.is_err(), "{refused:?} is final");
+            wal.close().await;
+            assert_eq!(entry_count(&open(&disk).unwrap()), next, "{refused:?}");
+        });
+    }
+}
+
+#[test]
+fn none_is_made_ahead_where_little_is_free() {
     let watched = Watched::default();
     let disk = watched.disk.clone();
+    disk.set_capacity(4 * SEGMENT_BYTES + SEGMENT_BYTES / 2);
     block_on(async {
         let wal = Wal::open(WalOptions { disk: Arc::new(watched.clone()), ..options(&disk) });
         let wal = wal.unwrap();
-        disk.set_capacity(SEGMENT_BYTES + SEGMENT_BYTES / 2);
-        let next = begin_spare(&wal, &watched, 0).await;
-        until("the spare is gone", || !disk.files().contains_key(Path::new(SPARE)));
-        disk.set_capacity(2 * SEGMENT_BYTES);
-        let next = fill_up_to(&wal, &disk, 1, next).await;
+        let next = fill_up_to(&wal, &disk, 2, 0).await;
+        assert_eq!(watched.created_by("wal-spare").len(), 0);
         wal.close().await;
         assert_eq!(entry_count(&open(&disk).unwrap()), next);
     });

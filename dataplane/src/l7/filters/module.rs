@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 
 use model::filter_module::{FilterModule, ModuleFile, OnModuleFailure};
 
-use super::{Module, api_keys::quoted, extension, miss};
+use super::{MODULES, Module, api_keys::quoted, extension, miss};
 use crate::l7::{
     names,
     pb::{self, Any, core, plugin, wasm},
@@ -21,8 +21,8 @@ const RUNTIME: &str = "envoy.wasm.runtime.v8";
 const RELOAD_AFTER: Duration = Duration::from_millis(100);
 
 /// What a module may ask for (proxy-wasm ABI 0.2.1): all but connections, queues between modules, calls
-/// of functions that Envoy alone has, another choice of the route, and to let go on what it had wait: Envoy
-/// would pass over the filters behind it.
+/// of functions that Envoy alone has, another choice of the route, and to let headers go on that it had wait:
+/// Envoy would pass over what keeps the request on its route.
 const ASKS: [&str; 28] = [
     "add_header_map_value",
     "close_stream",
@@ -138,26 +138,35 @@ end
 /// What the filters are made of beside a module's fields.
 pub(super) const SCRIPTS: [&str; 3] = [MISSING, AGAIN, SAME];
 
-/// Makes the filters of the modules of a route, and those that keep the request on it.
-pub(super) fn filters(
+/// Makes the chains of the modules of a route, each with what keeps the request on it. Of more than there are
+/// places for, none is passed over: nothing passes.
+pub(super) fn chains(
     modules: &[Module<'_>],
     route: &str,
     directory: &Path,
-) -> Vec<core::TypedExtensionConfig> {
-    if modules.is_empty() {
-        return Vec::new();
+) -> Vec<Vec<core::TypedExtensionConfig>> {
+    if modules.len() > MODULES.len() {
+        return vec![vec![missing()]];
     }
     let same = format!("local route = {}\n{SAME}", quoted(route));
-    let keeping = [
-        extension("marchproxy.route_again", &miss::script(AGAIN)),
-        extension("marchproxy.same_route", &miss::script(&same)),
-    ];
-    modules.iter().map(|module| filter(module, directory)).chain(keeping).collect()
+    let chain = |module: &Module<'_>| {
+        vec![
+            filter(module, directory),
+            extension("marchproxy.route_again", &miss::script(AGAIN)),
+            extension("marchproxy.same_route", &miss::script(&same)),
+        ]
+    };
+    modules.iter().map(chain).collect()
+}
+
+/// Answers in place of a module.
+fn missing() -> core::TypedExtensionConfig {
+    extension("marchproxy.module_missing", &miss::script(MISSING))
 }
 
 fn filter(module: &Module<'_>, directory: &Path) -> core::TypedExtensionConfig {
     if !module.is_there {
-        return extension("marchproxy.module_missing", &miss::script(MISSING));
+        return missing();
     }
     let name = names::plain(module.key);
     let filter = wasm::Wasm { config: Some(configured(name, module.wanted, directory)) };

@@ -154,7 +154,7 @@ pub(super) fn of_route(policy: &str, wanted: &Oidc, place: Place<'_>) -> Any {
         csrf_token_expires_in: Some(pb::duration(LOGIN_TIMEOUT)),
         code_verifier_token_expires_in: Some(pb::duration(LOGIN_TIMEOUT)),
         deny_redirect_matcher: not_redirected(&wanted.api_paths),
-        // Preflights have no cookies; behind this all others still need a token.
+        // Preflights have no cookies, and are told by their method alone; `no_options` refuses others.
         pass_through_matcher: place
             .cors
             .then(|| header(":method", exact("OPTIONS"), false))
@@ -173,6 +173,20 @@ pub(super) fn of_route(policy: &str, wanted: &Oidc, place: Place<'_>) -> Any {
         ..Default::default()
     };
     super::on(pb::any(&oauth2::OAuth2PerRoute { config: Some(config) }))
+}
+
+/// Refuses what got by as a preflight and is none: those that are, CORS has answered.
+const NO_OPTIONS: &str = r#"
+function envoy_on_request(handle)
+  if handle:headers():get(":method") == "OPTIONS" then
+    handle:respond({[":status"] = "401"}, "log in first\n")
+  end
+end
+"#;
+
+/// Makes the filter behind CORS.
+pub(super) fn no_options() -> core::TypedExtensionConfig {
+    extension("marchproxy.no_options", &miss::script(NO_OPTIONS))
 }
 
 fn credentials(policy: &str, client: &str) -> oauth2::OAuth2Credentials {

@@ -1,5 +1,5 @@
 //! What a request meets before it is forwarded, in the order in which it does: sessions, tokens, CORS, limits, keys,
-//! a password, the consent of a service, modules, faults.
+//! a password, the consent of a service, faults, modules.
 
 use super::{
     expression::takes_all, grpc::Telling, incoming::Incoming, keys, limits, made_by, modules,
@@ -95,8 +95,12 @@ pub(super) fn pass(
             decisions.push(consent(external, key));
         }
     }
-    modules::tell(config, listener, found, decisions);
-    filters.fault.as_ref().map_or(Passage::Passes, |wanted| fault(wanted, found, decisions))
+    let wanted = filters.fault.as_ref();
+    let passage = wanted.map_or(Passage::Passes, |wanted| fault(wanted, found, decisions));
+    if matches!(passage, Passage::Passes) {
+        modules::tell(config, listener, found, decisions);
+    }
+    passage
 }
 
 /// Tells whether a rule has backends. Redirects and direct responses are edited where they are made,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use model::{
     AckState, EngineReport, Refusal,
+    rollout::PacketCounts,
     rollout_policy::{DropGate, ErrorGate, Gates, LatencyGate, NodeGroup, RolloutStep},
 };
 
@@ -149,14 +150,18 @@ fn packets_that_xdp_drops_count_where_the_policy_says_so() {
     stage.at(0);
     stage.answers(2, &AckState::Applied);
     assert_eq!(stage.at(1), Next::Wait);
-    let mut drops = |seconds, (packets, dropped), gate: Option<DropGate>| {
-        let traffic = NodeTraffic { packets, dropped, ..NodeTraffic::default() };
+    let mut counted = |seconds, packets: Option<(u64, u64)>, gate: Option<DropGate>| {
+        let packets = packets.map(|(all, dropped)| PacketCounts { all, dropped });
+        let traffic = NodeTraffic { packets, ..NodeTraffic::default() };
         let at = stage.start + Duration::from_secs(seconds);
         stage.traffic.insert(NodeId(2), Heard { traffic, at, own: true });
         stage.policy.gates.drops = gate;
         stage.at(seconds)
     };
     let gate = Some(DropGate { max_percent: 5, min_packets: 1_000 });
+    // Envoy is read first.
+    assert_eq!(counted(2, None, gate.clone()), Next::Wait);
+    let mut drops = |seconds, packets, gate| counted(seconds, Some(packets), gate);
     // A flood before it is not its doing.
     assert_eq!(drops(2, (50_000, 40_000), gate.clone()), Next::Wait);
     assert_eq!(drops(3, (50_999, 40_999), gate.clone()), Next::Wait, "999 packets say nothing");
