@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use model::{ModuleFile, ModuleId, Snapshot};
@@ -67,13 +67,16 @@ pub(crate) fn path(directory: &Path, file: ModuleFile) -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Modules {
     directory: Arc<Path>,
+    /// Held by who changes files: a session and tries of configurations do, and a file has one name while
+    /// it is written.
+    changing: Arc<Mutex<()>>,
 }
 
 impl Modules {
     /// Keeps them under a directory, which is made when it is needed.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.into() }
+        Self { directory: directory.into(), changing: Arc::default() }
     }
 
     /// Returns the directory.
@@ -91,6 +94,7 @@ impl Modules {
         if found != wanted {
             return Err(ModuleError::OtherContent { wanted, found });
         }
+        let _changing = self.changing();
         durable::private_directory(&self.directory)?;
         Ok(durable::replace(&self.whole(wanted), bytes, 0o600)?)
     }
@@ -109,6 +113,7 @@ impl Modules {
     /// # Errors
     /// The directory cannot be read. What is not made is told, and is not there.
     pub fn prepare(&self, config: &Snapshot) -> Result<BTreeSet<ModuleFile>, ModuleError> {
+        let _changing = self.changing();
         let (mut ready, held) = (self.ready()?, self.held()?);
         let wanted: BTreeSet<ModuleFile> =
             config.filter_modules().map(|(_, module)| module.file()).collect();
@@ -138,6 +143,7 @@ impl Modules {
         stored: &BTreeSet<ModuleId>,
         config: &Snapshot,
     ) -> Result<(), ModuleError> {
+        let _changing = self.changing();
         let named: BTreeSet<ModuleId> =
             config.filter_modules().map(|(_, module)| module.sha256).collect();
         let gone = |id: &ModuleId| !stored.contains(id) && !named.contains(id);
@@ -148,6 +154,10 @@ impl Modules {
             }
         }
         Ok(())
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make(&self, file: ModuleFile) -> Result<(), ModuleError> {

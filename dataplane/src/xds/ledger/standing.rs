@@ -88,7 +88,8 @@ impl Ledger {
                 version: refused.version.clone(),
                 refusal: refused.refusal.clone(),
             });
-            let accepted = self.accepted.get(id).cloned();
+            // What is confidential is not kept on the disk.
+            let accepted = self.accepted.get(id).filter(|_| !id.is_confidential()).cloned();
             standing.0.insert(id.clone(), Kept { refused: refused.collect(), accepted });
         }
         for id in &self.pinned {
