@@ -1,10 +1,9 @@
-//! The HTTP filters of a listener: those that find a route, look at sessions, check tokens and count for all nodes, two composite
-//! filters, then the router. (Before
-//! them stand what tells of HTTP/3, where it is spoken, and what answers challenges of ACME, where an
-//! issuer is asked by it; before the router those of compression, where the listener asks for it.) What
-//! a route asks for
-//! beyond forwarding is a chain of filters that the route itself carries, so a route that begins to
-//! ask for it touches no listener, whose change would drain connections.
+//! The HTTP filters of a listener: those that find a route, look at sessions, check tokens and count for all
+//! nodes, those that run what a route carries, then the router. (Before them stand what tells of HTTP/3, where
+//! it is spoken, and what answers challenges of ACME, where an issuer is asked by it; before the router those
+//! of compression, where the listener asks for it.) What a route asks for beyond forwarding is chains of
+//! filters that the route itself carries, so a route that begins to ask for it touches no listener, whose
+//! change would drain connections.
 //!
 //! ```text
 //! request --exact host--> route found --> each filter: off, or what the route asks for -------> router

@@ -305,13 +305,15 @@ impl Standing {
         if self.position.is_some_and(|from| to <= from) {
             return Ok(());
         }
+        // By what is to be sent, not by the change that led here: others may have come meanwhile.
+        self.outgoing.look_at(publisher, writer, &view).await?;
         if self.outgoing.is_under_way()
             && self.outgoing.lacks_of(&configuration(publisher, &view, node)?)
         {
             return Ok(());
         }
         let Some(from) = self.position else {
-            return self.begin_anew(publisher, writer, node).await;
+            return self.begin_anew(publisher, writer, &view, node).await;
         };
         let batches = history_after(consensus, from).map(|batches| {
             let due = batches.into_iter().filter(|batch| batch.revision <= to);
@@ -319,7 +321,7 @@ impl Standing {
         });
         let Some(batches) = batches.ok().filter(|batches| weight(batches) <= DELTA_BYTES_MAX)
         else {
-            return self.begin_anew(publisher, writer, node).await;
+            return self.begin_anew(publisher, writer, &view, node).await;
         };
         for batch in &batches {
             if batch.events.iter().any(|event| event.key == CONFIGURATION) {
@@ -337,9 +339,10 @@ impl Standing {
         &mut self,
         publisher: &Publisher,
         writer: &mut Writer,
+        view: &View,
         node: NodeId,
     ) -> Result<(), SessionEnd> {
-        self.position = Some(snapshot(publisher, writer, node).await?);
+        self.position = Some(snapshot(publisher, writer, view, node).await?);
         self.whole = true;
         self.certificates.moved();
         Ok(())
@@ -350,10 +353,10 @@ impl Standing {
 async fn snapshot(
     publisher: &Publisher,
     writer: &mut Writer,
+    view: &View,
     node: NodeId,
 ) -> Result<Revision, SessionEnd> {
-    let view = publisher.consensus.read(Consistency::Stale).await.map_err(SnapshotError::from)?;
-    let snapshot = configuration(publisher, &view, node)?;
+    let snapshot = configuration(publisher, view, node)?;
     let wanted = snapshot.revision();
     let objects = snapshot.objects().map(|(_, object)| {
         let value = object.to_value();

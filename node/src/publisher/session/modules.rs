@@ -45,11 +45,21 @@ impl Outgoing {
         writer: &mut Writer,
     ) -> Result<(), SessionEnd> {
         let view = view(publisher).await?;
-        let stored = modules::stored(&view);
+        self.look_at(publisher, writer, &view).await
+    }
+
+    /// The same, of a view.
+    pub(super) async fn look_at(
+        &mut self,
+        publisher: &Publisher,
+        writer: &mut Writer,
+        view: &View,
+    ) -> Result<(), SessionEnd> {
+        let stored = modules::stored(view);
         if self.told.as_ref() == Some(&stored) {
             return Ok(());
         }
-        let config = publisher.configuration.in_view(&view)?;
+        let config = publisher.configuration.in_view(view)?;
         self.plan(&stored, &config);
         let message = ToPlane::Modules { stored: stored.iter().copied().collect() };
         self.told = Some(stored);
