@@ -152,9 +152,13 @@ impl Session {
         let Some(joined) = &item.joined else { return false };
         let is_new = |part: &&Arc<Resource>| !self.requirements.granted.contains(&part.name);
         let new: Vec<&Arc<Resource>> = joined.parts.iter().filter(is_new).collect();
-        let named = new.iter().find(|part| {
-            part.origins.iter().any(|origin| message.contains(&origin.text)) //
-        });
+        // One path may begin as another: the longest is meant.
+        let named_by = |part: &Resource| {
+            let texts = part.origins.iter().map(|origin| &origin.text);
+            texts.filter(|text| message.contains(*text)).map(String::len).max()
+        };
+        let named = new.iter().filter_map(|part| Some((named_by(part)?, part)));
+        let named = named.max_by_key(|(length, _)| *length).map(|(_, part)| part);
         match (named, new.as_slice()) {
             (None, []) => return false,
             (Some(part), _) | (None, [part]) => {
